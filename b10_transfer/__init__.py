@@ -1,0 +1,64 @@
+"""Warm starts for compiled models: what one replica compiled, every later one loads.
+
+Importing this package imports neither torch nor the engine: that happens at the first call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from b10_transfer.api import (
+    clear_local_cache,
+    get_cache_info,
+    list_available_caches,
+    load_compile_cache,
+    save_compile_cache,
+)
+from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
+from b10_transfer.settings import Settings
+from b10_transfer.status import OperationStatus
+
+if TYPE_CHECKING:
+    from b10_transfer.environment import Environment
+    from b10_transfer.reports import LoadReport, SaveReport
+    from b10_transfer.transfer import load, save
+
+__all__ = [
+    "CacheError",
+    "CacheOperationInterrupted",
+    "CacheValidationError",
+    "Environment",
+    "LoadReport",
+    "OperationStatus",
+    "SaveReport",
+    "Settings",
+    "clear_local_cache",
+    "get_cache_info",
+    "list_available_caches",
+    "load",
+    "load_compile_cache",
+    "save",
+    "save_compile_cache",
+]
+
+_LAZY = {
+    "Environment": "b10_transfer.environment",
+    "LoadReport": "b10_transfer.reports",
+    "SaveReport": "b10_transfer.reports",
+    "load": "b10_transfer.transfer",
+    "save": "b10_transfer.transfer",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the engine at first use of a name that needs it."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -1,0 +1,228 @@
+"""The functions of the seeds: they return a status, never raise, never print."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from b10_transfer.errors import CacheError
+from b10_transfer.settings import MEBIBYTE, Settings
+from b10_transfer.status import OperationStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from b10_transfer.transfer import Context
+
+_logger = logging.getLogger("b10_transfer")
+
+
+def load_compile_cache() -> OperationStatus:
+    """Load what earlier replicas compiled for this environment.
+
+    Call it before the first compiled call. Artifacts that are here already are left as they are.
+
+    Returns:
+        SUCCESS: at least one artifact was brought.
+        SKIPPED: everything that is stored is here already.
+        DOES_NOT_EXIST: nothing is stored for this environment.
+        ERROR: see the log line; the model compiles as it would without a cache.
+    """
+
+    def load() -> OperationStatus:
+        from b10_transfer import transfer
+
+        report = transfer.load()
+        if report.status is OperationStatus.DOES_NOT_EXIST:
+            reason = "".join(f" ({problem})" for problem in report.problems)
+            _logger.info(
+                "load: nothing is stored for environment %s yet%s", report.environment_key, reason
+            )
+        else:
+            _log_report("load", report.environment_key, str(report), report.problems)
+        return report.status
+
+    return _guard("load", load)
+
+
+def save_compile_cache() -> OperationStatus:
+    """Save what was compiled here and is not stored yet.
+
+    Call it after every warm-up, whatever the load returned: with nothing new it costs next to
+    nothing, and what a replica compiled beyond what it loaded is not lost.
+
+    Returns:
+        SUCCESS: new artifacts were published.
+        SKIPPED: there is nothing here, or nothing new.
+        ERROR: see the log line; nothing was published.
+    """
+
+    def save() -> OperationStatus:
+        from b10_transfer import transfer
+
+        report = transfer.save()
+        _log_report("save", report.environment_key, str(report), report.problems)
+        return report.status
+
+    return _guard("save", save)
+
+
+def clear_local_cache(roots: Iterable[str] = ("inductor",)) -> bool:
+    """Remove local caches of this host; the store is not touched.
+
+    Args:
+        roots: names of cache roots ("inductor", "triton").
+
+    Returns:
+        True when they are empty now, or were; False when something could not be removed.
+    """
+    try:
+        _clear(tuple(roots))
+    except (CacheError, OSError) as error:
+        _logger.error("clear: %s", error)  # noqa: TRY400  # one line is the promise
+        return False
+    except Exception:
+        _logger.exception("clear: unexpected failure")
+        return False
+    return True
+
+
+def get_cache_info() -> dict[str, Any]:
+    """What is here and what is stored for this environment.
+
+    Returns:
+        environment_key (str), namespace (str), local_cache_exists (bool), b10fs_enabled (bool),
+        b10fs_cache_exists (bool), local_cache_size_mb (float), b10fs_cache_size_mb (float, as
+        compressed in the store), error (str, or None when all could be found out). Every key is
+        always there; what could not be found out is "", False or 0.0. 1 MB is 2**20 bytes.
+    """
+    info: dict[str, Any] = {
+        "environment_key": "",
+        "namespace": "",
+        "local_cache_exists": False,
+        "b10fs_enabled": False,
+        "b10fs_cache_exists": False,
+        "local_cache_size_mb": 0.0,
+        "b10fs_cache_size_mb": 0.0,
+        "error": None,
+    }
+    _fill(info, _fill_info)
+    return info
+
+
+def list_available_caches() -> dict[str, Any]:
+    """What is stored, for all environments and namespaces.
+
+    Returns:
+        caches: a list with a dict for each environment and namespace: filename (of its newest
+        manifest, relative to the store), environment_key, namespace, size_mb (float, compressed
+        bytes that it references), is_current_environment (bool), created_time (float, seconds since
+        the epoch), artifacts (int), environment (dict of its fields). current_environment (str),
+        total_caches (int), current_cache_exists (bool: this environment and namespace),
+        b10fs_enabled (bool), error (str or None). Every key is always there.
+    """
+    listing: dict[str, Any] = {
+        "caches": [],
+        "current_environment": "",
+        "total_caches": 0,
+        "current_cache_exists": False,
+        "b10fs_enabled": False,
+        "error": None,
+    }
+    _fill(listing, _fill_listing)
+    return listing
+
+
+def _guard(what: str, operation: Callable[[], OperationStatus]) -> OperationStatus:
+    """Turn every failure into ERROR and one line in the log."""
+    try:
+        return operation()
+    except CacheError as error:
+        _logger.error("%s: %s", what, error)  # noqa: TRY400  # one line is the promise
+    except Exception:
+        # A model server must start whatever is wrong with its cache: this is the one place that
+        # catches what nobody foresaw.
+        _logger.exception("%s: unexpected failure; please report it", what)
+    return OperationStatus.ERROR
+
+
+def _log_report(what: str, key: str, line: str, problems: tuple[str, ...]) -> None:
+    if problems:
+        _logger.warning("%s: %s; environment %s; %s", what, line, key, "; ".join(problems))
+    else:
+        _logger.info("%s: %s; environment %s", what, line, key)
+
+
+def _clear(names: tuple[str, ...]) -> None:
+    from b10_transfer.cache_roots import ROOT_KINDS
+    from b10_transfer.errors import CacheValidationError
+    from b10_transfer.local_clear import clear_root
+    from b10_transfer.settings import check_folder
+
+    settings = Settings.from_environment()
+    kinds = {kind.name: kind for kind in ROOT_KINDS}
+    for name in names:
+        if name not in kinds:
+            raise CacheValidationError(f"no cache root {name!r}: there are {', '.join(kinds)}")
+    for name in names:
+        clear_root(check_folder(name, kinds[name].resolve(settings.variables)))
+
+
+def _fill(result: dict[str, Any], fill: Callable[[dict[str, Any], Context], None]) -> None:
+    try:
+        from b10_transfer.transfer import open_context
+
+        settings = Settings.from_environment()
+        result["b10fs_enabled"] = settings.enabled
+        fill(result, open_context(settings))
+    except (CacheError, OSError) as error:
+        result["error"] = str(error)
+    except Exception as error:
+        _logger.exception("unexpected failure; please report it")
+        result["error"] = repr(error)
+
+
+def _fill_info(info: dict[str, Any], context: Context) -> None:
+    from b10_transfer.artifacts import find_artifacts
+
+    info["environment_key"] = context.environment.key
+    info["namespace"] = context.settings.namespace
+    local = [item for root in context.roots for item in find_artifacts(root, "")[0]]
+    info["local_cache_exists"] = bool(local)
+    info["local_cache_size_mb"] = sum(item.found.fingerprint.size for item in local) / MEBIBYTE
+    if context.settings.enabled:
+        for header in context.store.listing().headers:
+            if header.name.address == context.address:
+                info["b10fs_cache_exists"] = True
+                info["b10fs_cache_size_mb"] = header.summary.stored_bytes / MEBIBYTE
+
+
+def _fill_listing(listing: dict[str, Any], context: Context) -> None:
+    from b10_store.layout import snapshot_milliseconds
+
+    listing["current_environment"] = context.environment.key
+    if not context.settings.enabled:
+        listing["error"] = "the cache is off: set BASETEN_FS_ENABLED=1 to use it"
+        return
+    found = context.store.listing()
+    listing["caches"] = [
+        {
+            "filename": header.name.manifest_path,
+            "environment_key": header.name.address.environment_key,
+            "namespace": header.name.address.namespace,
+            "size_mb": header.summary.stored_bytes / MEBIBYTE,
+            "is_current_environment": (
+                header.name.address.environment_key == context.environment.key
+            ),
+            "created_time": snapshot_milliseconds(header.name.snapshot) / 1000,
+            "artifacts": header.summary.artifacts,
+            "environment": dict(header.lineage.environment),
+        }
+        for header in found.headers
+    ]
+    listing["total_caches"] = len(listing["caches"])
+    listing["current_cache_exists"] = any(
+        header.name.address == context.address for header in found.headers
+    )
+    if found.problems:
+        listing["error"] = "; ".join(f"{item.name}: {item.reason}" for item in found.problems)

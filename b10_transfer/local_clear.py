@@ -1,0 +1,48 @@
+"""Emptying a cache root of this host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+
+from b10_store.paths import RECORD_FOLDER
+from b10_transfer.artifacts import placing_order
+from b10_transfer.local_lock import lock_root
+
+_CLEARED_PREFIX = "cleared-"
+_LOCK_SECONDS = 60.0
+
+
+def clear_root(folder: str) -> None:
+    """Remove everything in a cache root, our own records included, and the root itself.
+
+    Each top-level item is renamed away as a whole, in the opposite order of a load, before anything
+    is removed: a process that is killed meanwhile leaves no entry without its parts and no file cut
+    short, and the next load or clear removes what it renamed.
+
+    Raises:
+        OSError: something could not be removed.
+    """
+    if not os.path.isdir(folder):
+        return
+    with lock_root(folder, _LOCK_SECONDS):
+        doomed = os.path.join(folder, RECORD_FOLDER, _CLEARED_PREFIX + secrets.token_hex(8))
+        os.mkdir(doomed)
+        names = [name for name in os.listdir(folder) if name != RECORD_FOLDER]
+        for name in sorted(names, key=lambda name: placing_order(name + "/"), reverse=True):
+            os.rename(os.path.join(folder, name), os.path.join(doomed, name))
+        shutil.rmtree(doomed)
+        shutil.rmtree(os.path.join(folder, RECORD_FOLDER))
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+
+
+def sweep_cleared(folder: str) -> None:
+    """Remove what a killed clear left in a cache root. The caller holds the root's lock."""
+    own = os.path.join(folder, RECORD_FOLDER)
+    with contextlib.suppress(OSError):
+        for name in os.listdir(own):
+            if name.startswith(_CLEARED_PREFIX):
+                shutil.rmtree(os.path.join(own, name), ignore_errors=True)

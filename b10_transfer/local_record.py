@@ -1,0 +1,135 @@
+"""What this host remembers of a cache root, beside it: what was loaded, and what was hashed.
+
+`<root>/.b10_transfer/loaded` and `hashed` are JSON. They only save work or sharpen a decision: one
+that is missing, damaged or from another release counts as empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from b10_store.digest import Digest, parse_digest
+from b10_store.errors import StoreError
+from b10_store.layout import PackId
+from b10_store.paths import RECORD_FOLDER
+from b10_store.scan import Fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from b10_store.scan import Scanned
+
+_VERSION = 1
+_SETTLED_NS = 2_000_000_000
+"""A file changed less than 2 s ago may change again without its times showing it."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What loads brought into a cache root.
+
+    Attributes:
+        finished_ns: when the last load ended, by the local clock; 0: there was none.
+        digests: by path: the stored digest that was brought.
+        distrusted: (digest, pack) that failed verification twice.
+    """
+
+    finished_ns: int = 0
+    digests: dict[str, Digest] = field(default_factory=dict[str, Digest])
+    distrusted: set[tuple[Digest, PackId]] = field(default_factory=set[tuple[Digest, PackId]])
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A file that was hashed: its fingerprint, and digest and size of its canonical bytes."""
+
+    fingerprint: Fingerprint
+    digest: Digest
+    size: int
+
+
+def read_loaded(folder: str) -> Loaded:
+    """What is remembered of the loads into a cache root."""
+    content = _read(folder, "loaded")
+    try:
+        return Loaded(
+            finished_ns=int(content["finished_ns"]),
+            digests={path: parse_digest(text) for path, text in content["digests"].items()},
+            distrusted={
+                (parse_digest(digest), PackId(parse_digest(pack)))
+                for digest, pack in content["distrusted"]
+            },
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, StoreError):
+        return Loaded()
+
+
+def write_loaded(folder: str, loaded: Loaded) -> None:
+    """Remember what was loaded; failing to is of no consequence beyond work done twice."""
+    content = {
+        "finished_ns": loaded.finished_ns,
+        "digests": loaded.digests,
+        "distrusted": sorted(loaded.distrusted),
+    }
+    _write(folder, "loaded", content)
+
+
+def read_hashed(folder: str) -> dict[str, Hashed]:
+    """The files of a cache root that were hashed, by path."""
+    content = _read(folder, "hashed")
+    try:
+        return {
+            path: Hashed(Fingerprint(*map(int, row[:4])), parse_digest(row[4]), int(row[5]))
+            for path, row in content["files"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, StoreError):
+        return {}
+
+
+def write_hashed(folder: str, hashed: Mapping[str, Hashed]) -> None:
+    """Remember hashed files; failing to is of no consequence beyond work done twice."""
+    files = {path: [*item.fingerprint, item.digest, item.size] for path, item in hashed.items()}
+    _write(folder, "hashed", {"files": files})
+
+
+def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:
+    """What of a scan is worth remembering, by path.
+
+    A file that was written a moment ago is not: a further change within the same tick of the
+    filesystem's clock would leave its fingerprint as it is.
+    """
+    limit = time.time_ns() - _SETTLED_NS
+    return {
+        item.file.identity.path: Hashed(item.file.found.fingerprint, item.digest, item.size)
+        for item in scanned
+        if item.file.found.fingerprint.ctime_ns < limit
+    }
+
+
+def _read(folder: str, name: str) -> dict[str, Any]:
+    try:
+        with open(os.path.join(folder, RECORD_FOLDER, name), "rb") as file:
+            content: object = json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    record = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+    return record if record.get("version") == _VERSION else {}
+
+
+def _write(folder: str, name: str, content: Mapping[str, object]) -> None:
+    own = os.path.join(folder, RECORD_FOLDER)
+    temporary = os.path.join(own, f"{name}.{secrets.token_hex(8)}.tmp")
+    try:
+        os.makedirs(own, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump({"version": _VERSION, **content}, file, separators=(",", ":"))
+        os.replace(temporary, os.path.join(own, name))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)

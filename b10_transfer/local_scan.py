@@ -1,0 +1,91 @@
+"""What is in the cache roots of this host, hashed, with what is remembered of it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from b10_store.scan import hash_files
+from b10_transfer.artifacts import find_artifacts
+from b10_transfer.local_record import (
+    Hashed,
+    read_hashed,
+    read_loaded,
+    settled,
+    write_hashed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from b10_store.digest import Digest
+    from b10_store.layout import PackId
+    from b10_store.manifest import Identity
+    from b10_store.scan import LocalFile, Scanned, Skipped
+    from b10_transfer.cache_roots import CacheRoot
+
+
+class LocalScan(NamedTuple):
+    """The artifacts of a host.
+
+    Attributes:
+        artifacts: of all roots, hashed.
+        skipped: files that would be artifacts if they were whole and at rest.
+        loaded: the digest that was loaded for an artifact, where one was.
+        distrusted: (digest, pack) that failed verification twice here.
+        compiled_anew: artifacts made or replaced since the last load; None when there was none.
+    """
+
+    artifacts: list[Scanned]
+    skipped: list[Skipped]
+    loaded: dict[Identity, Digest]
+    distrusted: frozenset[tuple[Digest, PackId]]
+    compiled_anew: int | None
+
+
+def scan_roots(roots: Iterable[CacheRoot], requirement: str, workers: int) -> LocalScan:
+    """Find and hash the artifacts in `roots`.
+
+    Args:
+        roots: the cache roots; those that do not exist hold nothing.
+        requirement: see `find_artifacts`.
+        workers: threads.
+    """
+    artifacts: list[Scanned] = []
+    skipped: list[Skipped] = []
+    loaded: dict[Identity, Digest] = {}
+    distrusted: set[tuple[Digest, PackId]] = set()
+    compiled_anew: int | None = None
+    for root in roots:
+        files, left_out = find_artifacts(root, requirement)
+        scanned, changed = _hash(root, files, workers)
+        artifacts += scanned
+        skipped += left_out + changed
+        remembered = read_loaded(root.folder)
+        distrusted |= remembered.distrusted
+        for item in scanned:
+            digest = remembered.digests.get(item.file.identity.path)
+            if digest is not None:
+                loaded[item.file.identity] = digest
+        if remembered.finished_ns:
+            compiled_anew = (compiled_anew or 0) + sum(
+                item.file.found.fingerprint.ctime_ns > remembered.finished_ns for item in scanned
+            )
+    return LocalScan(artifacts, skipped, loaded, frozenset(distrusted), compiled_anew)
+
+
+def _hash(
+    root: CacheRoot, files: list[LocalFile], workers: int
+) -> tuple[list[Scanned], list[Skipped]]:
+    if not files:
+        return [], []
+    known = read_hashed(root.folder)
+    by_location = {
+        os.path.join(root.folder, *path.split("/")): (item.fingerprint, item.digest, item.size)
+        for path, item in known.items()
+    }
+    scanned, changed = hash_files(files, by_location, workers)
+    fresh: dict[str, Hashed] = settled(scanned)
+    if fresh != known:
+        write_hashed(root.folder, fresh)
+    return scanned, changed

@@ -1,0 +1,78 @@
+"""Free space for what is about to be written: asked exactly, and watched while writing."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import psutil
+
+from b10_store.errors import NoSpaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_BLOCK = 4096
+_WATCH_BYTES = 16 << 20
+
+
+class LocalSpace:
+    """The room that a load needs on each filesystem it writes to."""
+
+    def __init__(self, needs: Iterable[tuple[str, int]]) -> None:
+        """Add up what is needed.
+
+        Args:
+            needs: (an existing folder, bytes of a file to be written there), a pair a file.
+        """
+        self._left: defaultdict[int, int] = defaultdict(int)
+        self._unwatched: defaultdict[int, int] = defaultdict(int)
+        self._folders: dict[int, str] = {}
+        self._devices: dict[str, int] = {}
+        self._lock = threading.Lock()
+        for folder, size in needs:
+            device = self._device(folder)
+            self._left[device] += -(-size // _BLOCK) * _BLOCK
+            self._folders[device] = folder
+
+    def require(self) -> None:
+        """Check that everything fits.
+
+        Raises:
+            NoSpaceError: the message names the folder, what is needed and what is free.
+        """
+        for device, needed in self._left.items():
+            self._check(self._folders[device], needed)
+
+    def watch(self, folder: str, size: int) -> None:
+        """Note that `size` bytes are about to be written; check now and then that the rest fits.
+
+        Others write to the same disk: a load stops before it fills it for them.
+
+        Raises:
+            NoSpaceError: as `require`.
+        """
+        device = self._device(folder)
+        with self._lock:
+            needed = max(self._left[device], size)
+            self._left[device] = max(0, self._left[device] - size)
+            self._unwatched[device] += size
+            if self._unwatched[device] < _WATCH_BYTES:
+                return
+            self._unwatched[device] = 0
+        self._check(folder, needed)
+
+    def _check(self, folder: str, needed: int) -> None:
+        free = psutil.disk_usage(folder).free
+        if free < needed:
+            raise NoSpaceError(
+                f"{folder}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free"
+            )
+
+    def _device(self, folder: str) -> int:
+        device = self._devices.get(folder)
+        if device is None:
+            device = self._devices[folder] = os.stat(folder).st_dev
+        return device

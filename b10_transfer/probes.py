@@ -1,0 +1,208 @@
+"""Facts of this process's libraries and settings, each read from a file or one cheap system call.
+
+Nothing here imports torch or Triton, touches a GPU or starts a process: a load runs before the
+server that it serves has imported anything, and importing torch alone takes seconds. A fact that
+cannot be read is ``unknown`` (it exists, but not where it was looked for) or ``none`` (there is no
+such thing here), and its source says why; no probe raises.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+UNKNOWN = "unknown"
+NONE = "none"
+
+# The distributions that install the import package `triton`. Its own `__version__` lacks the
+# revision that a nightly's distribution carries (3.3.0 instead of 3.3.0+git96316ce5).
+_TRITON_DISTRIBUTION = re.compile(
+    r"(?:pytorch_)?triton(?:_rocm|_xpu|_windows)?-(?P<version>[^-]+)\.dist-info"
+)
+
+
+class Reading(NamedTuple):
+    """A value as text, and where it was read (or why it could not be)."""
+
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class TorchRelease:
+    """The installed torch, as its own version file describes it."""
+
+    version: Reading
+    git_version: Reading
+    cuda: str | None
+    """CUDA version it was built for; None for a build without CUDA."""
+    hip: str | None
+    """HIP version it was built for; None for a build without ROCm."""
+    folder: Path | None
+    """The package's folder; None where there is no torch."""
+
+
+def torch_release() -> TorchRelease:
+    """The torch that ``import torch`` would import, or has imported."""
+    folder = _package_folder("torch")
+    if folder is None:
+        absent = Reading(NONE, "torch is not installed")
+        return TorchRelease(absent, absent, None, None, None)
+    return torch_release_in(folder)
+
+
+def torch_release_in(folder: Path) -> TorchRelease:
+    """The torch in `folder`, from its generated ``version.py`` (read as text, never run)."""
+    try:
+        assigned = _assigned_strings((folder / "version.py").read_text(encoding="utf-8"))
+        source = "torch/version.py"
+    except (OSError, ValueError, SyntaxError) as error:
+        assigned, source = {}, f"torch/version.py cannot be read: {error}"
+
+    def reading(name: str) -> Reading:
+        return Reading(assigned.get(name, UNKNOWN), source)
+
+    return TorchRelease(
+        version=reading("__version__"),
+        git_version=reading("git_version"),
+        cuda=assigned.get("cuda"),
+        hip=assigned.get("hip"),
+        folder=folder,
+    )
+
+
+def triton_version() -> Reading:
+    """The version of the Triton that ``import triton`` would import."""
+    folder = _package_folder("triton")
+    if folder is None:
+        return Reading(NONE, "triton is not installed")
+    return triton_version_in(folder)
+
+
+def triton_version_in(folder: Path) -> Reading:
+    """The version of the Triton package in `folder`.
+
+    The name of the distribution's folder beside it holds what ``importlib.metadata`` would answer;
+    importing that takes longer than everything else here together.
+    """
+    try:
+        matches = (_TRITON_DISTRIBUTION.fullmatch(path.name) for path in folder.parent.iterdir())
+        versions = {match["version"] for match in matches if match}
+        if len(versions) == 1:
+            return Reading(versions.pop(), "triton's .dist-info")
+        text = (folder / "__init__.py").read_text(encoding="utf-8")
+        version = _assigned_strings(text).get("__version__", UNKNOWN)
+    except (OSError, ValueError, SyntaxError) as error:
+        return Reading(UNKNOWN, f"triton cannot be read: {error}")
+    return Reading(version, "triton/__init__.py")
+
+
+def python_implementation() -> Reading:
+    """CPython, PyPy, ..."""
+    return Reading(platform.python_implementation(), "platform.python_implementation()")
+
+
+def python_abi() -> Reading:
+    """The ABI tag of extension modules: implementation, version, and build variant."""
+    abi = sysconfig.get_config_var("SOABI")
+    if isinstance(abi, str) and abi:
+        return Reading(abi, "sysconfig SOABI")
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]  # Windows defines no SOABI
+    return Reading(suffix.removesuffix(".pyd").removesuffix(".so").strip("."), "extension suffix")
+
+
+def operating_system() -> Reading:
+    """Linux, Darwin, Windows."""
+    return Reading(platform.system() or UNKNOWN, "platform.system()")
+
+
+def c_library() -> Reading:
+    """Name and version of the C library, such as ``glibc 2.36``."""
+    try:
+        version = os.confstr("CS_GNU_LIBC_VERSION")
+    except (AttributeError, ValueError, OSError):  # Windows; another C library than glibc
+        version = None
+    if version:
+        return Reading(version, "confstr CS_GNU_LIBC_VERSION")
+    version = " ".join(platform.libc_ver()).strip()
+    return Reading(version or UNKNOWN, "platform.libc_ver()")
+
+
+def thread_count(variables: Mapping[str, str]) -> Reading:
+    """How many threads torch is asked to use; without a request, it may take fewer than this."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        first = variables.get(name, "").partition(",")[0].strip()
+        if first.isdecimal() and int(first) > 0:
+            return Reading(str(int(first)), name)
+    try:
+        return Reading(str(len(os.sched_getaffinity(0))), "CPUs this process may run on")
+    except (AttributeError, OSError):  # macOS, Windows
+        return Reading(str(os.cpu_count() or UNKNOWN), "CPUs of this machine")
+
+
+def site_packages(release: TorchRelease) -> Reading:
+    """The folder torch is installed in: part of every C++ command line that Inductor hashes."""
+    if release.folder is None:
+        return Reading(NONE, "torch is not installed")
+    return Reading(str(release.folder.parent), "where torch was found")
+
+
+def cxx_compiler(variables: Mapping[str, str]) -> Reading:
+    """The C++ compiler that Inductor would run (``torch/_inductor/config.py``, ``cpp.cxx``).
+
+    Symbolic links are followed, since their end often names the version that the link hides.
+    """
+    default = "clang++" if sys.platform == "darwin" else "g++"
+    name = variables.get("CXX", default)
+    source = "CXX" if "CXX" in variables else "PATH"
+    path = shutil.which(name, path=variables.get("PATH"))
+    if path is None:
+        return Reading(NONE, f"{source}: there is no {name!r} to run")
+    return Reading(os.path.realpath(path), f"{source}: {name}")
+
+
+def precompiled_headers(variables: Mapping[str, str]) -> Reading:
+    """Whether Inductor precompiles its C++ header, which is part of its own cache keys."""
+    name = "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS"
+    if name in variables:
+        return Reading("on" if variables[name] == "1" else "off", name)
+    return Reading("on", "torch's default")
+
+
+def _package_folder(name: str) -> Path | None:
+    """The folder of a top-level package; finding it does not import it."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # ValueError: a module in sys.modules without a spec
+        return None
+    locations = spec.submodule_search_locations if spec else None
+    return Path(next(iter(locations))) if locations else None
+
+
+def _assigned_strings(source: str) -> dict[str, str]:
+    """Module-level names that are assigned a plain string."""
+    found: dict[str, str] = {}
+    for node in ast.parse(source).body:
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        else:
+            continue
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            found |= {t.id: node.value.value for t in targets if isinstance(t, ast.Name)}
+    return found

@@ -1,0 +1,72 @@
+"""The canonical form of the few files that hold absolute paths.
+
+Triton notes the files of a compiled kernel in `__grp__<name>.json`, as
+`{"child_paths": {name: absolute path}}`, and looks for them there and nowhere else
+(triton/runtime/cache.py, FileCacheManager.get_group). In a folder that was moved every kernel is
+then a miss; where the first folder still exists, its files are read instead. So a group is stored
+without its folder and is given the right one by each load. Nothing else in an Inductor or Triton
+cache needs this.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import cast
+
+GROUP_PREFIX = "__grp__"
+_FOLDER = "[b10-transfer:folder]/"
+
+
+def is_group(path: str) -> bool:
+    """Whether the artifact at `path` is the list of files of a Triton kernel."""
+    name = path.rpartition("/")[2]
+    return name.startswith(GROUP_PREFIX) and name.endswith(".json")
+
+
+def group_children(data: bytes) -> list[str]:
+    """The names of a group's files, which lie in the group's own folder.
+
+    Raises:
+        ValueError: these are not the bytes of a group.
+    """
+    children: list[str] = []
+    for name, path in _parse(data).items():
+        if not isinstance(path, str) or path.replace("\\", "/").rpartition("/")[2] != name:
+            raise ValueError(f"{name!r} is not at a path of that name")
+        children.append(name)
+    return children
+
+
+def canonical_group(data: bytes) -> bytes:
+    """The bytes of a group without its folder: equal for equal kernels, wherever they were made.
+
+    Raises:
+        ValueError: these are not the bytes of a group.
+    """
+    return _encode(_FOLDER, group_children(data))
+
+
+def restore_group(data: bytes, folder: str) -> bytes:
+    """The bytes of a group whose files lie in `folder`.
+
+    Raises:
+        ValueError: these are not the canonical bytes of a group.
+    """
+    return _encode(folder + "/", group_children(data))
+
+
+def _encode(prefix: str, children: list[str]) -> bytes:
+    paths = {name: prefix + name for name in sorted(children)}
+    return json.dumps({"child_paths": paths}).encode()
+
+
+def _parse(data: bytes) -> dict[str, object]:
+    try:
+        content: object = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from error
+    fields = cast("dict[str, object]", content) if isinstance(content, dict) else {}
+    children = fields.get("child_paths")
+    if len(fields) != 1 or not isinstance(children, dict):
+        raise ValueError("other JSON than child_paths alone")
+    return cast("dict[str, object]", children)

@@ -1,0 +1,152 @@
+"""What the user sets: the one reader of environment variables."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from b10_transfer.errors import CacheValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MEBIBYTE = 1 << 20
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"", "0", "false", "no", "off"}
+_LARGEST = 10**9
+_SYSTEM_FOLDERS = frozenset(
+    {
+        *("/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/proc", "/root"),
+        *("/run", "/sbin", "/sys", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/var"),
+        *("/var/cache", "/var/lib", "/var/run"),
+        *("/tmp", "/var/tmp"),  # noqa: S108  # named to be refused
+        *("/Library", "/System", "/Users", "/private", "/private/tmp", "/private/var"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, checked.
+
+    Attributes:
+        enabled: BASETEN_FS_ENABLED: whether there is a shared folder at all.
+        store: B10FS_CACHE_DIR: the store, an absolute path.
+        scratch: LOCAL_WORK_DIR where that can be written, else the system's temporary folder.
+        size_limit: MAX_CACHE_SIZE_MB, in bytes: most compressed bytes of one manifest.
+        concurrent_saves: MAX_CONCURRENT_SAVES: how many saves may run at once in the store.
+        namespace: B10_CACHE_NAMESPACE, or "" for none.
+        load_enabled: B10_CACHE_LOAD: False for a start that is cold on purpose.
+        variables: all environment variables, as they were when the settings were read.
+    """
+
+    enabled: bool
+    store: str
+    scratch: str
+    size_limit: int
+    concurrent_saves: int
+    namespace: str
+    load_enabled: bool
+    variables: Mapping[str, str]
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str] | None = None) -> Settings:
+        """Read and check every setting.
+
+        Args:
+            variables: environment variables; the process' own by default.
+
+        Raises:
+            CacheValidationError: the first one that is not acceptable.
+        """
+        found = dict(os.environ if variables is None else variables)
+        if found.get("TORCHINDUCTOR_CACHE_DIR"):
+            check_folder("TORCHINDUCTOR_CACHE_DIR", found["TORCHINDUCTOR_CACHE_DIR"])
+        store = found.get("B10FS_CACHE_DIR") or "/cache/model/compile_cache"
+        return cls(
+            enabled=_read_switch(found, "BASETEN_FS_ENABLED", default=False),
+            store=check_folder("B10FS_CACHE_DIR", store),
+            scratch=_read_scratch(found),
+            size_limit=_read_number(found, "MAX_CACHE_SIZE_MB", 1024) * MEBIBYTE,
+            concurrent_saves=_read_number(found, "MAX_CONCURRENT_SAVES", 50),
+            namespace=_read_namespace(found),
+            load_enabled=_read_switch(found, "B10_CACHE_LOAD", default=True),
+            variables=found,
+        )
+
+
+def check_folder(name: str, value: str) -> str:
+    """Check a folder that files will be written to or removed from.
+
+    Args:
+        name: of the setting, for the message.
+        value: the path.
+
+    Returns:
+        The path without redundant slashes.
+
+    Raises:
+        CacheValidationError: it is relative, has `..` in it, or is the system's or the user's own.
+    """
+    path = _check_absolute(name, value)
+    home = os.path.normpath(os.path.expanduser("~"))
+    if os.path.dirname(path) == path or path in _SYSTEM_FOLDERS or path == home:
+        raise CacheValidationError(
+            f"{name}={value!r} is a folder of the system or of the user: give one below it"
+        )
+    return path
+
+
+def _check_absolute(name: str, value: str) -> str:
+    if "\0" in value:
+        raise CacheValidationError(f"{name}={value!r} contains a NUL character")
+    if not os.path.isabs(value):
+        raise CacheValidationError(f"{name}={value!r} is not an absolute path")
+    if ".." in value.replace("\\", "/").split("/"):
+        raise CacheValidationError(f"{name}={value!r} contains '..': give the path without it")
+    return os.path.normpath(value)
+
+
+def _read_switch(variables: Mapping[str, str], name: str, *, default: bool) -> bool:
+    value = variables.get(name)
+    if value is None:
+        return default
+    lowered = value.strip().lower()
+    if lowered in _TRUE:
+        return True
+    if lowered in _FALSE:
+        return False
+    raise CacheValidationError(f"{name}={value!r} is neither on (1, true) nor off (0, false)")
+
+
+def _read_number(variables: Mapping[str, str], name: str, default: int) -> int:
+    value = variables.get(name, "").strip()
+    if not value:
+        return default
+    if not (value.isascii() and value.isdigit() and 1 <= int(value[:20]) <= _LARGEST):
+        raise CacheValidationError(
+            f"{name}={value!r} is not a whole number from 1 to {_LARGEST} (default {default})"
+        )
+    return int(value)
+
+
+def _read_namespace(variables: Mapping[str, str]) -> str:
+    from b10_store.layout import is_namespace
+
+    value = variables.get("B10_CACHE_NAMESPACE", "")
+    if value and not is_namespace(value):
+        raise CacheValidationError(
+            f"B10_CACHE_NAMESPACE={value!r} has other characters than a-z 0-9 _ -, or more than 64"
+        )
+    return value
+
+
+def _read_scratch(variables: Mapping[str, str]) -> str:
+    value = variables.get("LOCAL_WORK_DIR") or "/app"
+    path = _check_absolute("LOCAL_WORK_DIR", value)
+    if os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK):
+        return path
+    return tempfile.gettempdir()

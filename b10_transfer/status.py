@@ -1,0 +1,28 @@
+"""How an operation ended."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class OperationStatus(Enum):
+    """What `load_compile_cache` and `save_compile_cache` return.
+
+    Its truth value is whether the cache is as it should be, so that `if not load_compile_cache():`
+    asks the right question.
+
+    Attributes:
+        SUCCESS: artifacts were brought (load), or a manifest was published (save).
+        ERROR: disabled, unreachable, invalid settings, no space, nothing readable.
+        DOES_NOT_EXIST: nothing is stored for this environment and namespace (load only).
+        SKIPPED: everything stored is already here (load); nothing here, or nothing new (save).
+    """
+
+    SUCCESS = 1
+    ERROR = 2
+    DOES_NOT_EXIST = 3
+    SKIPPED = 4
+
+    def __bool__(self) -> bool:
+        """True for SUCCESS and SKIPPED."""
+        return self in (OperationStatus.SUCCESS, OperationStatus.SKIPPED)

@@ -1,0 +1,170 @@
+"""Bringing artifacts from packs into local cache roots."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from b10_store.fetch import Fetched, Fetcher, Wanted
+from b10_store.layout import TRASH, pack_path
+from b10_store.materialize import Staging
+from b10_store.placement import Placed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from b10_store.digest import Digest
+    from b10_store.frame import FrameTable
+    from b10_store.layout import PackId
+    from b10_store.manifest import Entry, Pack
+    from b10_store.placement import Placement
+    from b10_store.remote import Remote
+    from b10_store.union import Union
+
+_PACKS_AT_ONCE = 8
+_FRAMES_IN_FLIGHT_PER_WORKER = 8
+
+
+@dataclass(slots=True)
+class Brought:
+    """What became of the artifacts that were to be brought.
+
+    Attributes:
+        placed: see `Placed`.
+        damaged: blobs that failed verification twice, the second time through a fresh open, and the
+            pack that each lies in.
+        unread: blobs that could not be read.
+    """
+
+    placed: Placed
+    damaged: dict[Digest, PackId] = field(default_factory=dict["Digest", "PackId"])
+    unread: dict[Digest, str] = field(default_factory=dict["Digest", str])
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What is left of one pack's blobs after every way to read them was tried."""
+
+    damaged: set[Digest]
+    unread: set[Digest]
+    error: str
+
+
+def bring(
+    remote: Remote,
+    placements: Sequence[Placement],
+    packs: Mapping[PackId, Pack],
+    *,
+    watch: Callable[[str, int], None],
+    refresh: Callable[[], Union | None],
+    workers: int,
+) -> Brought:
+    """Read, verify, write aside, and move into place.
+
+    A blob that cannot be had is not an error: its artifacts are in neither list of `Placed`.
+
+    Args:
+        remote: the store.
+        placements: artifacts that are not here yet.
+        packs: the packs that their entries lie in.
+        watch: see `Staging`.
+        refresh: reads the heads once more; asked at most once, when a blob could not be had.
+        workers: threads that decompress and write.
+
+    Raises:
+        NoSpaceError: the local disk is full; nothing is left behind.
+        OSError: a cache root cannot be written; nothing is left behind.
+    """
+    staging = Staging(placements, watch)
+    try:
+        with ThreadPoolExecutor(workers, "b10-decompress") as pool:
+            fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT_PER_WORKER * workers)
+            result = Brought(Placed())
+            _PackReader(remote, fetcher, staging).read_all(
+                [placement.entry for placement in placements], packs, refresh, result
+            )
+        result.placed = staging.place()
+    finally:
+        staging.close()
+    return result
+
+
+class _PackReader:
+    def __init__(self, remote: Remote, fetcher: Fetcher, staging: Staging) -> None:
+        self._remote = remote
+        self._fetcher = fetcher
+        self._staging = staging
+
+    def read_all(
+        self,
+        entries: Iterable[Entry],
+        packs: Mapping[PackId, Pack],
+        refresh: Callable[[], Union | None],
+        result: Brought,
+    ) -> None:
+        """Read every entry's blob; look again, where one cannot be had."""
+        wanted = {entry.digest: entry for entry in entries}
+        self._read(wanted, packs, result)
+        lacking = {*result.damaged, *result.unread}
+        if not lacking:
+            return
+        fresh = refresh()
+        if fresh is None:
+            return
+        moved = {
+            entry.digest: entry
+            for entry in fresh.entries.values()
+            if entry.digest in lacking and entry.location != wanted[entry.digest].location
+        }
+        for digest in moved:
+            result.damaged.pop(digest, None)
+            result.unread.pop(digest, None)
+        self._read(moved, fresh.packs, result)
+
+    def _read(
+        self, wanted: Mapping[Digest, Entry], packs: Mapping[PackId, Pack], result: Brought
+    ) -> None:
+        by_pack: defaultdict[PackId, list[Wanted]] = defaultdict(list)
+        for digest, entry in wanted.items():
+            by_pack[entry.location.pack].append(Wanted(digest, entry.location.offset, entry.size))
+        if not by_pack:
+            return
+
+        def read(pack: PackId) -> _Outcome:
+            return self._read_pack(pack, packs[pack].frames, by_pack[pack])
+
+        with ThreadPoolExecutor(min(_PACKS_AT_ONCE, len(by_pack)), "b10-read") as readers:
+            for pack, outcome in zip(by_pack, readers.map(read, by_pack), strict=True):
+                result.damaged.update(dict.fromkeys(outcome.damaged, pack))
+                result.unread.update(dict.fromkeys(outcome.unread, outcome.error))
+
+    def _read_pack(self, pack: PackId, frames: FrameTable, wanted: Sequence[Wanted]) -> _Outcome:
+        """Read from the pack, once more through a fresh open, then from where gc may put it."""
+        left, fetched = self._try(pack_path(pack), frames, wanted)
+        if left and not isinstance(fetched.error, FileNotFoundError):
+            left, fetched = self._try(pack_path(pack), frames, left)
+        damaged = set(fetched.damaged)
+        if isinstance(fetched.error, FileNotFoundError):
+            for folder in self._trash_folders():
+                left, found = self._try(f"{TRASH}/{folder}{pack}.pack", frames, left)
+                damaged |= found.damaged
+                if not left:
+                    break
+        remaining = {item.digest for item in left}
+        damaged &= remaining
+        error = "its bytes are damaged" if fetched.error is None else str(fetched.error)
+        return _Outcome(damaged, remaining - damaged, error)
+
+    def _try(
+        self, name: str, frames: FrameTable, wanted: Sequence[Wanted]
+    ) -> tuple[list[Wanted], Fetched]:
+        fetched = self._fetcher.fetch(name, frames, wanted, self._staging)
+        return [item for item in wanted if item.digest not in fetched.delivered], fetched
+
+    def _trash_folders(self) -> list[str]:
+        try:
+            return [name for name in self._remote.list(TRASH) if name.endswith("/")]
+        except OSError:
+            return []

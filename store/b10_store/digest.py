@@ -1,0 +1,64 @@
+"""BLAKE3-256 digests as values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NewType
+
+from blake3 import blake3
+
+from b10_store.errors import CorruptError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Digest = NewType("Digest", str)
+"""BLAKE3-256 of some bytes, as 64 lower-case hex digits."""
+
+DIGEST_SIZE = 32
+"""Bytes of a digest in binary form."""
+
+_HEX_DIGITS = frozenset("0123456789abcdef")
+
+
+def digest_of(data: bytes | memoryview) -> Digest:
+    """The digest of bytes held in memory."""
+    return Digest(blake3(data).hexdigest())
+
+
+def digest_of_chunks(chunks: Iterable[bytes]) -> Digest:
+    """The digest of the concatenation of `chunks`, which are consumed."""
+    hasher = blake3()
+    for chunk in chunks:
+        hasher.update(chunk)
+    return Digest(hasher.hexdigest())
+
+
+def parse_digest(text: str) -> Digest:
+    """Check that `text` is a digest.
+
+    Raises:
+        CorruptError: it is not 64 lower-case hex digits.
+    """
+    if len(text) != 2 * DIGEST_SIZE or not _HEX_DIGITS.issuperset(text):
+        raise CorruptError(f"not a digest: {text[:80]!r}")
+    return Digest(text)
+
+
+def digest_from_bytes(raw: bytes | memoryview) -> Digest:
+    """The digest whose binary form is `raw` (32 bytes)."""
+    return Digest(raw.hex())
+
+
+def keyed_digest(key: bytes, data: bytes) -> bytes:
+    """The 32 bytes of keyed BLAKE3 over `data`: a message authentication code.
+
+    Args:
+        key: exactly 32 bytes.
+        data: what is to be authenticated.
+    """
+    return blake3(data, key=key).digest()
+
+
+def derive_key(secret: bytes, purpose: str) -> bytes:
+    """A 32-byte key for one purpose, from a secret of any length (BLAKE3's key derivation mode)."""
+    return blake3(secret, derive_key_context=purpose).digest()

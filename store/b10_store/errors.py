@@ -1,0 +1,35 @@
+"""What can go wrong in a store, sorted by what the caller can do about it."""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Base of all errors of the engine; the message says what failed and how to go on."""
+
+
+class UnsupportedFormatError(StoreError):
+    """The store, or a file of it, is of a format version that this release does not read."""
+
+
+class CorruptError(StoreError):
+    """Bytes are not what their digest, length or structure says."""
+
+
+class LimitError(StoreError):
+    """Something declares a size, a count or a path beyond what is accepted."""
+
+
+class SizeLimitError(StoreError):
+    """The local tree alone is larger than one manifest may reference."""
+
+
+class BusyError(StoreError):
+    """No slot became free among the saves that may run at the same time."""
+
+
+class FencedError(StoreError):
+    """The session's token was moved away while the save was running; its plan is void."""
+
+
+class NoSpaceError(StoreError):
+    """A filesystem has too little room for what is about to be written to it."""

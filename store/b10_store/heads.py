@@ -1,0 +1,157 @@
+"""Finding and reading the heads of an address."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from b10_store.envelope import BODY_LIMIT, HEADER_LIMIT, PREFIX_SIZE
+from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
+from b10_store.layout import MANIFESTS, SnapshotName, parse_manifest_name
+from b10_store.manifest_file import Header, decode_header, decode_manifest
+from b10_store.remote import read_bounded
+from b10_store.union import superseded_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from b10_store.envelope import SigningKey
+    from b10_store.layout import Address, SnapshotId
+    from b10_store.manifest import Manifest
+    from b10_store.remote import Remote
+
+_PARALLEL_READS = 16
+_HEADER_GUESS = 1 << 16
+_FILE_LIMIT = PREFIX_SIZE + HEADER_LIMIT + BODY_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something of a store that could not be used.
+
+    Attributes:
+        name: the file, relative to the store.
+        reason: why.
+        missing: there was no such file.
+    """
+
+    name: str
+    reason: str
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The heads of one address, as read at one moment.
+
+    Attributes:
+        manifests: the heads, verified; none supersedes another.
+        listed: every manifest of the address that was listed.
+        read: every manifest that was read and verified, heads or not.
+        problems: manifests that could not be read; they supersede nothing.
+    """
+
+    manifests: tuple[Manifest, ...]
+    listed: tuple[SnapshotName, ...]
+    read: tuple[Manifest, ...]
+    problems: tuple[Problem, ...]
+
+
+class ManifestReader:
+    """Lists and reads the manifests of a store."""
+
+    def __init__(self, remote: Remote, scratch: str, keys: tuple[SigningKey, ...]) -> None:
+        """Read from one store.
+
+        Args:
+            remote: the store.
+            scratch: a local folder for databases while they are read.
+            keys: where any are given, a manifest counts only when sealed with one of them.
+        """
+        self._remote = remote
+        self._scratch = scratch
+        self._keys = keys
+
+    def names(self) -> list[SnapshotName]:
+        """Every manifest in the store, oldest first."""
+        parsed = (parse_manifest_name(name) for name in self._remote.list(MANIFESTS))
+        return sorted(
+            (name for name in parsed if name is not None),
+            key=lambda name: (name.snapshot, name.address),
+        )
+
+    def read(self, name: SnapshotName) -> Manifest:
+        """Read and verify one manifest.
+
+        Raises:
+            CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
+            OSError: it cannot be read.
+        """
+        data = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
+        return decode_manifest(data, name, self._scratch, self._keys)
+
+    def read_header(self, name: SnapshotName) -> Header:
+        """Read and verify the header of one manifest, without its body.
+
+        Raises:
+            CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
+            OSError: it cannot be read.
+        """
+        data = read_bounded(self._remote, name.manifest_path, _HEADER_GUESS)
+        if len(data) == _HEADER_GUESS:
+            data = read_bounded(self._remote, name.manifest_path, PREFIX_SIZE + HEADER_LIMIT)
+        return decode_header(data, name, self._keys)[1]
+
+    def heads(self, address: Address) -> Heads:
+        """Read the heads of an address: normally one file.
+
+        The newest manifest is read first, and what it supersedes is not read at all. A manifest
+        that vanishes between the listing and the reading was superseded meanwhile, so the listing
+        is repeated once.
+        """
+        heads = self._read_heads(address)
+        if any(problem.missing for problem in heads.problems):
+            heads = self._read_heads(address)
+        return heads
+
+    def _read_heads(self, address: Address) -> Heads:
+        listed = tuple(name for name in self.names() if name.address == address)
+        read: list[Manifest] = []
+        problems: list[Problem] = []
+        waiting = list(listed)
+        while waiting and not read:
+            self._read_some([waiting.pop()], read, problems)
+        superseded = superseded_by(read)
+        self._read_some(
+            [name for name in waiting if name.snapshot not in superseded], read, problems
+        )
+        return Heads(_only_heads(read), listed, tuple(read), tuple(problems))
+
+    def _read_some(
+        self, names: Sequence[SnapshotName], read: list[Manifest], problems: list[Problem]
+    ) -> None:
+        for result in self.read_many(names):
+            if isinstance(result, Problem):
+                problems.append(result)
+            else:
+                read.append(result)
+
+    def read_many(self, names: Sequence[SnapshotName]) -> list[Manifest | Problem]:
+        """Read several manifests in parallel; a problem in the place of each unusable one."""
+        if len(names) < 2:
+            return [self._try_read(name) for name in names]
+        with ThreadPoolExecutor(min(_PARALLEL_READS, len(names)), "b10-manifests") as pool:
+            return list(pool.map(self._try_read, names))
+
+    def _try_read(self, name: SnapshotName) -> Manifest | Problem:
+        try:
+            return self.read(name)
+        except (CorruptError, LimitError, UnsupportedFormatError, OSError) as error:
+            return Problem(name.manifest_path, str(error), isinstance(error, FileNotFoundError))
+
+
+def _only_heads(read: Iterable[Manifest]) -> tuple[Manifest, ...]:
+    manifests = list(read)
+    superseded: frozenset[SnapshotId] = superseded_by(manifests)
+    return tuple(item for item in manifests if item.name.snapshot not in superseded)

@@ -1,0 +1,207 @@
+"""Names, versions and time constants of a store: the one table of them."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import NewType
+
+from b10_store.digest import Digest, digest_of
+from b10_store.errors import CorruptError, UnsupportedFormatError
+
+FORMAT_VERSION = 1
+FORMAT_FILE = "FORMAT"
+
+PACKS = "packs"
+MANIFESTS = "manifests"
+SESSIONS = "sessions"
+TRASH = "trash"
+FENCED = "fenced"
+QUARANTINE = "quarantine"
+
+TEMPORARY_MARK = ".tmp-"
+"""A file is written under `<name>.tmp-<random>` before it is renamed to `<name>`."""
+
+HEARTBEAT_SECONDS = 15.0
+"""How often a running save touches its token."""
+
+WAITING_DEAD_SECONDS = 60.0
+"""A session silent for longer than this is not waited for."""
+
+WAIT_LIMIT_SECONDS = 60.0
+"""The longest that a save waits for other sessions."""
+
+SUPERSEDE_AGE_SECONDS = 3600.0
+"""Age of a manifest before what it supersedes may be moved to trash."""
+
+TOUCH_INTERVAL_SECONDS = 86400.0
+"""A load refreshes a manifest's time of last load at most this often."""
+
+FENCED_ATTEMPTS = 3
+"""How often a save starts over after it was fenced."""
+
+FRAME_RAW_LIMIT = 1 << 20
+"""Most raw bytes in one frame."""
+
+PACK_CLOSE_SIZE = 32 << 20
+"""A pack takes no further blob once it holds this many compressed bytes."""
+
+SnapshotId = NewType("SnapshotId", str)
+"""`<time of the store's filesystem in ms, 13 digits>-<128 random bits, hex>`; sorts by time."""
+
+PackId = NewType("PackId", str)
+"""BLAKE3 of a pack file, as 64 hex digits."""
+
+_ENVIRONMENT_KEY = re.compile(r"[0-9a-f]{32}")
+_NAMESPACE = re.compile(r"[a-z0-9_-]{1,64}")
+_SNAPSHOT = re.compile(r"([0-9]{13})-[0-9a-f]{32}")
+_LISTED = re.compile(r"([0-9a-f]{32})(?:\.([a-z0-9_-]{1,64}))?~([0-9]{13}-[0-9a-f]{32})")
+_PACK = re.compile(r"([0-9a-f]{64})\.pack")
+_FORMAT = re.compile(r"b10-transfer store, format ([0-9]{1,9}), check ([0-9a-f]{16})\n?")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """What a manifest is published under.
+
+    Attributes:
+        environment_key: 32 hex digits.
+        namespace: a label of the user's, or "" for none.
+    """
+
+    environment_key: str
+    namespace: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be part of a file name.
+
+        Raises:
+            ValueError: the key or the namespace has another form.
+        """
+        if _ENVIRONMENT_KEY.fullmatch(self.environment_key) is None:
+            raise ValueError(f"environment key {self.environment_key!r}: 32 hex digits expected")
+        if self.namespace and _NAMESPACE.fullmatch(self.namespace) is None:
+            raise ValueError(
+                f"namespace {self.namespace!r}: 1 to 64 of the characters a-z 0-9 _ - expected"
+            )
+
+    def __str__(self) -> str:
+        """The form used in file names: `<key>` or `<key>.<namespace>`."""
+        return (
+            f"{self.environment_key}.{self.namespace}" if self.namespace else self.environment_key
+        )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SnapshotName:
+    """One snapshot of an address: the common stem of a session's and a manifest's file name."""
+
+    address: Address
+    snapshot: SnapshotId
+
+    def __str__(self) -> str:
+        """The stem, `<address>~<snapshot id>`."""
+        return f"{self.address}~{self.snapshot}"
+
+    @property
+    def session_path(self) -> str:
+        """The token's name in the store."""
+        return f"{SESSIONS}/{self}.session"
+
+    @property
+    def manifest_path(self) -> str:
+        """The manifest's name in the store."""
+        return f"{MANIFESTS}/{self}.manifest"
+
+
+def is_namespace(text: str) -> bool:
+    """Whether `text` can be a namespace."""
+    return _NAMESPACE.fullmatch(text) is not None
+
+
+def new_snapshot_id(now: float) -> SnapshotId:
+    """A fresh id.
+
+    Args:
+        now: seconds since the epoch by the clock of the store's filesystem.
+    """
+    return SnapshotId(f"{max(0, int(now * 1000)):013d}-{secrets.token_hex(16)}")
+
+
+def parse_snapshot_id(text: str) -> SnapshotId:
+    """Check that `text` is a snapshot id.
+
+    Raises:
+        CorruptError: it is not.
+    """
+    if _SNAPSHOT.fullmatch(text) is None:
+        raise CorruptError(f"not a snapshot id: {text[:80]!r}")
+    return SnapshotId(text)
+
+
+def snapshot_milliseconds(snapshot: SnapshotId) -> int:
+    """When the snapshot was begun: milliseconds since the epoch, by the store's filesystem."""
+    return int(snapshot[:13])
+
+
+def parse_manifest_name(name: str) -> SnapshotName | None:
+    """The snapshot behind a file name in manifests/, or None for any other file."""
+    return _parse_listed(name, ".manifest")
+
+
+def parse_session_name(name: str) -> SnapshotName | None:
+    """The snapshot behind a file name in sessions/, or None for any other file."""
+    return _parse_listed(name, ".session")
+
+
+def _parse_listed(name: str, suffix: str) -> SnapshotName | None:
+    match = _LISTED.fullmatch(name.removesuffix(suffix)) if name.endswith(suffix) else None
+    if match is None:
+        return None
+    return SnapshotName(Address(match[1], match[2] or ""), SnapshotId(match[3]))
+
+
+def pack_path(pack: PackId) -> str:
+    """The pack's name in the store."""
+    return f"{PACKS}/{pack}.pack"
+
+
+def parse_pack_name(name: str) -> PackId | None:
+    """The pack behind a file name in packs/, or None for any other file."""
+    match = _PACK.fullmatch(name)
+    return None if match is None else PackId(match[1])
+
+
+def pack_id_of(digest: Digest) -> PackId:
+    """A pack's id is the digest of its file."""
+    return PackId(digest)
+
+
+def format_line(version: int = FORMAT_VERSION) -> bytes:
+    """The content of the FORMAT file: a version, and a check so that damage is not read as one."""
+    return f"b10-transfer store, format {version}, check {_format_check(version)}\n".encode()
+
+
+def check_format_line(data: bytes) -> bool:
+    """Whether the FORMAT file is intact and of the version which this release reads and writes.
+
+    Returns:
+        False when the file is damaged: its check does not fit, so it says nothing of the version.
+
+    Raises:
+        UnsupportedFormatError: it is intact and names another version.
+    """
+    match = _FORMAT.fullmatch(data.decode("ascii", "replace"))
+    if match is None or match[2] != _format_check(int(match[1])):
+        return False
+    if int(match[1]) != FORMAT_VERSION:
+        raise UnsupportedFormatError(
+            f"the store has format {match[1]}, this release reads format {FORMAT_VERSION}: "
+            "use the release that wrote it, or another B10FS_CACHE_DIR"
+        )
+    return True
+
+
+def _format_check(version: int) -> str:
+    return digest_of(f"b10-transfer store, format {version}".encode())[:16]

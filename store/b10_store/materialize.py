@@ -1,0 +1,222 @@
+"""From verified blobs to files in a cache root: written aside, then moved into place.
+
+A compiler may read and write the same folders at the same moment. It never sees a file that is not
+whole, never loses one of its own, and never sees an artifact before the parts that it refers to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import threading
+from typing import TYPE_CHECKING
+
+from b10_store.errors import NoSpaceError
+from b10_store.paths import RECORD_FOLDER
+from b10_store.placement import Placed, Placement, place_staged
+from b10_store.scan import CANONICAL_LIMIT, Fingerprint, fingerprint_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from b10_store.digest import Digest
+
+STAGING_PREFIX = "staging-"
+
+_FLAGS = (
+    os.O_WRONLY
+    | os.O_CREAT
+    | os.O_EXCL
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Staging:
+    """Takes verified blobs into private folders beside their place, then moves them there.
+
+    A `fetch.Sink`: `put` and `stream` may be called from several threads.
+    """
+
+    def __init__(self, placements: Iterable[Placement], watch: Callable[[str, int], None]) -> None:
+        """Prepare the folders.
+
+        Args:
+            placements: what will come.
+            watch: called with a cache root and a number of bytes before they are written there;
+                raises NoSpaceError when there is no room for them.
+
+        Raises:
+            OSError: a cache root cannot be written.
+        """
+        self._watch = watch
+        self._targets: dict[Digest, list[Placement]] = {}
+        self._folders: dict[str, str] = {}
+        self._written: list[tuple[Placement, Fingerprint]] = []
+        self._failed: list[tuple[Placement, str]] = []
+        self._lock = threading.Lock()
+        made: set[str] = set()
+        for placement in placements:
+            self._targets.setdefault(placement.entry.digest, []).append(placement)
+            staging = self._folders.get(placement.folder) or self._open_folder(placement.folder)
+            folder = os.path.dirname(_staged(staging, placement))
+            if folder not in made:
+                with contextlib.suppress(FileExistsError, NotADirectoryError):
+                    os.makedirs(folder, exist_ok=True)
+                made.add(folder)
+
+    def put(self, digest: Digest, data: bytes | memoryview) -> None:
+        """Write every file that has these bytes."""
+        for placement in self._targets[digest]:
+            if placement.restore is None:
+                self._write_file(placement, data)
+                continue
+            try:
+                restored = placement.restore(bytes(data))
+            except ValueError as error:
+                self._fail(placement, str(error))
+            else:
+                self._write_file(placement, restored)
+
+    def stream(self, digest: Digest) -> StagedBlob:
+        """Write every file that has these bytes, in parts."""
+        placements: list[Placement] = []
+        for placement in self._targets[digest]:
+            if placement.restore is None:
+                placements.append(placement)
+            else:
+                self._fail(placement, f"over {CANONICAL_LIMIT} bytes")
+        return StagedBlob(self, placements)
+
+    def place(self) -> Placed:
+        """Move everything that was written to its place, in order."""
+        result = Placed(failed=list(self._failed))
+        for folder, staging in self._folders.items():
+            written = [item for item in self._written if item[0].folder == folder]
+            place_staged(staging, folder, written, result)
+        return result
+
+    def close(self) -> None:
+        """Remove the private folders and whatever is left in them."""
+        for staging in self._folders.values():
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def open_file(self, placement: Placement) -> int:
+        """Create the staged file of an artifact; returns its descriptor."""
+        mode = 0o777 if placement.entry.executable else 0o666
+        return os.open(_staged(self._folders[placement.folder], placement), _FLAGS, mode)
+
+    def write(self, placement: Placement, handle: int, data: bytes | memoryview) -> None:
+        """Write bytes of an artifact.
+
+        Raises:
+            NoSpaceError: there is no room for them.
+        """
+        self._watch(placement.folder, len(data))
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[os.write(handle, left) :]
+        except OSError as error:
+            if error.errno in _OUT_OF_SPACE:
+                raise NoSpaceError(f"{placement.folder}: {error.strerror}") from error
+            raise
+
+    def finish_file(self, placement: Placement, handle: int) -> None:
+        """Note a staged file as whole."""
+        if placement.entry.mtime_ns is not None:
+            os.utime(handle, ns=(placement.entry.mtime_ns, placement.entry.mtime_ns))
+        fingerprint = fingerprint_of(os.fstat(handle))
+        with self._lock:
+            self._written.append((placement, fingerprint))
+
+    def remove_file(self, placement: Placement) -> None:
+        """Remove a staged file that is not whole."""
+        with contextlib.suppress(OSError):
+            os.unlink(_staged(self._folders[placement.folder], placement))
+
+    def note_failure(self, placement: Placement, error: OSError) -> None:
+        """Note an artifact that this filesystem does not take (its name, say); the load goes on.
+
+        Raises:
+            NoSpaceError: it is the filesystem that is full.
+        """
+        if error.errno in _OUT_OF_SPACE:
+            raise NoSpaceError(f"{placement.folder}: {error.strerror}") from error
+        self._fail(placement, str(error))
+
+    def _write_file(self, placement: Placement, data: bytes | memoryview) -> None:
+        try:
+            handle = self.open_file(placement)
+        except OSError as error:
+            self.note_failure(placement, error)
+            return
+        try:
+            self.write(placement, handle, data)
+            self.finish_file(placement, handle)
+        finally:
+            os.close(handle)
+
+    def _fail(self, placement: Placement, reason: str) -> None:
+        with self._lock:
+            self._failed.append((placement, reason))
+
+    def _open_folder(self, root: str) -> str:
+        staging = os.path.join(root, RECORD_FOLDER, STAGING_PREFIX + secrets.token_hex(8))
+        os.mkdir(staging, 0o700)
+        self._folders[root] = staging
+        return staging
+
+
+class StagedBlob:
+    """A blob of several frames on its way into its files; a `fetch.BlobStream`."""
+
+    def __init__(self, staging: Staging, placements: Sequence[Placement]) -> None:
+        """Create the files."""
+        self._staging = staging
+        self._open: list[tuple[Placement, int]] = []
+        for placement in placements:
+            try:
+                self._open.append((placement, staging.open_file(placement)))
+            except OSError as error:
+                staging.note_failure(placement, error)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """See `BlobStream.write`."""
+        for placement, handle in self._open:
+            self._staging.write(placement, handle, data)
+
+    def commit(self) -> None:
+        """See `BlobStream.commit`."""
+        for placement, handle in self._open:
+            self._staging.finish_file(placement, handle)
+        self._close()
+
+    def discard(self) -> None:
+        """See `BlobStream.discard`."""
+        for placement, _ in self._open:
+            self._staging.remove_file(placement)
+        self._close()
+
+    def _close(self) -> None:
+        for _, handle in self._open:
+            os.close(handle)
+        self._open = []
+
+
+def sweep_staging(root: str) -> None:
+    """Remove what killed loads left below a cache root. The caller holds the root's lock."""
+    folder = os.path.join(root, RECORD_FOLDER)
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(STAGING_PREFIX):
+                shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+
+
+def _staged(staging: str, placement: Placement) -> str:
+    return os.path.join(staging, *placement.entry.identity.path.split("/"))

@@ -1,0 +1,177 @@
+"""Moving staged files into a cache root beside a compiler that may be at work there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from b10_store.scan import Fingerprint, fingerprint_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from b10_store.manifest import Entry
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how one artifact comes to be on this host.
+
+    Attributes:
+        entry: the artifact.
+        folder: the local cache root, absolute.
+        order: artifacts of a lower order are in place before those of a higher one.
+        restore: makes the bytes on disk of the stored ones; None where they are the same. Only
+            artifacts under 1 MiB have one. Raises ValueError when the bytes cannot be used.
+    """
+
+    entry: Entry
+    folder: str
+    order: int = 0
+    restore: Callable[[bytes], bytes] | None = None
+
+    @property
+    def location(self) -> str:
+        """The absolute path of the file."""
+        return os.path.join(self.folder, *self.entry.identity.path.split("/"))
+
+
+@dataclass(slots=True)
+class Placed:
+    """What became of the artifacts of one cache root.
+
+    Attributes:
+        placed: artifacts now in place, with the fingerprint of their file.
+        kept: artifacts of which a file was there already; it was left as it is.
+        failed: artifacts that could not be placed, and why.
+    """
+
+    placed: list[tuple[Placement, Fingerprint]] = field(
+        default_factory=list[tuple[Placement, Fingerprint]]
+    )
+    kept: list[Placement] = field(default_factory=list[Placement])
+    failed: list[tuple[Placement, str]] = field(default_factory=list[tuple[Placement, str]])
+
+
+class _Unit(NamedTuple):
+    """What one rename moves: a folder that is not in place yet, or a single file."""
+
+    relative: str
+    is_folder: bool
+    members: list[tuple[Placement, Fingerprint]]
+
+
+def place_staged(
+    staging: str, root: str, written: Sequence[tuple[Placement, Fingerprint]], result: Placed
+) -> None:
+    """Move staged files of one cache root to their places, those of a lower order first.
+
+    A sub-folder that is not there yet comes in one rename. Where a compiler made it meanwhile, its
+    content is moved one level further down. A file that is there is never replaced.
+    """
+    _Mover(staging, root, result).move(written)
+
+
+class _Mover:
+    def __init__(self, staging: str, root: str, result: Placed) -> None:
+        self._staging = staging
+        self._root = root
+        self._result = result
+        self._is_folder: dict[str, bool | None] = {}
+
+    def move(self, written: Sequence[tuple[Placement, Fingerprint]]) -> None:
+        for unit in self._units(written):
+            if unit.is_folder:
+                self._move_folder(unit)
+            else:
+                self._move_file(*unit.members[0])
+
+    def _units(self, written: Sequence[tuple[Placement, Fingerprint]]) -> list[_Unit]:
+        folders: defaultdict[str, list[tuple[Placement, Fingerprint]]] = defaultdict(list)
+        units: list[_Unit] = []
+        for item in written:
+            missing = self._first_missing_folder(item[0])
+            if missing is None:
+                units.append(_Unit(item[0].entry.identity.path, is_folder=False, members=[item]))
+            else:
+                folders[missing].append(item)
+        units += [_Unit(name, is_folder=True, members=items) for name, items in folders.items()]
+        units.sort(key=lambda unit: max(placement.order for placement, _ in unit.members))
+        return units
+
+    def _first_missing_folder(self, placement: Placement) -> str | None:
+        components = placement.entry.identity.path.split("/")
+        for depth in range(1, len(components)):
+            folder = "/".join(components[:depth])
+            if self._is_folder.get(folder) is None:
+                self._is_folder[folder] = _look_at_folder(self._local(folder))
+            if not self._is_folder[folder]:
+                return folder
+        return None
+
+    def _move_folder(self, unit: _Unit) -> None:
+        target = self._local(unit.relative)
+        try:
+            # A link or a file in the way is never followed or replaced: rename refuses both.
+            os.rename(os.path.join(self._staging, *unit.relative.split("/")), target)
+        except OSError as error:
+            self._is_folder[unit.relative] = _look_at_folder(target)
+            if self._is_folder[unit.relative]:
+                self.move(unit.members)
+            else:
+                reason = f"{target} is in the way: {error.strerror}"
+                self._result.failed.extend((placement, reason) for placement, _ in unit.members)
+        else:
+            self._result.placed.extend(unit.members)
+
+    def _move_file(self, placement: Placement, fingerprint: Fingerprint) -> None:
+        target = placement.location
+        try:
+            moved = _move_without_replacing(
+                os.path.join(self._staging, *placement.entry.identity.path.split("/")), target
+            )
+            if moved:
+                # Moving a single file may change its ctime, which is part of the fingerprint.
+                fingerprint = fingerprint_of(os.stat(target, follow_symlinks=False))
+        except OSError as error:
+            self._result.failed.append((placement, str(error)))
+            return
+        if moved:
+            self._result.placed.append((placement, fingerprint))
+        else:
+            self._result.kept.append(placement)
+
+    def _local(self, relative: str) -> str:
+        return os.path.join(self._root, *relative.split("/"))
+
+
+def _look_at_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _move_without_replacing(source: str, target: str) -> bool:
+    """Move a file unless there is one at `target` already. Returns whether it was moved."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # Without links the check and the rename are two steps. What another process may put there
+        # in between has the same name, so it was made from the same input.
+        if os.path.lexists(target):
+            return False
+        os.rename(source, target)
+    else:
+        os.unlink(source)
+    return True

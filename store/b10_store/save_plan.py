@@ -1,0 +1,317 @@
+"""What a save changes: a function from what is stored, here and known to a plan."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from b10_store.errors import SizeLimitError
+from b10_store.manifest import Entry, Group, Identity, Location, stored_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from b10_store.digest import Digest
+    from b10_store.layout import PackId
+    from b10_store.manifest import Pack
+    from b10_store.union import Union
+
+GROUP_LIMIT = 8
+"""Most members of a variant group; the oldest go first."""
+
+SMALL_PACK_SIZE = 4 << 20
+"""Packs below this many bytes are worth putting together."""
+
+SMALL_PACK_LIMIT = 8
+"""How many small packs one manifest may reference before they are put together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An artifact that is here and could be saved.
+
+    Attributes:
+        identity: which artifact it is.
+        digest: of its canonical bytes.
+        size: of its canonical bytes.
+        executable: whether its file has the execute bits.
+        mtime_ns: to be restored by loads, or None.
+        group_length: see `Entry.group_length`.
+    """
+
+    identity: Identity
+    digest: Digest
+    size: int
+    executable: bool = False
+    mtime_ns: int | None = None
+    group_length: int = 0
+
+    @property
+    def group(self) -> Group | None:
+        """The variant group that the artifact is a member of."""
+        root, path, requirement = self.identity
+        return Group(root, path[: self.group_length], requirement) if self.group_length else None
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What a saver knows beside the manifests.
+
+    Attributes:
+        good_packs: packs that are in the store, by a listing made while the token existed.
+        loaded: the digest that this host last loaded for an artifact.
+        distrusted: (digest, pack) that failed verification here twice.
+        elsewhere: blobs of other environments' manifests that may be referenced.
+        cold: the user started without the cache on purpose, so that what is here replaces it.
+    """
+
+    good_packs: frozenset[PackId]
+    loaded: Mapping[Identity, Digest] = field(default_factory=dict[Identity, "Digest"])
+    distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
+    elsewhere: Mapping[Digest, Location] = field(default_factory=dict["Digest", Location])
+    cold: bool = False
+
+    def trusts(self, entry: Entry) -> bool:
+        """Whether a load could be given the entry's bytes, as far as is known here."""
+        pack = entry.location.pack
+        return pack in self.good_packs and (entry.digest, pack) not in self.distrusted
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """An artifact that the new manifest lists otherwise than the heads do.
+
+    Attributes:
+        candidate: what is here.
+        generation: see `Entry.generation`.
+        location: where its bytes are already, or None when they are to be uploaded.
+    """
+
+    candidate: Candidate
+    generation: int
+    location: Location | None
+
+
+@dataclass(frozen=True, slots=True)
+class SavePlan:
+    """The difference between the heads and the manifest to be published.
+
+    Attributes:
+        kept: entries carried on untouched, unless an addition takes their place.
+        additions: what is new, supersedes, or is healed.
+        moves: size of blobs that the store has, in packs so small that they are written anew.
+    """
+
+    kept: Mapping[Identity, Entry]
+    additions: tuple[Addition, ...]
+    moves: Mapping[Digest, int] = field(default_factory=dict["Digest", int])
+
+    @property
+    def uploads(self) -> dict[Digest, int]:
+        """Size of each blob that is to be written, each once."""
+        new = {
+            addition.candidate.digest: addition.candidate.size
+            for addition in self.additions
+            if addition.location is None
+        }
+        return {**self.moves, **new}
+
+    @property
+    def upload_bytes(self) -> int:
+        """Raw bytes of the uploads."""
+        return sum(self.uploads.values())
+
+    def realized(self, uploaded: Mapping[Digest, Location]) -> list[tuple[Addition, Location]]:
+        """The additions whose bytes are in the store, and where.
+
+        One whose file changed before it could be uploaded is missing.
+        """
+        found = (
+            (addition, addition.location or uploaded.get(addition.candidate.digest))
+            for addition in self.additions
+        )
+        return [(addition, location) for addition, location in found if location is not None]
+
+
+def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -> SavePlan:
+    """Decide what a save adds.
+
+    - An artifact that no head has is added. A member of a variant group only when the group is new
+      or all its stored members are here: else this host compiled beside a cache that it never
+      loaded.
+    - Of an artifact stored with other bytes the stored ones stay, since compilers do not write the
+      same bytes twice and fifty replicas must not store fifty variants; unless the compiler
+      replaced what this host had loaded, or the stored ones cannot be had, or the start was cold
+      on purpose.
+    - An artifact whose stored bytes cannot be had is uploaded again.
+    """
+    kept = dict(stored.entries)
+    known_blobs = _trusted_locations(stored, knowledge)
+    additions: list[Addition] = []
+    dropped_groups: set[Group] = set()
+    groups = _GroupPolicy(stored, local, knowledge)
+    for candidate in local:
+        present = stored.entries.get(candidate.identity)
+        if present is None:
+            group = candidate.group
+            generation = 0 if group is None else groups.generation_of_new_member(group)
+            if generation is None:
+                continue
+            if group is not None and generation:
+                dropped_groups.add(group)
+        elif _stays(present, candidate, knowledge):
+            continue
+        else:
+            generation = present.generation + 1
+        additions.append(Addition(candidate, generation, known_blobs.get(candidate.digest)))
+    if dropped_groups:
+        here = {candidate.identity for candidate in local}
+        kept = {
+            identity: entry
+            for identity, entry in kept.items()
+            if entry.group not in dropped_groups or identity in here
+        }
+    return SavePlan(kept, tuple(additions))
+
+
+def _stays(present: Entry, candidate: Candidate, knowledge: Knowledge) -> bool:
+    if not knowledge.trusts(present):
+        return False
+    if present.digest == candidate.digest or present.group_length:
+        return True
+    return not knowledge.cold and knowledge.loaded.get(candidate.identity) != present.digest
+
+
+class _GroupPolicy:
+    """Whether a variant group takes another member."""
+
+    def __init__(self, stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -> None:
+        here = {candidate.identity for candidate in local}
+        self._cold = knowledge.cold
+        self._complete: dict[Group, bool] = {}
+        self._generation: dict[Group, int] = {}
+        for identity, entry in stored.entries.items():
+            group = entry.group
+            if group is not None:
+                self._complete[group] = self._complete.get(group, True) and identity in here
+                self._generation[group] = max(self._generation.get(group, 0), entry.generation)
+
+    def generation_of_new_member(self, group: Group) -> int | None:
+        """0 beside the stored members, more to replace them, None when it is not to be added."""
+        if self._complete.get(group, True):
+            return 0
+        return self._generation[group] + 1 if self._cold else None
+
+
+def _trusted_locations(stored: Union, knowledge: Knowledge) -> dict[Digest, Location]:
+    locations = dict(knowledge.elsewhere)
+    for entry in stored.entries.values():
+        if knowledge.trusts(entry):
+            locations[entry.digest] = entry.location
+    return locations
+
+
+def finish_entries(
+    plan: SavePlan, uploaded: Mapping[Digest, Location], saved_ms: int
+) -> dict[Identity, Entry]:
+    """The entries of the manifest to be published."""
+    entries = dict(plan.kept)
+    for identity, entry in plan.kept.items():
+        if entry.digest in plan.moves and entry.digest in uploaded:
+            entries[identity] = replace(entry, location=uploaded[entry.digest])
+    for addition, location in plan.realized(uploaded):
+        candidate = addition.candidate
+        entries[candidate.identity] = Entry(
+            identity=candidate.identity,
+            digest=candidate.digest,
+            size=candidate.size,
+            executable=candidate.executable,
+            mtime_ns=candidate.mtime_ns,
+            group_length=candidate.group_length,
+            generation=addition.generation,
+            saved_ms=saved_ms,
+            location=location,
+        )
+    return _limit_groups(entries)
+
+
+def move_small_packs(
+    plan: SavePlan, packs: Mapping[PackId, Pack], local: Iterable[Candidate]
+) -> SavePlan:
+    """Write blobs of many small packs anew, those that are here, so that loads stay few reads."""
+    used = {entry.location.pack for entry in plan.kept.values()}
+    small = {pack for pack in used if packs[pack].size < SMALL_PACK_SIZE}
+    if len(small) <= SMALL_PACK_LIMIT:
+        return plan
+    here = {candidate.digest for candidate in local}
+    moves = {
+        entry.digest: entry.size
+        for entry in plan.kept.values()
+        if entry.location.pack in small and entry.digest in here
+    }
+    return replace(plan, moves=moves)
+
+
+def expire_oldest(
+    entries: Mapping[Identity, Entry],
+    packs: Mapping[PackId, Pack],
+    local: Iterable[Identity],
+    limit: int,
+) -> dict[Identity, Entry]:
+    """Leave out the oldest entries, groups whole, until the stored bytes are within `limit`.
+
+    Raises:
+        SizeLimitError: what this host itself has is over the limit, so nothing could be left out.
+    """
+    if stored_bytes(entries.values(), packs) <= limit:
+        return dict(entries)
+    here = set(local)
+    own = stored_bytes((entry for key, entry in entries.items() if key in here), packs)
+    if own > limit:
+        raise SizeLimitError(
+            f"the local artifacts take {own / 1e6:.1f} MB compressed, over the limit of "
+            f"{limit / 1e6:.1f} MB"
+        )
+    units = _oldest_first(entries, here)
+    # The bytes shrink with every unit that goes, so the least number of them is found by bisection.
+    enough, too_few = len(units), -1
+    while enough - too_few > 1:
+        middle = (enough + too_few) // 2
+        if stored_bytes(_without(entries, units[:middle]).values(), packs) <= limit:
+            enough = middle
+        else:
+            too_few = middle
+    return _without(entries, units[:enough])
+
+
+def _without(
+    entries: Mapping[Identity, Entry], units: Sequence[list[Identity]]
+) -> dict[Identity, Entry]:
+    gone = {identity for unit in units for identity in unit}
+    return {identity: entry for identity, entry in entries.items() if identity not in gone}
+
+
+def _oldest_first(entries: Mapping[Identity, Entry], here: set[Identity]) -> list[list[Identity]]:
+    """Units that expire together, oldest first: a group, or one artifact of no group."""
+    units: defaultdict[Group | Identity, list[Identity]] = defaultdict(list)
+    for identity, entry in entries.items():
+        units[entry.group or identity].append(identity)
+    expendable = [unit for unit in units.values() if here.isdisjoint(unit)]
+    return sorted(
+        expendable, key=lambda unit: (max(entries[key].saved_ms for key in unit), unit[0])
+    )
+
+
+def _limit_groups(entries: dict[Identity, Entry]) -> dict[Identity, Entry]:
+    members: defaultdict[Group, list[Entry]] = defaultdict(list)
+    for entry in entries.values():
+        group = entry.group
+        if group is not None:
+            members[group].append(entry)
+    for group_entries in members.values():
+        if len(group_entries) > GROUP_LIMIT:
+            group_entries.sort(key=lambda entry: (entry.saved_ms, entry.identity))
+            for entry in group_entries[:-GROUP_LIMIT]:
+                del entries[entry.identity]
+    return entries

@@ -1,0 +1,259 @@
+"""From files on the local disk to hashed artifacts."""
+
+from __future__ import annotations
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from blake3 import blake3
+
+from b10_store.digest import Digest, digest_of
+from b10_store.layout import FRAME_RAW_LIMIT
+from b10_store.save_plan import Candidate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from b10_store.manifest import Identity
+
+BLOCK_SIZE = FRAME_RAW_LIMIT
+CANONICAL_LIMIT = FRAME_RAW_LIMIT - 1
+"""Largest artifact that may have a canonical form of its own, in bytes."""
+
+_BATCH = 64
+"""Files handed to a thread at once: handing over costs more than hashing a small file."""
+
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
+class Fingerprint(NamedTuple):
+    """What tells that a file was changed: size, times in ns, and inode."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+class FoundFile(NamedTuple):
+    """A regular file below a folder.
+
+    Attributes:
+        path: relative, with forward slashes.
+        location: absolute.
+        fingerprint: as the walk saw it.
+        executable: whether its owner may execute it.
+    """
+
+    path: str
+    location: str
+    fingerprint: Fingerprint
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file that is an artifact.
+
+    Attributes:
+        identity: the artifact's identity.
+        found: the file.
+        mtime_ns: to be restored by loads, or None.
+        group_length: see `Entry.group_length`.
+        canonical: makes the bytes that are stored of those on disk; None where they are the same.
+            Raises ValueError when the file is not what it should be.
+    """
+
+    identity: Identity
+    found: FoundFile
+    mtime_ns: int | None = None
+    group_length: int = 0
+    canonical: Callable[[bytes], bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A hashed artifact: what a save plans with, and a source of its bytes."""
+
+    file: LocalFile
+    candidate: Candidate
+
+    @property
+    def digest(self) -> Digest:
+        """Of the canonical bytes."""
+        return self.candidate.digest
+
+    @property
+    def size(self) -> int:
+        """Of the canonical bytes."""
+        return self.candidate.size
+
+    def read(self) -> Iterator[bytes]:
+        """The canonical bytes, in blocks of at most 1 MiB.
+
+        Raises:
+            OSError: the file is gone, or no regular file any more.
+        """
+        if self.file.canonical is None:
+            yield from _read_blocks(self.file.found.location)
+            return
+        data = b"".join(_read_blocks(self.file.found.location))
+        try:
+            yield self.file.canonical(data)
+        except ValueError as error:
+            raise OSError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was not taken, and why."""
+
+    location: str
+    reason: str
+
+
+def walk(folder: str, enter: Callable[[str], bool]) -> list[FoundFile]:
+    """The regular files below a folder, sorted by path. Links are not followed.
+
+    A folder that cannot be read, or vanishes meanwhile, counts as empty.
+
+    Args:
+        folder: absolute path.
+        enter: whether to look into a folder, given its relative path.
+    """
+    found: list[FoundFile] = []
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        try:
+            items = os.scandir(os.path.join(folder, prefix) if prefix else folder)
+        except OSError:
+            continue
+        with items:
+            for item in items:
+                path = prefix + item.name
+                if item.is_dir(follow_symlinks=False):
+                    if enter(path):
+                        waiting.append(path + "/")
+                elif item.is_file(follow_symlinks=False):
+                    _append_found(found, item, path)
+    found.sort()
+    return found
+
+
+def hash_files(
+    files: Sequence[LocalFile], known: Mapping[str, tuple[Fingerprint, Digest, int]], workers: int
+) -> tuple[list[Scanned], list[Skipped]]:
+    """Hash artifacts in parallel.
+
+    A file that changes while it is read is left out: the next save takes it.
+
+    Args:
+        files: the artifacts.
+        known: by location: fingerprint, digest and canonical size of files hashed before.
+        workers: threads.
+
+    Returns:
+        The hashed artifacts in the order of `files`, and what was left out.
+    """
+
+    def scan(file: LocalFile) -> Scanned | Skipped:
+        remembered = known.get(file.found.location)
+        if remembered is not None and remembered[0] == file.found.fingerprint:
+            return _scanned(file, remembered[1], remembered[2])
+        return _hash_file(file)
+
+    def scan_some(start: int) -> list[Scanned | Skipped]:
+        return [scan(file) for file in files[start : start + _BATCH]]
+
+    with ThreadPoolExecutor(workers, "b10-hash") as pool:
+        batches = pool.map(scan_some, range(0, len(files), _BATCH))
+        results = [result for batch in batches for result in batch]
+    scanned = [result for result in results if isinstance(result, Scanned)]
+    return scanned, [result for result in results if isinstance(result, Skipped)]
+
+
+def _append_found(found: list[FoundFile], item: os.DirEntry[str], path: str) -> None:
+    try:
+        status = item.stat(follow_symlinks=False)
+    except OSError:
+        return
+    found.append(
+        FoundFile(path, item.path, fingerprint_of(status), bool(status.st_mode & stat.S_IXUSR))
+    )
+
+
+def fingerprint_of(status: os.stat_result) -> Fingerprint:
+    """The fingerprint in a stat result."""
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def _hash_file(file: LocalFile) -> Scanned | Skipped:
+    location = file.found.location
+    try:
+        handle = os.open(location, _FLAGS)
+        try:
+            if fingerprint_of(os.fstat(handle)) != file.found.fingerprint:
+                return Skipped(location, "changed while it was looked at")
+            digest, size = _hash_open(handle, file)
+            if fingerprint_of(os.fstat(handle)) != file.found.fingerprint:
+                return Skipped(location, "changed while it was read")
+        finally:
+            os.close(handle)
+    except (OSError, ValueError) as error:
+        return Skipped(location, str(error))
+    return _scanned(file, digest, size)
+
+
+def _hash_open(handle: int, file: LocalFile) -> tuple[Digest, int]:
+    first = os.read(handle, BLOCK_SIZE)
+    size = file.found.fingerprint.size
+    if file.canonical is not None:
+        if size > CANONICAL_LIMIT or len(first) != size:
+            raise ValueError(f"over {CANONICAL_LIMIT} bytes, or cut short")
+        data = file.canonical(first)
+        return digest_of(data), len(data)
+    if len(first) == size:
+        return digest_of(first), size
+    hasher = blake3()
+    done = 0
+    block = first
+    while block:
+        hasher.update(block)
+        done += len(block)
+        block = os.read(handle, BLOCK_SIZE)
+    if done != size:
+        raise ValueError("its size changed while it was read")
+    return Digest(hasher.hexdigest()), size
+
+
+def _scanned(file: LocalFile, digest: Digest, size: int) -> Scanned:
+    candidate = Candidate(
+        identity=file.identity,
+        digest=digest,
+        size=size,
+        executable=file.found.executable,
+        mtime_ns=file.mtime_ns,
+        group_length=file.group_length,
+    )
+    return Scanned(file, candidate)
+
+
+def _read_blocks(location: str) -> Iterator[bytes]:
+    handle = os.open(location, _FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(f"{location} is no regular file")
+        while block := os.read(handle, BLOCK_SIZE):
+            yield block
+    finally:
+        os.close(handle)

@@ -1,0 +1,182 @@
+"""A save in flight: its token, the heartbeat, the turn it waits for, and the publishing rename."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from b10_store.errors import BusyError, FencedError
+from b10_store.layout import (
+    HEARTBEAT_SECONDS,
+    SESSIONS,
+    WAIT_LIMIT_SECONDS,
+    WAITING_DEAD_SECONDS,
+    SnapshotName,
+    new_snapshot_id,
+    parse_session_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from b10_store.layout import Address
+    from b10_store.remote import Remote, Token
+
+_OPEN_ATTEMPTS = 3
+_PUBLISH_ATTEMPTS = 5
+_PUBLISH_PAUSE_SECONDS = 0.2
+_FIRST_POLL_SECONDS = 0.1
+_LAST_POLL_SECONDS = 2.0
+
+
+class Session:
+    """One attempt to publish a manifest.
+
+    The token is created before anything of the store is believed, and becomes the manifest by a
+    rename. Whoever moves the token away first (gc fences it) makes that rename fail, and with it
+    everything that was believed on the way.
+    """
+
+    def __init__(self, remote: Remote, name: SnapshotName, token: Token) -> None:
+        """Use `open_session`."""
+        self._remote = remote
+        self.name = name
+        self._token = token
+        self._over = threading.Event()
+        self._heartbeat = threading.Thread(target=self._beat, name="b10-heartbeat", daemon=True)
+        self._heartbeat.start()
+
+    def wait_for_turn(self, slots: int, has_work: Callable[[], bool]) -> bool:
+        """Let saves that began earlier go first: economy, never safety.
+
+        Waits while a live, earlier session of the same address exists, since it probably uploads
+        the same artifacts, and while `slots` earlier sessions of any address live. After 60 s it
+        goes on.
+
+        Args:
+            slots: how many saves may run at the same time.
+            has_work: asked when an earlier session of the address ended: is anything left to save?
+
+        Returns:
+            False when another save left nothing to do.
+
+        Raises:
+            BusyError: no slot became free in time.
+        """
+        deadline = time.monotonic() + WAIT_LIMIT_SECONDS
+        pause = _FIRST_POLL_SECONDS
+        ahead = self._earlier_sessions()
+        while True:
+            rivals = {name for name in ahead if name.address == self.name.address}
+            if not rivals and len(ahead) < slots:
+                return True
+            if time.monotonic() >= deadline:
+                if len(ahead) >= slots:
+                    raise BusyError(
+                        f"{len(ahead)} saves are running and MAX_CONCURRENT_SAVES is {slots}; "
+                        "none ended within a minute"
+                    )
+                return True
+            time.sleep(pause)
+            pause = min(2 * pause, _LAST_POLL_SECONDS)
+            ahead = self._earlier_sessions()
+            ended = rivals.difference(ahead)
+            if ended and not has_work():
+                return False
+
+    def publish(self, chunks: Iterable[bytes]) -> None:
+        """Write the manifest into the token and rename it: from then on every host can load it.
+
+        The token is written in place, through the descriptor it was created with: a new file under
+        its name would undo a fence.
+
+        Raises:
+            FencedError: the token was moved away; nothing was published.
+            OSError: the manifest could not be written or renamed; nothing was published, as far as
+                can be told.
+        """
+        self._stop_heartbeat()
+        self._token.write(chunks)
+        self._token.close()
+        source, target = self.name.session_path, self.name.manifest_path
+        for attempt in range(_PUBLISH_ATTEMPTS):
+            try:
+                self._remote.rename(source, target)
+            except OSError as error:
+                # The answer to a rename that was done may be lost, so the name decides.
+                if self._exists(target):
+                    return
+                if self._exists(source) is False:
+                    raise FencedError(f"the token of {self.name} was moved away") from error
+                if attempt == _PUBLISH_ATTEMPTS - 1:
+                    raise
+                time.sleep(_PUBLISH_PAUSE_SECONDS)
+            else:
+                return
+
+    def abandon(self) -> None:
+        """End without publishing, and leave no token behind where that is possible."""
+        self._stop_heartbeat()
+        with contextlib.suppress(OSError):
+            self._token.close()
+        with contextlib.suppress(OSError):
+            self._remote.delete(self.name.session_path)
+
+    def _earlier_sessions(self) -> set[SnapshotName]:
+        """Sessions with a smaller id that showed a sign of life within the last minute."""
+        parsed = (parse_session_name(name) for name in self._remote.list(SESSIONS))
+        earlier = {
+            name
+            for name in parsed
+            if name is not None
+            and (name.snapshot, name.address) < (self.name.snapshot, self.name.address)
+        }
+        if not earlier:
+            return earlier
+        now = self._remote.now()
+        return {name for name in earlier if self._silence(name, now) <= WAITING_DEAD_SECONDS}
+
+    def _silence(self, name: SnapshotName, now: float) -> float:
+        try:
+            return now - self._remote.stat(name.session_path).mtime
+        except FileNotFoundError:
+            return float("inf")
+
+    def _exists(self, name: str) -> bool | None:
+        """Whether a file is there; None when that cannot be told."""
+        try:
+            self._remote.stat(name)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return None
+        return True
+
+    def _beat(self) -> None:
+        while not self._over.wait(HEARTBEAT_SECONDS):
+            # A missed beat costs at most a fence, and so another attempt.
+            with contextlib.suppress(OSError):
+                self._token.touch()
+
+    def _stop_heartbeat(self) -> None:
+        self._over.set()
+        self._heartbeat.join()
+
+
+def open_session(remote: Remote, address: Address) -> Session:
+    """Create a token, exclusively.
+
+    Raises:
+        OSError: the store cannot be written.
+    """
+    for attempt in range(_OPEN_ATTEMPTS):
+        name = SnapshotName(address, new_snapshot_id(remote.now()))
+        try:
+            return Session(remote, name, remote.open_token(name.session_path))
+        except FileExistsError:
+            # 128 random bits do not repeat: the answer to an earlier, successful try was lost.
+            if attempt == _OPEN_ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")

@@ -1,0 +1,116 @@
+"""A store: its folder, its manifests and its packs, wired together."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from b10_store.bring import Brought, bring
+from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
+from b10_store.heads import Heads, ManifestReader, Problem
+from b10_store.layout import TOUCH_INTERVAL_SECONDS
+from b10_store.save import SaveOutcome, SaveRequest, check_format, save
+from b10_store.union import Union, union
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from b10_store.envelope import SigningKey
+    from b10_store.layout import Address, PackId, SnapshotName
+    from b10_store.manifest import Pack
+    from b10_store.manifest_file import Header
+    from b10_store.placement import Placement
+    from b10_store.remote import Remote
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a store holds: the newest readable manifest of each address, and what was unreadable."""
+
+    headers: tuple[Header, ...]
+    problems: tuple[Problem, ...]
+
+
+class Store:
+    """One shared folder. Any number of hosts may use it at once."""
+
+    def __init__(self, remote: Remote, scratch: str, keys: tuple[SigningKey, ...] = ()) -> None:
+        """Use a folder; nothing is read yet.
+
+        Args:
+            remote: its effects.
+            scratch: a local folder for manifests while they are read or built.
+            keys: where any are given, a manifest counts only when sealed with one of them.
+        """
+        self._remote = remote
+        self._reader = ManifestReader(remote, scratch, keys)
+
+    def heads(self, address: Address) -> Heads:
+        """The heads of an address, verified.
+
+        Raises:
+            UnsupportedFormatError: the store is of another format version.
+            OSError: it cannot be read.
+        """
+        check_format(self._remote)
+        return self._reader.heads(address)
+
+    def contains(self, address: Address) -> bool:
+        """Whether a manifest of the address is listed. Raises OSError."""
+        return any(name.address == address for name in self._reader.names())
+
+    def bring(
+        self,
+        address: Address,
+        placements: Sequence[Placement],
+        packs: Mapping[PackId, Pack],
+        *,
+        watch: Callable[[str, int], None],
+        workers: int,
+    ) -> Brought:
+        """Bring artifacts of `address` to this host; see `b10_store.bring.bring`."""
+
+        def refresh() -> Union | None:
+            try:
+                return union(self._reader.heads(address).manifests)
+            except OSError:
+                return None
+
+        return bring(self._remote, placements, packs, watch=watch, refresh=refresh, workers=workers)
+
+    def note_use(self, heads: Heads) -> None:
+        """Refresh the heads' time of last load, at most once a day. Being refused is fine."""
+        for head in heads.manifests:
+            name = head.name.manifest_path
+            with contextlib.suppress(OSError):
+                # A wrong local clock costs a needless touch, or delays one by a day at most.
+                if abs(time.time() - self._remote.stat(name).mtime) > TOUCH_INTERVAL_SECONDS:
+                    self._remote.touch(name)
+
+    def save(self, request: SaveRequest) -> SaveOutcome:
+        """Publish what is new; see `b10_store.save.save`."""
+        return save(self._remote, self._reader, request)
+
+    def listing(self) -> Listing:
+        """The newest readable manifest of every address, by header alone.
+
+        Raises:
+            UnsupportedFormatError: the store is of another format version.
+            OSError: it cannot be read.
+        """
+        check_format(self._remote)
+        by_address: dict[Address, list[SnapshotName]] = {}
+        for name in self._reader.names():
+            by_address.setdefault(name.address, []).append(name)
+        headers: list[Header] = []
+        problems: list[Problem] = []
+        for names in by_address.values():
+            for name in reversed(names):
+                try:
+                    headers.append(self._reader.read_header(name))
+                    break
+                except (CorruptError, LimitError, UnsupportedFormatError, OSError) as error:
+                    problems.append(Problem(name.manifest_path, str(error)))
+        return Listing(tuple(headers), tuple(problems))

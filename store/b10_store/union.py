@@ -1,0 +1,103 @@
+"""The union of heads: one view of what savers published who did not know of each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from b10_store.layout import PackId, SnapshotId
+    from b10_store.manifest import Entry, Group, Identity, Manifest, Pack
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """Everything that the heads of one address hold."""
+
+    entries: Mapping[Identity, Entry]
+    packs: Mapping[PackId, Pack]
+
+
+def superseded_by(manifests: Iterable[Manifest]) -> frozenset[SnapshotId]:
+    """The snapshots that these manifests carry on.
+
+    A snapshot is never superseded by an older one, so that manifests which name each other, as none
+    of ours do, still leave the newest to be read.
+    """
+    return frozenset(
+        ancestor
+        for manifest in manifests
+        for ancestor in manifest.lineage.supersedes
+        if ancestor < manifest.name.snapshot
+    )
+
+
+def union(heads: Sequence[Manifest]) -> Union:
+    """Unite the heads of one address.
+
+    Of the same artifact in two heads, the one that superseded more often wins (it descends from the
+    other), else the one in the older head: so every reader decides alike, and what one host has
+    loaded is not replaced by a later, independent compile. Two variant groups that share a member
+    are united; groups that share none were compiled independently and are decided whole.
+    """
+    ordered = sorted(heads, key=lambda head: head.name.snapshot)
+    entries: dict[Identity, Entry] = {}
+    groups: dict[Group, dict[Identity, Entry]] = {}
+    packs: dict[PackId, Pack] = {}
+    for head in ordered:
+        credible = _credible_entries(head, packs)
+        packs.update((pack, known) for pack, known in head.packs.items() if pack not in packs)
+        for group, members in _groups_of(credible).items():
+            present = groups.get(group)
+            groups[group] = members if present is None else _unite_groups(present, members)
+        for identity, entry in credible.items():
+            if not entry.group_length:
+                _put(entries, identity, entry)
+    for members in groups.values():
+        entries.update(members)
+    return Union(entries, packs)
+
+
+def _credible_entries(head: Manifest, packs: Mapping[PackId, Pack]) -> Mapping[Identity, Entry]:
+    """The head's entries, less those in a pack of which an older head says something else.
+
+    A pack's id is the hash of its file, so two tables for one id cannot both be true.
+    """
+    contradicted = {pack for pack, known in head.packs.items() if packs.get(pack, known) != known}
+    if not contradicted:
+        return head.entries
+    return {
+        identity: entry
+        for identity, entry in head.entries.items()
+        if entry.location.pack not in contradicted
+    }
+
+
+def _groups_of(entries: Mapping[Identity, Entry]) -> dict[Group, dict[Identity, Entry]]:
+    groups: dict[Group, dict[Identity, Entry]] = {}
+    for identity, entry in entries.items():
+        group = entry.group
+        if group is not None:
+            groups.setdefault(group, {})[identity] = entry
+    return groups
+
+
+def _unite_groups(
+    older: dict[Identity, Entry], younger: dict[Identity, Entry]
+) -> dict[Identity, Entry]:
+    if older.keys().isdisjoint(younger):
+        newest_older = max(entry.generation for entry in older.values())
+        newest_younger = max(entry.generation for entry in younger.values())
+        return younger if newest_younger > newest_older else older
+    united = dict(older)
+    for identity, entry in younger.items():
+        _put(united, identity, entry)
+    return united
+
+
+def _put(entries: dict[Identity, Entry], identity: Identity, entry: Entry) -> None:
+    present = entries.get(identity)
+    if present is None or entry.generation > present.generation:
+        entries[identity] = entry

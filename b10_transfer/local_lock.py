@@ -17,7 +17,7 @@ if sys.platform == "win32":
 
     def _try_lock(handle: int) -> None:
         # Loads of one host do the work twice there, and are as safe.
-        raise OSError("no locks")
+        raise OSError(f"no lock for descriptor {handle}")
 
 else:
     import fcntl

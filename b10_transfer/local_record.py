@@ -128,7 +128,7 @@ def _write(folder: str, name: str, content: Mapping[str, object]) -> None:
     try:
         os.makedirs(own, exist_ok=True)
         with open(temporary, "w", encoding="utf-8") as file:
-            json.dump({"version": _VERSION, **content}, file, separators=(",", ":"))
+            file.write(json.dumps({"version": _VERSION, **content}, separators=(",", ":")))
         os.replace(temporary, os.path.join(own, name))
     except OSError:
         with contextlib.suppress(OSError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from b10_store.paths import local_path
 from b10_store.scan import hash_files
 from b10_transfer.artifacts import find_artifacts
 from b10_transfer.local_record import (
@@ -81,7 +81,7 @@ def _hash(
         return [], []
     known = read_hashed(root.folder)
     by_location = {
-        os.path.join(root.folder, *path.split("/")): (item.fingerprint, item.digest, item.size)
+        local_path(root.folder, path): (item.fingerprint, item.digest, item.size)
         for path, item in known.items()
     }
     scanned, changed = hash_files(files, by_location, workers)

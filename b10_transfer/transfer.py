@@ -12,7 +12,7 @@ from b10_store.errors import NoSpaceError, SizeLimitError, StoreError
 from b10_store.folder_remote import FolderRemote
 from b10_store.layout import Address
 from b10_store.materialize import sweep_staging
-from b10_store.placement import Placement
+from b10_store.placement import LocalNames, Placement
 from b10_store.save import SaveRequest
 from b10_store.store import Store
 from b10_store.union import union
@@ -132,7 +132,10 @@ def _load(context: Context, started: float) -> LoadReport:
     with contextlib.ExitStack() as locks:
         for folder in sorted({placement.folder for placement in placements}):
             _prepare_root(locks, folder)
-        wanted = [item for item in placements if not os.path.lexists(item.location)]
+        here = {folder: LocalNames(folder) for folder in {item.folder for item in placements}}
+        wanted = [
+            item for item in placements if not here[item.folder].has(item.entry.identity.path)
+        ]
         brought = _bring(context, stored, wanted)
         if brought is not None:
             _remember(placements, brought)

@@ -43,7 +43,7 @@ class Request:
         load: Load before torch is imported.
         questions: The calls to make. Each distinct one compiles a graph of its own. Without
             any, torch is not imported.
-        reference: A file of outputs to compare with; those it lacks are not compared.
+        references: Files of outputs to compare with; those they lack are not compared.
         outputs: The file to write the outputs to.
         rendezvous: Before the save, wait until two processes have come to this folder.
         save: Save at the end.
@@ -51,7 +51,7 @@ class Request:
 
     questions: tuple[Question, ...]
     load: bool = False
-    reference: str | None = None
+    references: tuple[str, ...] = ()
     outputs: str | None = None
     rendezvous: str | None = None
     save: bool = False
@@ -174,8 +174,8 @@ def _answer_all(request: Request) -> tuple[Call, ...]:
     eager = {name: build(name) for name in names}
     compiled = {name: _compiled(model) for name, model in eager.items()}
     reference: dict[str, Tensor] = {}
-    if request.reference is not None:
-        reference = torch.load(request.reference, weights_only=True)
+    for path in request.references:
+        reference |= torch.load(path, weights_only=True)
     outputs: dict[str, Tensor] = {}
     calls: list[Call] = []
     for question in request.questions:

@@ -143,7 +143,9 @@ def _run(folder: Path, console: Console) -> tuple[Comparison, Comparison]:
     )
     second = compile_in(
         _replica(folder, "replica-2", "bob"),
-        Request((_FIRST, _SECOND), load=True, reference=outputs[0], outputs=outputs[1], save=True),
+        Request(
+            (_FIRST, _SECOND), load=True, references=(outputs[0],), outputs=outputs[1], save=True
+        ),
     )
     _tell(console, second)
 
@@ -153,7 +155,7 @@ def _run(folder: Path, console: Console) -> tuple[Comparison, Comparison]:
     )
     third = compile_in(
         _replica(folder, "replica-3", "eve"),
-        Request((_FIRST, _SECOND), load=True, reference=outputs[1]),
+        Request((_FIRST, _SECOND), load=True, references=(outputs[1],)),
     )
     _tell(console, third)
     return _compare(first, second, third)

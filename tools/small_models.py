@@ -20,7 +20,7 @@ _HEADS = 4
 
 # Blocks of equal width share their kernels, and a model of three kernels starts cold too fast to
 # be a model of anything: each block has a width of its own.
-_WIDTHS = (32, 64, 128)
+_WIDTHS = (32, 64, 96, 128)
 
 
 class Block(nn.Module):
@@ -52,7 +52,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A decoder-only language model of three blocks: token ids to probabilities."""
+    """A decoder-only language model of four blocks: token ids to probabilities."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -53,10 +53,12 @@ class FolderRemote:
     def read(self, name: str, ranges: Sequence[Range]) -> Iterator[bytes]:
         """See `Remote.read`."""
         handle = os.open(self._path(name), os.O_RDONLY | _OPEN_FLAGS | getattr(os, "O_NONBLOCK", 0))
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            # Before a file object is made: it refuses a folder, and leaves the descriptor open.
+            os.close(handle)
+            raise OSError(errno.EINVAL, "not a regular file", self._path(name))
         with os.fdopen(handle, "rb", buffering=0) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", self._path(name))
             for wanted in ranges:
                 start = wanted.start if wanted.start >= 0 else max(0, found.st_size + wanted.start)
                 file.seek(start)

@@ -15,7 +15,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from b10_store.errors import NoSpaceError
-from b10_store.paths import RECORD_FOLDER
+from b10_store.paths import RECORD_FOLDER, local_path
 from b10_store.placement import Placed, Placement, place_staged
 from b10_store.scan import CANONICAL_LIMIT, Fingerprint, fingerprint_of
 
@@ -60,15 +60,15 @@ class Staging:
         self._written: list[tuple[Placement, Fingerprint]] = []
         self._failed: list[tuple[Placement, str]] = []
         self._lock = threading.Lock()
-        made: set[str] = set()
+        made: set[tuple[str, str]] = set()
         for placement in placements:
             self._targets.setdefault(placement.entry.digest, []).append(placement)
             staging = self._folders.get(placement.folder) or self._open_folder(placement.folder)
-            folder = os.path.dirname(_staged(staging, placement))
-            if folder not in made:
+            folder = placement.entry.identity.path.rpartition("/")[0]
+            if folder and (staging, folder) not in made:
                 with contextlib.suppress(FileExistsError, NotADirectoryError):
-                    os.makedirs(folder, exist_ok=True)
-                made.add(folder)
+                    os.makedirs(local_path(staging, folder), exist_ok=True)
+                made.add((staging, folder))
 
     def put(self, digest: Digest, data: bytes | memoryview) -> None:
         """Write every file that has these bytes."""
@@ -219,4 +219,4 @@ def sweep_staging(root: str) -> None:
 
 
 def _staged(staging: str, placement: Placement) -> str:
-    return os.path.join(staging, *placement.entry.identity.path.split("/"))
+    return local_path(staging, placement.entry.identity.path)

@@ -40,7 +40,7 @@ class MemoryRemote:
 
     def list(self, folder: str) -> list[str]:
         """See `Remote.list`."""
-        prefix = folder + "/"
+        prefix = f"{folder}/" if folder else ""
         with self._lock:
             rests = [name[len(prefix) :] for name in self._nodes if name.startswith(prefix)]
         return list({first + slash for first, slash, _ in (rest.partition("/") for rest in rests)})

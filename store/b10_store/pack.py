@@ -124,14 +124,16 @@ def write_packs(remote: Remote, uploads: Iterable[Upload], *, workers: int, limi
     """
     result = Written()
     with ThreadPoolExecutor(workers, "b10-compress") as pool:
-        frames = _compress_ahead(pool, _cut_frames(uploads, result.changed), 2 * workers)
+        work = _submit_frames(pool, uploads, result.changed)
+        frames = (frame for frame in _in_order(work, 2 * workers) if frame.stored or frame.pieces)
         while (first := next(frames, None)) is not None:
             builder = _PackBuilder(first, frames, limit - result.stored_bytes)
             remote.create(PACKS, builder.file_name, builder.chunks())
-            result.packs[builder.pack_id] = Pack(builder.size, builder.frame_table())
+            pack = builder.pack_id
+            result.packs[pack] = Pack(builder.size, builder.frame_table())
             result.stored_bytes += builder.size
             for digest, offset, _ in builder.blobs:
-                result.locations[digest] = Location(builder.pack_id, offset)
+                result.locations[digest] = Location(pack, offset)
     return result
 
 
@@ -151,29 +153,48 @@ def read_footer(remote: Remote, name: str) -> tuple[FrameTable, dict[Digest, tup
     return _parse_footer(end[len(end) - length :])
 
 
-def _cut_frames(uploads: Iterable[Upload], changed: list[Digest]) -> Iterator[_RawFrame]:
-    buffer = bytearray()
-    pieces: list[_Piece] = []
+def _submit_frames(
+    pool: ThreadPoolExecutor, uploads: Iterable[Upload], changed: list[Digest]
+) -> Iterator[Future[_StoredFrame]]:
+    """Work that makes the frames, in order: small blobs share one, a large blob has its own."""
+    for group in _groups(uploads):
+        if group[0].size < FRAME_RAW_LIMIT:
+            yield pool.submit(_make_shared, group, changed)
+        else:
+            for frame in _cut_large(group[0], changed):
+                yield pool.submit(_compress, frame)
+
+
+def _groups(uploads: Iterable[Upload]) -> Iterator[list[Upload]]:
+    group: list[Upload] = []
+    size = 0
     for upload in uploads:
-        if upload.size < FRAME_RAW_LIMIT:
-            data = _read_small(upload)
-            if data is None:
-                changed.append(upload.digest)
-                continue
-            if len(buffer) + len(data) > FRAME_RAW_LIMIT:
-                yield _RawFrame(bytes(buffer), tuple(pieces), goes_on=False)
-                buffer.clear()
-                pieces.clear()
-            pieces.append(_Piece(upload.digest, len(buffer), len(data)))
-            buffer += data
+        if group and size + upload.size > FRAME_RAW_LIMIT:
+            yield group
+            group, size = [], 0
+        group.append(upload)
+        size += upload.size
+        if upload.size >= FRAME_RAW_LIMIT:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _make_shared(group: Sequence[Upload], changed: list[Digest]) -> _StoredFrame:
+    """One frame of small blobs, without those that are not what their digest says any more."""
+    parts: list[bytes] = []
+    pieces: list[_Piece] = []
+    offset = 0
+    for upload in group:
+        data = _read_small(upload)
+        if data is None:
+            changed.append(upload.digest)
             continue
-        if pieces:
-            yield _RawFrame(bytes(buffer), tuple(pieces), goes_on=False)
-            buffer.clear()
-            pieces.clear()
-        yield from _cut_large(upload, changed)
-    if pieces:
-        yield _RawFrame(bytes(buffer), tuple(pieces), goes_on=False)
+        parts.append(data)
+        pieces.append(_Piece(upload.digest, offset, len(data)))
+        offset += len(data)
+    return _compress(_RawFrame(b"".join(parts), tuple(pieces), goes_on=False))
 
 
 def _read_small(upload: Upload) -> bytes | None:
@@ -219,14 +240,12 @@ def _bounded(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
             return
 
 
-def _compress_ahead(
-    pool: ThreadPoolExecutor, frames: Iterator[_RawFrame], ahead: int
-) -> Iterator[_StoredFrame]:
-    """Compress in parallel, in order, with at most `ahead` frames in memory."""
+def _in_order(work: Iterator[Future[_StoredFrame]], ahead: int) -> Iterator[_StoredFrame]:
+    """The results, in order; at most `ahead` frames are in memory."""
     waiting: deque[Future[_StoredFrame]] = deque()
     try:
-        for frame in frames:
-            waiting.append(pool.submit(_compress, frame))
+        for future in work:
+            waiting.append(future)
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:

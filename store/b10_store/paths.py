@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 from b10_store.errors import LimitError
 
 RECORD_FOLDER = ".b10_transfer"
 """The folder below a cache root that belongs to this host alone; never an artifact."""
 
+_PLAIN = re.compile(r"[A-Za-z0-9_-][\w.+=@-]*(?:/[A-Za-z0-9_-][\w.+=@-]*)*", re.ASCII)
+"""Short paths of harmless characters, no component of which begins with a dot: nearly all."""
+
+_SAME_SEPARATOR = os.sep == "/"
 _COMPONENT_LIMIT = 255
 _PATH_LIMIT = 4000
 
@@ -19,6 +26,8 @@ def check_path(path: str) -> None:
     Raises:
         LimitError: the message names the path and the rule.
     """
+    if len(path) <= _COMPONENT_LIMIT and _PLAIN.fullmatch(path):
+        return
     try:
         encoded = path.encode()
     except UnicodeEncodeError:
@@ -29,9 +38,18 @@ def check_path(path: str) -> None:
         raise LimitError(f"path {path!r}: a NUL or a backslash in it")
     components = path.split("/")
     for component in components:
-        if component in ("", ".", ".."):
-            raise LimitError(f"path {path!r}: {component!r} as a component")
-        if len(component.encode()) > _COMPONENT_LIMIT:
-            raise LimitError(f"path {path[:80]!r}: a component over {_COMPONENT_LIMIT} bytes")
+        _check_component(path, component)
     if components[0].casefold() == RECORD_FOLDER:
         raise LimitError(f"path {path!r}: {RECORD_FOLDER} belongs to the host")
+
+
+def _check_component(path: str, component: str) -> None:
+    if component in ("", ".", ".."):
+        raise LimitError(f"path {path!r}: {component!r} as a component")
+    if len(component.encode()) > _COMPONENT_LIMIT:
+        raise LimitError(f"path {path[:80]!r}: a component over {_COMPONENT_LIMIT} bytes")
+
+
+def local_path(folder: str, path: str) -> str:
+    """The location on this host of an artifact at `path` below `folder`."""
+    return f"{folder}{os.sep}{path if _SAME_SEPARATOR else path.replace('/', os.sep)}"

@@ -9,6 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from b10_store.paths import local_path
 from b10_store.scan import Fingerprint, fingerprint_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Placement:
     @property
     def location(self) -> str:
         """The absolute path of the file."""
-        return os.path.join(self.folder, *self.entry.identity.path.split("/"))
+        return local_path(self.folder, self.entry.identity.path)
 
 
 @dataclass(slots=True)
@@ -57,6 +58,33 @@ class Placed:
     )
     kept: list[Placement] = field(default_factory=list[Placement])
     failed: list[tuple[Placement, str]] = field(default_factory=list[tuple[Placement, str]])
+
+
+class LocalNames:
+    """Which files of a cache root are there, asking the filesystem once a folder."""
+
+    def __init__(self, folder: str) -> None:
+        """Ask nothing yet."""
+        self._folder = folder
+        self._names: dict[str, frozenset[str]] = {}
+
+    def has(self, path: str) -> bool:
+        """Whether something is at `path`, a link that leads nowhere included."""
+        folder, _, name = path.rpartition("/")
+        return name in self._list(folder)
+
+    def _list(self, folder: str) -> frozenset[str]:
+        names = self._names.get(folder)
+        if names is None:
+            names = frozenset[str]()
+            if not folder or self.has(folder):
+                try:
+                    names = frozenset(os.listdir(local_path(self._folder, folder)))
+                except OSError:
+                    # Not a folder, or unreadable: placing will say so.
+                    names = frozenset[str]()
+            self._names[folder] = names
+        return names
 
 
 class _Unit(NamedTuple):
@@ -83,7 +111,7 @@ class _Mover:
         self._staging = staging
         self._root = root
         self._result = result
-        self._is_folder: dict[str, bool | None] = {}
+        self._is_folder: dict[str, bool] = {}
 
     def move(self, written: Sequence[tuple[Placement, Fingerprint]]) -> None:
         for unit in self._units(written):
@@ -106,22 +134,25 @@ class _Mover:
         return units
 
     def _first_missing_folder(self, placement: Placement) -> str | None:
-        components = placement.entry.identity.path.split("/")
-        for depth in range(1, len(components)):
-            folder = "/".join(components[:depth])
-            if self._is_folder.get(folder) is None:
-                self._is_folder[folder] = _look_at_folder(self._local(folder))
-            if not self._is_folder[folder]:
+        path = placement.entry.identity.path
+        end = path.find("/")
+        while end >= 0:
+            folder = path[:end]
+            known = self._is_folder.get(folder)
+            if known is None:
+                known = self._is_folder[folder] = _is_folder(local_path(self._root, folder))
+            if not known:
                 return folder
+            end = path.find("/", end + 1)
         return None
 
     def _move_folder(self, unit: _Unit) -> None:
-        target = self._local(unit.relative)
+        target = local_path(self._root, unit.relative)
         try:
             # A link or a file in the way is never followed or replaced: rename refuses both.
-            os.rename(os.path.join(self._staging, *unit.relative.split("/")), target)
+            os.rename(local_path(self._staging, unit.relative), target)
         except OSError as error:
-            self._is_folder[unit.relative] = _look_at_folder(target)
+            self._is_folder[unit.relative] = _is_folder(target)
             if self._is_folder[unit.relative]:
                 self.move(unit.members)
             else:
@@ -134,7 +165,7 @@ class _Mover:
         target = placement.location
         try:
             moved = _move_without_replacing(
-                os.path.join(self._staging, *placement.entry.identity.path.split("/")), target
+                local_path(self._staging, placement.entry.identity.path), target
             )
             if moved:
                 # Moving a single file may change its ctime, which is part of the fingerprint.
@@ -147,11 +178,8 @@ class _Mover:
         else:
             self._result.kept.append(placement)
 
-    def _local(self, relative: str) -> str:
-        return os.path.join(self._root, *relative.split("/"))
 
-
-def _look_at_folder(path: str) -> bool:
+def _is_folder(path: str) -> bool:
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from b10_store.layout import Address
     from b10_store.remote import Remote, Token
 
-_OPEN_ATTEMPTS = 3
+_OPEN_ATTEMPTS = 5
 _PUBLISH_ATTEMPTS = 5
 _PUBLISH_PAUSE_SECONDS = 0.2
 _FIRST_POLL_SECONDS = 0.1
@@ -47,6 +47,23 @@ class Session:
         self._over = threading.Event()
         self._heartbeat = threading.Thread(target=self._beat, name="b10-heartbeat", daemon=True)
         self._heartbeat.start()
+
+    def is_overtaken(self) -> bool:
+        """Whether there is a later session already, which may not wait for this one.
+
+        Between drawing an id and creating the token for it, another saver may draw a later id,
+        create its token, and find nobody ahead. Of two sessions that were not overtaken the later
+        one saw the earlier.
+
+        Raises:
+            OSError: the store cannot be read.
+        """
+        parsed = (parse_session_name(name) for name in self._remote.list(SESSIONS))
+        return any(
+            (name.snapshot, name.address) > (self.name.snapshot, self.name.address)
+            for name in parsed
+            if name is not None
+        )
 
     def wait_for_turn(self, slots: int, has_work: Callable[[], bool]) -> bool:
         """Let saves that began earlier go first: economy, never safety.
@@ -172,11 +189,20 @@ def open_session(remote: Remote, address: Address) -> Session:
         OSError: the store cannot be written.
     """
     for attempt in range(_OPEN_ATTEMPTS):
+        last = attempt == _OPEN_ATTEMPTS - 1
         name = SnapshotName(address, new_snapshot_id(remote.now()))
         try:
-            return Session(remote, name, remote.open_token(name.session_path))
+            session = Session(remote, name, remote.open_token(name.session_path))
         except FileExistsError:
             # 128 random bits do not repeat: the answer to an earlier, successful try was lost.
-            if attempt == _OPEN_ATTEMPTS - 1:
+            if last:
                 raise
+            continue
+        try:
+            if last or not session.is_overtaken():
+                return session
+        except BaseException:
+            session.abandon()
+            raise
+        session.abandon()
     raise AssertionError("unreachable")

@@ -1,0 +1,74 @@
+"""Small, full and read-only filesystems, mounted for a test and gone after it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def tmpfs(folder: Path, size: int, files: int = 0) -> Generator[Path]:
+    """A filesystem of its own at `folder`.
+
+    Args:
+        folder: where; made when it is not there.
+        size: bytes that fit.
+        files: how many files and folders fit; 0: as many as the bytes allow.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    options = f"size={size},mode=0777" + (f",nr_inodes={files + 1}" if files else "")
+    _mount("-t", "tmpfs", "-o", options, "tmpfs", str(folder))
+    try:
+        yield folder
+    finally:
+        _unmount(folder)
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Generator[None]:
+    """`folder` as it is, but not to be written to, not by root either."""
+    _mount("--bind", str(folder), str(folder))
+    try:
+        _mount("-o", "remount,bind,ro", str(folder))
+        yield
+    finally:
+        _unmount(folder)
+
+
+def fill(folder: Path, leave: int) -> Path:
+    """Write a file that leaves `leave` bytes of its filesystem free."""
+    status = os.statvfs(folder)
+    size = max(0, status.f_bavail * status.f_frsize - leave)
+    ballast = folder / "ballast"
+    with open(ballast, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+    return ballast
+
+
+def _mount(*arguments: str) -> None:
+    if sys.platform != "linux":
+        pytest.skip("mounting is done as on Linux")
+    try:
+        done = subprocess.run(
+            ["mount", *arguments],  # noqa: S607  # where mount lies differs between systems
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        pytest.skip(f"mounting is not possible: {error}")
+    if done.returncode:
+        pytest.skip(f"mounting was refused: {done.stderr.strip()}")
+
+
+def _unmount(folder: Path) -> None:
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607  # as for mount

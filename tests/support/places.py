@@ -1,0 +1,104 @@
+"""Stores of every kind, each with a way past its `Remote` to the files themselves.
+
+A test that wrote and read through the same remote would pass with one that is wrong in the same way
+both times, so what a remote did is looked at, and what it shall find is put there, without it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from b10_store.folder_remote import FolderRemote
+from b10_store.memory_remote import MemoryRemote
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from b10_store.remote import Remote
+
+
+class Place(Protocol):
+    """A store that can be looked at without its remote."""
+
+    @property
+    def remote(self) -> Remote:
+        """What is tested."""
+        ...
+
+    def put(self, name: str, data: bytes, *, mtime: float | None = None) -> None:
+        """Write a file."""
+        ...
+
+    def get(self, name: str) -> bytes | None:
+        """A file's content, or None when there is none."""
+        ...
+
+    def mtime(self, name: str) -> float:
+        """A file's time."""
+        ...
+
+    def names(self) -> set[str]:
+        """All files, temporary ones too."""
+        ...
+
+
+class FolderPlace:
+    """A folder, looked at with pathlib."""
+
+    def __init__(self, folder: Path) -> None:
+        """A store at `folder`, which need not exist."""
+        self.folder = folder
+        self.remote: Remote = FolderRemote(str(folder))
+
+    def put(self, name: str, data: bytes, *, mtime: float | None = None) -> None:
+        """See `Place.put`."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        if mtime is not None:
+            os.utime(path, (mtime, mtime))
+
+    def get(self, name: str) -> bytes | None:
+        """See `Place.get`."""
+        path = self.folder / name
+        return path.read_bytes() if path.is_file() else None
+
+    def mtime(self, name: str) -> float:
+        """See `Place.mtime`."""
+        return (self.folder / name).stat().st_mtime
+
+    def names(self) -> set[str]:
+        """See `Place.names`."""
+        found = (path for path in self.folder.rglob("*") if not path.is_dir())
+        return {path.relative_to(self.folder).as_posix() for path in found}
+
+
+class MemoryPlace:
+    """A store in memory, looked at through its table of files."""
+
+    def __init__(self) -> None:
+        """An empty store that lives by this host's clock."""
+        remote = MemoryRemote(time.time)
+        self.remote: Remote = remote
+        self._nodes: dict[str, Any] = vars(remote)["_nodes"]
+
+    def put(self, name: str, data: bytes, *, mtime: float | None = None) -> None:
+        """See `Place.put`."""
+        now = time.time() if mtime is None else mtime
+        self._nodes[name] = SimpleNamespace(data=data, mtime=now)
+
+    def get(self, name: str) -> bytes | None:
+        """See `Place.get`."""
+        node = self._nodes.get(name)
+        return None if node is None else bytes(node.data)
+
+    def mtime(self, name: str) -> float:
+        """See `Place.mtime`."""
+        return float(self._nodes[name].mtime)
+
+    def names(self) -> set[str]:
+        """See `Place.names`."""
+        return set(self._nodes)

@@ -1,0 +1,82 @@
+"""A `Remote` that hands every call on: the base of those that count calls or let some fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from b10_store.remote import FileStat, Range, Remote, Token
+
+
+class WrappedRemote:
+    """Calls `before` and `after` around each effect; what they raise takes its place."""
+
+    def __init__(self, inner: Remote) -> None:
+        """Wrap a remote."""
+        self.inner = inner
+
+    def before(self, effect: str, name: str) -> None:
+        """Called with the method's name and the file's, before anything is done."""
+
+    def after(self, effect: str, name: str) -> None:
+        """Called when all was done, but before the caller is told."""
+
+    def list(self, folder: str) -> list[str]:
+        """See `Remote.list`."""
+        self.before("list", folder)
+        found = self.inner.list(folder)
+        self.after("list", folder)
+        return found
+
+    def stat(self, name: str) -> FileStat:
+        """See `Remote.stat`."""
+        self.before("stat", name)
+        found = self.inner.stat(name)
+        self.after("stat", name)
+        return found
+
+    def read(self, name: str, ranges: Sequence[Range]) -> Iterator[bytes]:
+        """See `Remote.read`; errors show at the first range, as with any remote."""
+        self.before("read", name)
+        yield from self.inner.read(name, ranges)
+        self.after("read", name)
+
+    def create(self, folder: str, name: str | Callable[[], str], chunks: Iterable[bytes]) -> None:
+        """See `Remote.create`."""
+        self.before("create", folder)
+        self.inner.create(folder, name, chunks)
+        self.after("create", folder)
+
+    def open_token(self, name: str) -> Token:
+        """See `Remote.open_token`."""
+        self.before("open_token", name)
+        token = self.inner.open_token(name)
+        self.after("open_token", name)
+        return token
+
+    def rename(self, source: str, target: str) -> None:
+        """See `Remote.rename`."""
+        self.before("rename", source)
+        self.inner.rename(source, target)
+        self.after("rename", source)
+
+    def touch(self, name: str) -> None:
+        """See `Remote.touch`."""
+        self.before("touch", name)
+        self.inner.touch(name)
+        self.after("touch", name)
+
+    def delete(self, name: str) -> None:
+        """See `Remote.delete`."""
+        self.before("delete", name)
+        self.inner.delete(name)
+        self.after("delete", name)
+
+    def now(self) -> float:
+        """See `Remote.now`."""
+        self.before("now", "")
+        now = self.inner.now()
+        self.after("now", "")
+        return now

@@ -12,7 +12,7 @@ from b10_transfer.status import OperationStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from b10_transfer.transfer import Context
+    from b10_transfer.context import Context
 
 _logger = logging.getLogger("b10_transfer")
 
@@ -170,7 +170,7 @@ def _clear(names: tuple[str, ...]) -> None:
 
 def _fill(result: dict[str, Any], fill: Callable[[dict[str, Any], Context], None]) -> None:
     try:
-        from b10_transfer.transfer import open_context
+        from b10_transfer.context import open_context
 
         settings = Settings.from_environment()
         result["b10fs_enabled"] = settings.enabled
@@ -184,17 +184,17 @@ def _fill(result: dict[str, Any], fill: Callable[[dict[str, Any], Context], None
 
 def _fill_info(info: dict[str, Any], context: Context) -> None:
     from b10_transfer.artifacts import find_artifacts
+    from b10_transfer.cache_roots import outermost
 
     info["environment_key"] = context.environment.key
     info["namespace"] = context.settings.namespace
-    local = [item for root in context.roots for item in find_artifacts(root, "")[0]]
+    local = [item for root in outermost(context.roots) for item in find_artifacts(root, "")[0]]
     info["local_cache_exists"] = bool(local)
     info["local_cache_size_mb"] = sum(item.found.fingerprint.size for item in local) / MEBIBYTE
     if context.settings.enabled:
-        for header in context.store.listing().headers:
-            if header.name.address == context.address:
-                info["b10fs_cache_exists"] = True
-                info["b10fs_cache_size_mb"] = header.summary.stored_bytes / MEBIBYTE
+        for header in context.store.listing(context.address).headers:
+            info["b10fs_cache_exists"] = True
+            info["b10fs_cache_size_mb"] = header.summary.stored_bytes / MEBIBYTE
 
 
 def _fill_listing(listing: dict[str, Any], context: Context) -> None:

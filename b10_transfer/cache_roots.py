@@ -87,22 +87,23 @@ INDUCTOR = RootKind(
 TRITON = RootKind(name="triton", resolve=resolve_triton)
 
 ROOT_KINDS = (INDUCTOR, TRITON)
-"""The table. The order decides which root takes an artifact of nested ones: the first."""
+"""The table."""
 
 
 def resolve_roots(
     variables: Mapping[str, str], kinds: Iterable[RootKind] = ROOT_KINDS
 ) -> tuple[CacheRoot, ...]:
-    """The cache roots of this host, whether they exist or not.
+    """The cache roots of this host, whether they exist or not."""
+    return tuple(CacheRoot(kind, kind.resolve(variables)) for kind in kinds)
 
-    One that lies in another is left to that one, so that each artifact is stored once.
-    """
-    roots: list[CacheRoot] = []
-    for kind in kinds:
-        root = CacheRoot(kind, kind.resolve(variables))
-        if not any(is_below(root.folder, other.folder) for other in roots):
-            roots.append(root)
-    return tuple(roots)
+
+def outermost(roots: Iterable[CacheRoot]) -> tuple[CacheRoot, ...]:
+    """The roots less those that lie in another: each artifact is saved once, with the outer one."""
+    kept: list[CacheRoot] = []
+    for root in sorted(roots, key=lambda root: len(root.folder)):
+        if not any(is_below(root.folder, other.folder) for other in kept):
+            kept.append(root)
+    return tuple(kept)
 
 
 def is_below(path: str, folder: str) -> bool:

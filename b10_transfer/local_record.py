@@ -123,6 +123,8 @@ def _read(folder: str, name: str) -> dict[str, Any]:
 
 
 def _write(folder: str, name: str, content: Mapping[str, object]) -> None:
+    if not os.path.isdir(folder):
+        return  # there is nothing to remember of a cache root that does not exist
     own = os.path.join(folder, RECORD_FOLDER)
     temporary = os.path.join(own, f"{name}.{secrets.token_hex(8)}.tmp")
     try:

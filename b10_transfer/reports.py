@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from b10_store.heads import Problem
     from b10_transfer.status import OperationStatus
 
 
@@ -88,3 +91,8 @@ class SaveReport:
         if self.left_out:
             parts.append(f"{self.left_out} files left out")
         return f"{', '.join(parts)} in {self.seconds:.2f} s"
+
+
+def problem_lines(problems: Iterable[Problem]) -> list[str]:
+    """What was wrong with files of the store, a line each."""
+    return [f"{problem.name}: {problem.reason}" for problem in problems]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from b10_store.manifest_file import Header
     from b10_store.placement import Placement
     from b10_store.remote import Remote
+
+
+_PARALLEL_READS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +62,6 @@ class Store:
         check_format(self._remote)
         return self._reader.heads(address)
 
-    def contains(self, address: Address) -> bool:
-        """Whether a manifest of the address is listed. Raises OSError."""
-        return any(name.address == address for name in self._reader.names())
-
     def bring(
         self,
         address: Address,
@@ -93,24 +94,31 @@ class Store:
         """Publish what is new; see `b10_store.save.save`."""
         return save(self._remote, self._reader, request)
 
-    def listing(self) -> Listing:
-        """The newest readable manifest of every address, by header alone.
+    def listing(self, address: Address | None = None) -> Listing:
+        """The newest readable manifest of every address, or of one, by header alone.
 
         Raises:
             UnsupportedFormatError: the store is of another format version.
             OSError: it cannot be read.
         """
         check_format(self._remote)
-        by_address: dict[Address, list[SnapshotName]] = {}
+        by_address: defaultdict[Address, list[SnapshotName]] = defaultdict(list)
         for name in self._reader.names():
-            by_address.setdefault(name.address, []).append(name)
+            if address in (None, name.address):
+                by_address[name.address].append(name)
         headers: list[Header] = []
         problems: list[Problem] = []
-        for names in by_address.values():
-            for name in reversed(names):
-                try:
-                    headers.append(self._reader.read_header(name))
-                    break
-                except (CorruptError, LimitError, UnsupportedFormatError, OSError) as error:
-                    problems.append(Problem(name.manifest_path, str(error)))
+        with ThreadPoolExecutor(_PARALLEL_READS, "b10-headers") as pool:
+            for header, wrong in pool.map(self._newest_header, by_address.values()):
+                headers += header
+                problems += wrong
         return Listing(tuple(headers), tuple(problems))
+
+    def _newest_header(self, names: list[SnapshotName]) -> tuple[list[Header], list[Problem]]:
+        problems: list[Problem] = []
+        for name in reversed(names):
+            try:
+                return [self._reader.read_header(name)], problems
+            except (CorruptError, LimitError, UnsupportedFormatError, OSError) as error:
+                problems.append(Problem(name.manifest_path, str(error)))
+        return [], problems

@@ -140,6 +140,23 @@ def test_a_group_with_a_missing_file_is_not_saved(tmp_path: Path) -> None:
     }
 
 
+def test_kernels_below_the_inductor_root_are_stored_once_and_hit_in_another(
+    tmp_path: Path,
+) -> None:
+    # Where Inductor lets Triton keep the kernels of device 0.
+    first, second = replica_in(tmp_path, "first"), replica_in(tmp_path, "second")
+    there, here = (replica.cache_root / "triton" / "0" for replica in (first, second))
+    cold = compile_in(first, Request(compile=True, save=True), TRITON_CACHE_DIR=str(there))
+    artifacts = artifacts_below(first.cache_root)
+    assert cold.saved is not None
+    assert cold.saved.added == len(artifacts) > 0
+    shutil.rmtree(first.cache_root)
+
+    warm = compile_in(second, Request(load=True, compile=True), TRITON_CACHE_DIR=str(here))
+    assert warm.kernels == as_hits(cold.kernels)
+    assert artifacts_below(second.cache_root).keys() == artifacts.keys()
+
+
 @pytest.mark.parametrize("variable", ["TRITON_HOME", "HOME"])
 def test_the_cache_is_found_where_triton_keeps_it_by_default(variable: str, tmp_path: Path) -> None:
     first, second = replica_in(tmp_path, "first"), replica_in(tmp_path, "second")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from b10_transfer import transfer
 from b10_transfer.errors import CacheError
 from b10_transfer.settings import Settings
-from tests.support.hosts import Site
+from tests.support.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

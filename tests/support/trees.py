@@ -1,100 +1,167 @@
-"""Cache trees of the shape that compilers leave, as a mapping from path to bytes."""
+"""Whole caches of small models, as values that compare equal wherever the files lie.
+
+Names begin with the cache root, so that one tree holds what is in all roots of a host.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import random
-import struct
-from typing import TYPE_CHECKING
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from b10_store.paths import RECORD_FOLDER
+from tests.support.cache_trees import elf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-Tree = dict[str, bytes]
+    from tests.support.sites import Host
 
-LOCAL_RECORD = ".b10_transfer"
+SPANNING_SIZE = (1 << 20) + (1 << 18)
+"""Bytes of the artifact that needs more than one frame of a pack."""
 
-
-def noise(size: int, seed: int = 0) -> bytes:
-    """Bytes that no compressor makes smaller, the same for the same seed."""
-    return random.Random(seed).randbytes(size)
+_FOLDER = b"[the folder of this file]"
+"""Stands for the absolute path of a Triton group's folder."""
 
 
-def elf(payload: bytes = b"") -> bytes:
-    """A 64-bit ELF file that is whole: its section headers, one of 64 bytes, end it."""
-    table = 64 + len(payload)
-    identification = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
-    fields = struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, table, 0, 64, 0, 0, 64, 1, 0)
-    return identification + fields + payload + bytes(64)
+class Artifact(NamedTuple):
+    """A file of a cache root: its bytes, and whether it may be executed."""
+
+    data: bytes
+    executable: bool = False
 
 
-def compiled_graph(name: str, seed: int = 0) -> Tree:
-    """What Inductor keeps of one graph: a source, its library, the graph and its autograd entry."""
-    source = f"# {name}, variant {seed}\n".encode() * 20
-    library = elf(noise(2000, seed))
-    graph = f"graph of {name} ".encode() + noise(500, seed)
-    autograd = f"autograd of {name} ".encode() + noise(300, seed)
-    key = hashlib.sha256(name.encode()).hexdigest()[:12]
+Artifacts = dict[str, Artifact]
+"""By name: `<cache root>/<path>`."""
+
+
+def compiled(model: str, *, spanning: bool = False, triton_root: bool = False) -> Artifacts:
+    """What compiling a small model leaves behind; other models leave other paths and bytes.
+
+    Args:
+        model: any label.
+        spanning: with an artifact that is longer than one frame.
+        triton_root: with a kernel in Triton's own cache root too.
+    """
+    short = hashlib.sha256(model.encode()).hexdigest()[:20]
+    folder = f"inductor/{short[:2]}"
+    tree = {
+        f"{folder}/c{short}.py": Artifact(_source(model, 40)),
+        f"{folder}/c{short}.main.cpp": Artifact(_source("kernel of " + model, 20)),
+        f"{folder}/c{short}.main.so": Artifact(elf(_noise(model, 600)), executable=True),
+        f"{folder}/{short}.best_config": Artifact(b""),
+        **_variants("fxgraph/aa/fa" + short, model, 2),
+        **_variants("fxgraph/bb/fb" + short, model, 1),
+        **_variants("aotautograd/a" + short, model, 1),
+        **_kernel("inductor/triton/0/" + short.upper(), model),
+    }
+    if spanning:
+        text = _source(model, 64)
+        data = (text * (SPANNING_SIZE // len(text) + 1))[:SPANNING_SIZE]
+        tree[f"{folder}/spanning-{short}.py"] = Artifact(data)
+    if triton_root:
+        tree.update(_kernel("triton/OWN" + short.upper(), "own " + model))
+    return tree
+
+
+def put_artifacts(host: Host, tree: Mapping[str, Artifact]) -> None:
+    """Write artifacts into a host's cache roots, as a compiler would."""
+    for name, artifact in tree.items():
+        root, _, path = name.partition("/")
+        location = os.path.join(_roots(host)[root], *path.split("/"))
+        folder = os.path.dirname(location)
+        os.makedirs(folder, exist_ok=True)
+        with open(location, "wb") as file:
+            file.write(artifact.data.replace(_FOLDER, os.fsencode(folder)))
+        os.chmod(location, 0o755 if artifact.executable else 0o644)
+
+
+def artifacts_of(host: Host) -> Artifacts:
+    """Every file in a host's cache roots that is not the host's own record.
+
+    Raises:
+        AssertionError: something there is neither a file nor a folder.
+    """
+    tree: Artifacts = {}
+    for root, top in _roots(host).items():
+        for folder, folders, names in os.walk(top):
+            if folder == top and RECORD_FOLDER in folders:
+                folders.remove(RECORD_FOLDER)
+            for name in names:
+                location = os.path.join(folder, name)
+                path = os.path.relpath(location, top).replace(os.sep, "/")
+                tree[f"{root}/{path}"] = _read(location)
+    return tree
+
+
+def differences(found: Mapping[str, Artifact], expected: Mapping[str, Artifact]) -> list[str]:
+    """In what two trees differ, in words: missing, unexpected, other bytes, other mode."""
+    lines = [f"missing: {name}" for name in sorted(expected.keys() - found.keys())]
+    lines += [f"unexpected: {name}" for name in sorted(found.keys() - expected.keys())]
+    for name in sorted(expected.keys() & found.keys()):
+        if found[name].data != expected[name].data:
+            lines.append(f"other bytes ({len(found[name].data)}): {name}")
+        elif found[name] != expected[name]:
+            lines.append(f"other mode: {name}")
+    return lines
+
+
+def entries_without_parts(tree: Mapping[str, Artifact]) -> list[str]:
+    """Triton groups of which a file is not there: Triton fails on those, it does not recompile."""
+    missing: list[str] = []
+    for name, artifact in tree.items():
+        folder, _, base = name.rpartition("/")
+        if base.startswith("__grp__"):
+            children: dict[str, str] = json.loads(artifact.data)["child_paths"]
+            missing += [
+                f"{name} without {child}" for child in children if f"{folder}/{child}" not in tree
+            ]
+    return missing
+
+
+def _roots(host: Host) -> dict[str, str]:
+    return {"inductor": str(host.root), "triton": str(host.triton)}
+
+
+def _read(location: str) -> Artifact:
+    status = os.lstat(location)
+    assert stat.S_ISREG(status.st_mode), f"{location} is no file"
+    with open(location, "rb") as file:
+        data = file.read()
+    folder, name = os.path.split(location)
+    if name.startswith("__grp__"):
+        data = data.replace(os.fsencode(folder), _FOLDER)
+    return Artifact(data, bool(status.st_mode & stat.S_IXUSR))
+
+
+def _variants(folder: str, model: str, count: int) -> Artifacts:
+    """Files of one key, each named by the hash of its content, as Inductor keeps graphs."""
+    graphs = [_noise(f"{folder} {model} {index}", 200) for index in range(count)]
     return {
-        f"{key[:2]}/c{key}.py": source,
-        f"{key[:2]}/c{key}.main.so": library,
-        f"fxgraph/{key[1:3]}/f{key}/{hashlib.sha256(graph).hexdigest()}": graph,
-        f"aotautograd/a{key}/{hashlib.sha256(autograd).hexdigest()}": autograd,
+        f"inductor/{folder}/{hashlib.sha256(graph).hexdigest()}": Artifact(graph)
+        for graph in graphs
     }
 
 
-def triton_kernel(folder: Path, name: str = "kernel", code: bytes = b"sm_90 code") -> Tree:
-    """A compiled kernel as Triton leaves it in `folder`, one level below its cache root."""
-    files = {f"{name}.cubin": code, f"{name}.json": b'{"num_warps": 4}', f"{name}.ptx": b"// ptx"}
-    group = {"child_paths": {child: str(folder / child) for child in files}}
-    return {**files, f"__grp__{name}.json": json.dumps(group).encode()}
+def _kernel(folder: str, model: str) -> Artifacts:
+    """A kernel as Triton leaves it; the paths in its group are written as `restore_group` does."""
+    name = "kernel_" + hashlib.sha256(model.encode()).hexdigest()[:6]
+    children = {
+        f"{name}.cubin": Artifact(_noise("cubin " + model, 400)),
+        f"{name}.json": Artifact(json.dumps({"name": name, "shared": 0}).encode()),
+    }
+    paths = {child: f"{_FOLDER.decode()}/{child}" for child in sorted(children)}
+    group = Artifact(json.dumps({"child_paths": paths}).encode())
+    tree = {f"{folder}/{child}": artifact for child, artifact in children.items()}
+    return {**tree, f"{folder}/__grp__{name}.json": group}
 
 
-def write_tree(root: Path, tree: Mapping[str, bytes]) -> None:
-    """Put files below `root`, which is made when it is not there."""
-    for path, data in tree.items():
-        target = root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
+def _source(label: str, lines: int) -> bytes:
+    return "".join(f"value_{line} = {label!r}  # {line}\n" for line in range(lines)).encode()
 
 
-def read_tree(root: Path) -> Tree:
-    """Every regular file below `root`, the local record aside."""
-    found: Tree = {}
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if name != LOCAL_RECORD]
-        for name in files:
-            path = root.joinpath(folder, name)
-            if path.is_file() and not path.is_symlink():
-                found[path.relative_to(root).as_posix()] = path.read_bytes()
-    return found
-
-
-def snapshot(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Everything below a folder, itself included, with all that writing to it would change."""
-    found: dict[str, tuple[int, ...]] = {}
-    for where, folders, files in os.walk(folder):
-        for name in ["", *folders, *files]:
-            path = folder.joinpath(where, name)
-            status = path.lstat()
-            found[path.relative_to(folder).as_posix()] = (
-                status.st_mode,
-                status.st_size,
-                status.st_mtime_ns,
-                status.st_ctime_ns,
-                status.st_ino,
-            )
-    return found
-
-
-def leftovers(root: Path) -> list[str]:
-    """What an operation that is over should not have left in a cache root's local record."""
-    record = root / LOCAL_RECORD
-    return sorted(
-        path.name
-        for path in (record.iterdir() if record.exists() else ())
-        if path.name not in {"lock", "loaded", "hashed"}
-    )
+def _noise(label: str, size: int) -> bytes:
+    """Bytes that do not compress."""
+    return hashlib.shake_256(label.encode()).digest(size)

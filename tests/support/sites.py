@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from b10_transfer import transfer
 from b10_transfer.settings import Settings
-from tests.support.trees import Tree, read_tree, write_tree
+from tests.support.cache_trees import Tree, read_tree, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

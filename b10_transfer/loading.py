@@ -1,0 +1,192 @@
+"""Loading: what is stored for an environment becomes files in this host's cache roots."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from b10_store.bring import Brought
+from b10_store.materialize import sweep_staging
+from b10_store.placement import LocalNames, Placed, Placement
+from b10_store.union import union
+from b10_transfer.artifacts import placing_order, restorer
+from b10_transfer.context import worker_count
+from b10_transfer.errors import CacheError
+from b10_transfer.local_clear import sweep_cleared
+from b10_transfer.local_lock import lock_root
+from b10_transfer.local_record import (
+    Hashed,
+    read_hashed,
+    read_loaded,
+    write_hashed,
+    write_loaded,
+)
+from b10_transfer.local_space import LocalSpace
+from b10_transfer.reports import LoadReport, problem_lines
+from b10_transfer.status import OperationStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from b10_store.manifest import Entry
+    from b10_store.scan import Fingerprint
+    from b10_store.union import Union
+    from b10_transfer.context import Context
+
+_LOCK_SECONDS = 300.0
+"""How long a load waits for another one of this host; then it works beside it, as safely."""
+
+
+def load_artifacts(context: Context, started: float) -> LoadReport:
+    """Bring what is stored and not here yet.
+
+    Args:
+        context: of this host.
+        started: when the operation began, by time.monotonic().
+
+    Raises:
+        CacheError: nothing could be read.
+        StoreError, OSError: the store, or every cache root, cannot be used.
+    """
+    if not context.settings.load_enabled:
+        # As if nothing were stored, so that what is compiled now is saved, and supersedes.
+        return _nothing_stored(context, ("loading is turned off by B10_CACHE_LOAD=0",), started)
+    heads = context.store.heads(context.address)
+    problems = problem_lines(heads.problems)
+    if not heads.listed:
+        return _nothing_stored(context, (), started)
+    if not heads.manifests:
+        raise CacheError(f"no manifest of this environment can be read: {'; '.join(problems)}")
+    stored = union(heads.manifests)
+    placements = _placements(context, stored.entries.values())
+    lacking = _not_here(placements)
+    with contextlib.ExitStack() as locks:
+        usable = _lock_roots(locks, {item.folder for item in lacking}, problems)
+        # Another load of this host may have brought everything while the lock was waited for.
+        wanted = _not_here([item for item in lacking if item.folder in usable])
+        brought = _bring(context, stored, wanted)
+        _remember({item.folder for item in placements}, brought)
+    context.store.note_use(heads)
+    unusable = sum(item.folder not in usable for item in lacking)
+    already_here = len(placements) - unusable - len(wanted)
+    problems += _bring_problems(brought)
+    return _load_report(context, already_here, len(wanted) + unusable, brought, problems, started)
+
+
+def _not_here(placements: Sequence[Placement]) -> list[Placement]:
+    names = {folder: LocalNames(folder) for folder in {item.folder for item in placements}}
+    return [item for item in placements if not names[item.folder].has(item.entry.identity.path)]
+
+
+def _nothing_stored(context: Context, problems: tuple[str, ...], started: float) -> LoadReport:
+    return LoadReport(
+        OperationStatus.DOES_NOT_EXIST,
+        context.environment.key,
+        problems=problems,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _lock_roots(
+    locks: contextlib.ExitStack, folders: Iterable[str], problems: list[str]
+) -> set[str]:
+    """Lock cache roots and sweep what killed processes left there; returns those that can be used.
+
+    Always in the same order, so that two loads never wait for each other.
+    """
+    usable: set[str] = set()
+    for folder in sorted(folders):
+        try:
+            if locks.enter_context(lock_root(folder, _LOCK_SECONDS)):
+                sweep_staging(folder)
+                sweep_cleared(folder)
+        except OSError as error:
+            problems.append(f"the cache root {folder} cannot be written: {error.strerror}")
+        else:
+            usable.add(folder)
+    return usable
+
+
+def _placements(context: Context, entries: Iterable[Entry]) -> list[Placement]:
+    """What of the stored artifacts this host can run, and where it belongs."""
+    folders = context.folders
+    chosen: dict[tuple[str, str], Entry] = {}
+    for entry in entries:
+        root, path, requirement = entry.identity
+        if root not in folders or requirement not in ("", context.environment.requirement):
+            continue
+        if requirement or (root, path) not in chosen:
+            chosen[root, path] = entry
+    return [
+        Placement(
+            entry,
+            folders[entry.identity.root],
+            placing_order(entry.identity.path),
+            restorer(entry.identity.path, folders[entry.identity.root]),
+        )
+        for entry in chosen.values()
+    ]
+
+
+def _bring(context: Context, stored: Union, wanted: Sequence[Placement]) -> Brought:
+    if not wanted:
+        return Brought(Placed())
+    space = LocalSpace((item.folder, item.entry.size) for item in wanted)
+    space.require()
+    return context.store.bring(
+        context.address, wanted, stored.packs, watch=space.watch, workers=worker_count()
+    )
+
+
+def _remember(folders: Iterable[str], brought: Brought) -> None:
+    placed: defaultdict[str, list[tuple[Placement, Fingerprint]]] = defaultdict(list)
+    for placement, fingerprint in brought.placed.placed:
+        placed[placement.folder].append((placement, fingerprint))
+    for folder in folders:
+        loaded = read_loaded(folder)
+        loaded.distrusted = set(brought.damaged.items())
+        loaded.finished_ns = time.time_ns()
+        if placed[folder]:
+            hashed = read_hashed(folder)
+            for placement, fingerprint in placed[folder]:
+                entry = placement.entry
+                loaded.digests[entry.identity.path] = entry.digest
+                hashed[entry.identity.path] = Hashed(fingerprint, entry.digest, entry.size)
+            write_hashed(folder, hashed)
+        write_loaded(folder, loaded)
+
+
+def _load_report(
+    context: Context,
+    already_here: int,
+    lacking: int,
+    brought: Brought,
+    problems: list[str],
+    started: float,
+) -> LoadReport:
+    placed = [placement for placement, _ in brought.placed.placed]
+    kept = len(brought.placed.kept)
+    missed = lacking - len(placed) - kept
+    if missed and not placed:
+        raise CacheError(f"none of {missed} stored artifacts could be had: {'; '.join(problems)}")
+    return LoadReport(
+        status=OperationStatus.SUCCESS if placed else OperationStatus.SKIPPED,
+        environment_key=context.environment.key,
+        loaded=len(placed),
+        bytes_loaded=sum(placement.entry.size for placement in placed),
+        already_here=already_here + kept,
+        missed=missed,
+        problems=tuple(problems),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _bring_problems(brought: Brought) -> list[str]:
+    problems: list[str] = []
+    if brought.damaged:
+        problems.append(f"{len(brought.damaged)} blobs are damaged in the store")
+    problems += sorted(set(brought.unread.values()))
+    problems += sorted({reason for _, reason in brought.placed.failed})
+    return problems

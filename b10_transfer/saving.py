@@ -1,0 +1,72 @@
+"""Saving: the artifacts of this host's cache roots become a manifest."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from b10_store.save import SaveRequest
+from b10_transfer.cache_roots import outermost
+from b10_transfer.context import worker_count
+from b10_transfer.local_scan import LocalScan, scan_roots
+from b10_transfer.reports import SaveReport, problem_lines
+from b10_transfer.status import OperationStatus
+
+if TYPE_CHECKING:
+    from b10_store.save import SaveOutcome
+    from b10_transfer.context import Context
+
+
+def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveReport:
+    """Publish what is here and not stored yet.
+
+    Args:
+        context: of this host.
+        started: when the operation began, by time.monotonic().
+        wait: see `b10_transfer.transfer.save`.
+
+    Raises:
+        StoreError, OSError: nothing was published.
+    """
+    settings = context.settings
+    scan = scan_roots(outermost(context.roots), _requirement_made_here(context), worker_count())
+    if not scan.artifacts:
+        return _save_report(context, scan, None, started)
+    request = SaveRequest(
+        address=context.address,
+        environment=tuple((item.name, item.value) for item in context.environment.fields),
+        artifacts=scan.artifacts,
+        size_limit=settings.size_limit,
+        slots=settings.concurrent_saves,
+        workers=worker_count(),
+        scratch=settings.scratch,
+        loaded=scan.loaded,
+        distrusted=scan.distrusted,
+        cold=not settings.load_enabled,
+        wait=wait,
+    )
+    return _save_report(context, scan, context.store.save(request), started)
+
+
+def _save_report(
+    context: Context, scan: LocalScan, outcome: SaveOutcome | None, started: float
+) -> SaveReport:
+    published = outcome is not None and outcome.published is not None
+    return SaveReport(
+        status=OperationStatus.SUCCESS if published else OperationStatus.SKIPPED,
+        environment_key=context.environment.key,
+        found=len(scan.artifacts),
+        added=outcome.added if outcome else 0,
+        superseded=outcome.superseded if outcome else 0,
+        uploaded_bytes=outcome.uploaded_bytes if outcome else 0,
+        stored_bytes=outcome.stored_bytes if outcome else 0,
+        compiled_anew=scan.compiled_anew,
+        left_out=len(scan.skipped) + (outcome.changed if outcome else 0),
+        problems=tuple(problem_lines(outcome.problems)) if outcome else (),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _requirement_made_here(context: Context) -> str:
+    """What native code made on this host needs: on a CPU the environment key says it already."""
+    return context.environment.requirement if context.environment.is_gpu else ""

@@ -183,14 +183,14 @@ def _fill(result: dict[str, Any], fill: Callable[[dict[str, Any], Context], None
 
 
 def _fill_info(info: dict[str, Any], context: Context) -> None:
-    from b10_transfer.artifacts import find_artifacts
+    from b10_transfer.artifacts import find_files
     from b10_transfer.cache_roots import outermost
 
     info["environment_key"] = context.environment.key
     info["namespace"] = context.settings.namespace
-    local = [item for root in outermost(context.roots) for item in find_artifacts(root, "")[0]]
+    local = [item for root in outermost(context.roots) for item in find_files(root)]
     info["local_cache_exists"] = bool(local)
-    info["local_cache_size_mb"] = sum(item.found.fingerprint.size for item in local) / MEBIBYTE
+    info["local_cache_size_mb"] = sum(item.fingerprint.size for item in local) / MEBIBYTE
     if context.settings.enabled:
         for header in context.store.listing(context.address).headers:
             info["b10fs_cache_exists"] = True

@@ -37,18 +37,28 @@ _NATIVE = (".so", ".o", ".h", ".gch")
 _SOURCES, _TRITON, _TRITON_GROUPS, _TUNING, _FX_GRAPH, _AOT_AUTOGRAD, _DYNAMO = range(7)
 
 
-def find_artifacts(root: CacheRoot, requirement: str) -> tuple[list[LocalFile], list[Skipped]]:
-    """The artifacts that are in a cache root now.
+def find_files(root: CacheRoot) -> list[FoundFile]:
+    """The files of a cache root that are not to be left out, by path.
+
+    A folder that does not exist holds nothing.
+    """
+    return [item for item in walk(root.folder, _enters(root.kind)) if _is_taken(item.path)]
+
+
+def select_artifacts(
+    root: CacheRoot, found: Sequence[FoundFile], requirement: str
+) -> tuple[list[LocalFile], list[Skipped]]:
+    """The artifacts among the files of a cache root.
 
     Args:
-        root: where to look; a folder that does not exist holds nothing.
+        root: the cache root.
+        found: what `find_files` returned.
         requirement: what native code made here needs of a host, or "" when the environment key says
             it already.
 
     Returns:
         The artifacts by path, and files that would be artifacts if they were whole.
     """
-    found = [item for item in walk(root.folder, _enters(root.kind)) if _is_taken(item.path)]
     skipped: list[Skipped] = []
     broken = set(_not_whole(found, skipped))
     broken.update(_incomplete_groups(found, broken, skipped))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from b10_store.scan import Scanned
 
 _VERSION = 1
-_SETTLED_NS = 2_000_000_000
+SETTLED_NS = 2_000_000_000
 """A file changed less than 2 s ago may change again without its times showing it."""
 
 
@@ -56,7 +56,7 @@ class Hashed:
 
 def read_loaded(folder: str) -> Loaded:
     """What is remembered of the loads into a cache root."""
-    content = _read(folder, "loaded")
+    content = read_record(folder, "loaded")
     try:
         return Loaded(
             finished_ns=int(content["finished_ns"]),
@@ -77,12 +77,12 @@ def write_loaded(folder: str, loaded: Loaded) -> None:
         "digests": loaded.digests,
         "distrusted": sorted(loaded.distrusted),
     }
-    _write(folder, "loaded", content)
+    write_record(folder, "loaded", content)
 
 
 def read_hashed(folder: str) -> dict[str, Hashed]:
     """The files of a cache root that were hashed, by path."""
-    content = _read(folder, "hashed")
+    content = read_record(folder, "hashed")
     try:
         return {
             path: Hashed(Fingerprint(*map(int, row[:4])), parse_digest(row[4]), int(row[5]))
@@ -95,7 +95,7 @@ def read_hashed(folder: str) -> dict[str, Hashed]:
 def write_hashed(folder: str, hashed: Mapping[str, Hashed]) -> None:
     """Remember hashed files; failing to is of no consequence beyond work done twice."""
     files = {path: [*item.fingerprint, item.digest, item.size] for path, item in hashed.items()}
-    _write(folder, "hashed", {"files": files})
+    write_record(folder, "hashed", {"files": files})
 
 
 def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:
@@ -104,7 +104,7 @@ def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:
     A file that was written a moment ago is not: a further change within the same tick of the
     filesystem's clock would leave its fingerprint as it is.
     """
-    limit = time.time_ns() - _SETTLED_NS
+    limit = time.time_ns() - SETTLED_NS
     return {
         item.file.identity.path: Hashed(item.file.found.fingerprint, item.digest, item.size)
         for item in scanned
@@ -112,7 +112,8 @@ def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:
     }
 
 
-def _read(folder: str, name: str) -> dict[str, Any]:
+def read_record(folder: str, name: str) -> dict[str, Any]:
+    """A record of a cache root; empty when there is none, or none that can be used."""
     try:
         with open(os.path.join(folder, RECORD_FOLDER, name), "rb") as file:
             content: object = json.loads(file.read())
@@ -122,7 +123,8 @@ def _read(folder: str, name: str) -> dict[str, Any]:
     return record if record.get("version") == _VERSION else {}
 
 
-def _write(folder: str, name: str, content: Mapping[str, object]) -> None:
+def write_record(folder: str, name: str, content: Mapping[str, object]) -> None:
+    """Replace a record of a cache root; failing to is of no consequence beyond work done twice."""
     if not os.path.isdir(folder):
         return  # there is nothing to remember of a cache root that does not exist
     own = os.path.join(folder, RECORD_FOLDER)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.paths import local_path
 from b10_store.scan import hash_files
-from b10_transfer.artifacts import find_artifacts
+from b10_transfer.artifacts import find_files, select_artifacts
 from b10_transfer.local_record import (
     Hashed,
     read_hashed,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from b10_store.digest import Digest
     from b10_store.layout import PackId
     from b10_store.manifest import Identity
-    from b10_store.scan import LocalFile, Scanned, Skipped
+    from b10_store.scan import FoundFile, LocalFile, Scanned, Skipped
     from b10_transfer.cache_roots import CacheRoot
 
 
@@ -43,12 +43,21 @@ class LocalScan(NamedTuple):
     compiled_anew: int | None
 
 
-def scan_roots(roots: Iterable[CacheRoot], requirement: str, workers: int) -> LocalScan:
-    """Find and hash the artifacts in `roots`.
+Tree = list[tuple["CacheRoot", "list[FoundFile]"]]
+"""The files of each cache root, as one walk saw them."""
+
+
+def walk_roots(roots: Iterable[CacheRoot]) -> Tree:
+    """Find the files in `roots`; those that do not exist hold nothing."""
+    return [(root, find_files(root)) for root in roots]
+
+
+def scan_tree(tree: Tree, requirement: str, workers: int) -> LocalScan:
+    """Hash the artifacts in cache roots.
 
     Args:
-        roots: the cache roots; those that do not exist hold nothing.
-        requirement: see `find_artifacts`.
+        tree: the roots and their files.
+        requirement: see `select_artifacts`.
         workers: threads.
     """
     artifacts: list[Scanned] = []
@@ -56,8 +65,8 @@ def scan_roots(roots: Iterable[CacheRoot], requirement: str, workers: int) -> Lo
     loaded: dict[Identity, Digest] = {}
     distrusted: set[tuple[Digest, PackId]] = set()
     compiled_anew: int | None = None
-    for root in roots:
-        files, left_out = find_artifacts(root, requirement)
+    for root, found in tree:
+        files, left_out = select_artifacts(root, found, requirement)
         scanned, changed = _hash(root, files, workers)
         artifacts += scanned
         skipped += left_out + changed

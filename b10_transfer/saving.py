@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from b10_store.save import SaveRequest
 from b10_transfer.cache_roots import outermost
 from b10_transfer.context import worker_count
-from b10_transfer.local_scan import LocalScan, scan_roots
+from b10_transfer.last_save import LastSave, local_state, read_last_save, write_last_save
+from b10_transfer.local_scan import LocalScan, scan_tree, walk_roots
 from b10_transfer.reports import SaveReport, problem_lines
 from b10_transfer.status import OperationStatus
 
@@ -28,11 +29,31 @@ def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveRepor
     Raises:
         StoreError, OSError: nothing was published.
     """
-    settings = context.settings
-    scan = scan_roots(outermost(context.roots), _requirement_made_here(context), worker_count())
+    tree = walk_roots(outermost(context.roots))
+    state = local_state(tree, context.settings.store, context.address)
+    last = read_last_save(tree, context.address) if context.settings.load_enabled else None
+    if (
+        last is not None
+        and last.state == state
+        and context.store.still_holds(context.address, last.basis)
+    ):
+        return _unchanged_report(context, last, started)
+    scan = scan_tree(tree, _requirement_made_here(context), worker_count())
     if not scan.artifacts:
         return _save_report(context, scan, None, started)
-    request = SaveRequest(
+    outcome = context.store.save(_request(context, scan, wait=wait))
+    if state is not None and not scan.skipped and not outcome.changed:
+        found = len(scan.artifacts)
+        write_last_save(
+            tree,
+            LastSave(state, outcome.basis, found, outcome.stored_bytes, scan.compiled_anew),
+        )
+    return _save_report(context, scan, outcome, started)
+
+
+def _request(context: Context, scan: LocalScan, *, wait: bool) -> SaveRequest:
+    settings = context.settings
+    return SaveRequest(
         address=context.address,
         environment=tuple((item.name, item.value) for item in context.environment.fields),
         artifacts=scan.artifacts,
@@ -45,7 +66,17 @@ def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveRepor
         cold=not settings.load_enabled,
         wait=wait,
     )
-    return _save_report(context, scan, context.store.save(request), started)
+
+
+def _unchanged_report(context: Context, last: LastSave, started: float) -> SaveReport:
+    return SaveReport(
+        status=OperationStatus.SKIPPED,
+        environment_key=context.environment.key,
+        found=last.found,
+        stored_bytes=last.stored_bytes,
+        compiled_anew=last.compiled_anew,
+        seconds=time.monotonic() - started,
+    )
 
 
 def _save_report(

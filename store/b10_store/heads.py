@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.envelope import BODY_LIMIT, HEADER_LIMIT, PREFIX_SIZE
+from b10_store.envelope import BODY_LIMIT, HEADER_LIMIT, PREFIX_SIZE, open_body
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
 from b10_store.layout import MANIFESTS, SnapshotName, parse_manifest_name
 from b10_store.manifest_file import Header, decode_header, decode_manifest
@@ -90,6 +90,17 @@ class ManifestReader:
         """
         data = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
         return decode_manifest(data, name, self._scratch, self._keys)
+
+    def verify(self, name: SnapshotName) -> None:
+        """Read one manifest and verify its seal and digests, without opening its database.
+
+        Raises:
+            CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
+            OSError: it cannot be read.
+        """
+        data = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
+        prefix, _ = decode_header(data, name, self._keys)
+        open_body(prefix, data)
 
     def read_header(self, name: SnapshotName) -> Header:
         """Read and verify the header of one manifest, without its body.

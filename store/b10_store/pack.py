@@ -50,6 +50,7 @@ _BLOB = struct.Struct("<32sQQ")
 _COUNTS = struct.Struct("<II")
 _TAIL = struct.Struct("<32sI8s")
 _FOOTER_GUESS = 1 << 16
+_EMPTY_FOOTER = _SKIPPABLE.size + _COUNTS.size + _TAIL.size
 _FOOTER_LIMIT = 64 << 20
 
 
@@ -127,7 +128,7 @@ def write_packs(remote: Remote, uploads: Iterable[Upload], *, workers: int, limi
         work = _submit_frames(pool, uploads, result.changed)
         frames = (frame for frame in _in_order(work, 2 * workers) if frame.stored or frame.pieces)
         while (first := next(frames, None)) is not None:
-            builder = _PackBuilder(first, frames, limit - result.stored_bytes)
+            builder = _PackBuilder(first, frames, result.stored_bytes, limit)
             remote.create(PACKS, builder.file_name, builder.chunks())
             pack = builder.pack_id
             result.packs[pack] = Pack(builder.size, builder.frame_table())
@@ -142,6 +143,7 @@ def read_footer(remote: Remote, name: str) -> tuple[FrameTable, dict[Digest, tup
 
     Raises:
         CorruptError: the pack is damaged or cut short.
+        LimitError: it declares an empty frame, or one beyond what is accepted.
         OSError: it cannot be read.
     """
     end = next(remote.read(name, [Range(-_FOOTER_GUESS, _FOOTER_GUESS)]))
@@ -263,9 +265,12 @@ def _compress(frame: _RawFrame) -> _StoredFrame:
 class _PackBuilder:
     """One pack, written as it is built."""
 
-    def __init__(self, first: _StoredFrame, frames: Iterator[_StoredFrame], limit: int) -> None:
+    def __init__(
+        self, first: _StoredFrame, frames: Iterator[_StoredFrame], before: int, limit: int
+    ) -> None:
         self._first = first
         self._frames = frames
+        self._before = before
         self._limit = limit
         self._sizes: list[tuple[int, int]] = []
         self._raw_size = 0
@@ -303,7 +308,7 @@ class _PackBuilder:
 
     def _count(self, chunk: bytes) -> bytes:
         self.size += len(chunk)
-        if self.size > self._limit:
+        if self._before + self.size > self._limit:
             raise SizeLimitError(f"more than {self._limit / 1e6:.1f} MB compressed")
         self._hasher.update(chunk)
         return chunk
@@ -326,7 +331,7 @@ def _footer_length(end: bytes) -> int:
     if len(end) < _TAIL.size:
         raise CorruptError("a pack cut short")
     _, length, magic = _TAIL.unpack_from(end, len(end) - _TAIL.size)
-    if magic != _MAGIC or not 0 < length <= _FOOTER_LIMIT:
+    if magic != _MAGIC or not _EMPTY_FOOTER <= length <= _FOOTER_LIMIT:
         raise CorruptError("a pack without its footer")
     return int(length)
 

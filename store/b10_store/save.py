@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from b10_store.basis import Basis, look_at_packs
 from b10_store.dedup import WORTHWHILE_BYTES, find_elsewhere
-from b10_store.digest import digest_of_chunks
 from b10_store.errors import FencedError
 from b10_store.layout import (
     FENCED_ATTEMPTS,
     FORMAT_FILE,
     MANIFESTS,
-    PACKS,
     SUPERSEDE_AGE_SECONDS,
     TRASH,
     PackId,
@@ -22,15 +20,12 @@ from b10_store.layout import (
     SnapshotName,
     check_format_line,
     format_line,
-    pack_id_of,
-    pack_path,
-    parse_pack_name,
     snapshot_milliseconds,
 )
 from b10_store.manifest import Lineage, Manifest, Pack, referenced_packs, stored_bytes
 from b10_store.manifest_file import encode_manifest
 from b10_store.pack import Written, write_packs
-from b10_store.remote import Range, read_bounded
+from b10_store.remote import read_bounded
 from b10_store.save_plan import (
     Knowledge,
     SavePlan,
@@ -54,10 +49,6 @@ if TYPE_CHECKING:
     from b10_store.scan import Scanned
     from b10_store.session import Session
     from b10_store.union import Union
-
-_VERIFIED_BYTES = 16 << 20
-"""A save reads and verifies this much of the packs that it relies on: all of a small store."""
-_BLOCK = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +96,11 @@ class SaveOutcome:
         stored_bytes: compressed bytes that the newest manifest accounts for.
         changed: artifacts left out because their file changed meanwhile.
         problems: manifests that could not be read.
+        basis: the state of the address in which nothing is left to save.
     """
 
     published: SnapshotName | None
+    basis: Basis
     added: int = 0
     superseded: int = 0
     uploaded_bytes: int = 0
@@ -217,10 +210,10 @@ def _save_in_session(
 def _look(remote: Remote, reader: ManifestReader, request: SaveRequest) -> _View:
     heads = reader.heads(request.address)
     stored = union(heads.manifests)
-    listed = {parse_pack_name(name) for name in remote.list(PACKS)}
-    present = {pack for pack in listed if pack is not None}
+    packs = look_at_packs(remote, _pack_sizes(stored.packs))
     knowledge = Knowledge(
-        good_packs=frozenset(present - _broken_packs(remote, stored, present)),
+        good_packs=packs.good,
+        broken_packs=packs.broken,
         loaded=request.loaded,
         distrusted=request.distrusted,
         cold=request.cold,
@@ -230,36 +223,6 @@ def _look(remote: Remote, reader: ManifestReader, request: SaveRequest) -> _View
 
 def _plan(stored: Union, request: SaveRequest, knowledge: Knowledge) -> SavePlan:
     return plan_save(stored, [item.candidate for item in request.artifacts], knowledge)
-
-
-def _broken_packs(remote: Remote, stored: Union, present: set[PackId]) -> set[PackId]:
-    """Packs of this address that are not what their id says.
-
-    The length of each is compared, and the bytes of some: of all, in a small store; in a large one
-    of a few taken at random, so that the savers together look at every pack now and then.
-    """
-    referenced = [pack for pack in stored.packs if pack in present]
-    random.shuffle(referenced)
-    broken: set[PackId] = set()
-    room = _VERIFIED_BYTES
-    for pack in referenced:
-        size = stored.packs[pack].size
-        try:
-            if remote.stat(pack_path(pack)).size != size:
-                broken.add(pack)
-            elif size <= room:
-                room -= size
-                if not _is_intact(remote, pack, size):
-                    broken.add(pack)
-        except OSError:
-            # Gone since the listing, or unreadable: either way a load could not have its bytes.
-            broken.add(pack)
-    return broken
-
-
-def _is_intact(remote: Remote, pack: PackId, size: int) -> bool:
-    ranges = [Range(start, min(_BLOCK, size - start)) for start in range(0, size, _BLOCK)]
-    return pack_id_of(digest_of_chunks(remote.read(pack_path(pack), ranges))) == pack
 
 
 def _with_elsewhere(
@@ -324,6 +287,11 @@ def _trash_superseded(remote: Remote, heads: Heads, own: SnapshotId) -> None:
 def _nothing_new(view: _View) -> SaveOutcome:
     return SaveOutcome(
         published=None,
+        basis=Basis(
+            listed=frozenset(view.heads.listed),
+            heads=frozenset(head.name for head in view.heads.manifests),
+            packs=_pack_sizes(view.stored.packs),
+        ),
         stored_bytes=stored_bytes(view.stored.entries.values(), view.stored.packs),
         problems=view.heads.problems,
     )
@@ -336,6 +304,11 @@ def _outcome(view: _View, plan: SavePlan, written: Written, manifest: Manifest) 
     ]
     return SaveOutcome(
         published=manifest.name,
+        basis=Basis(
+            listed=frozenset({*view.heads.listed, manifest.name}),
+            heads=frozenset({manifest.name}),
+            packs=_pack_sizes(manifest.packs),
+        ),
         added=replaced.count(False),
         superseded=replaced.count(True),
         uploaded_bytes=written.stored_bytes,
@@ -343,3 +316,7 @@ def _outcome(view: _View, plan: SavePlan, written: Written, manifest: Manifest) 
         changed=len(written.changed),
         problems=view.heads.problems,
     )
+
+
+def _pack_sizes(packs: Mapping[PackId, Pack]) -> dict[PackId, int]:
+    return {pack: known.size for pack, known in packs.items()}

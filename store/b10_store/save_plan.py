@@ -60,6 +60,7 @@ class Knowledge:
 
     Attributes:
         good_packs: packs that are in the store, by a listing made while the token existed.
+        broken_packs: packs that are in the store and are not what their id says.
         loaded: the digest that this host last loaded for an artifact.
         distrusted: (digest, pack) that failed verification here twice.
         elsewhere: blobs of other environments' manifests that may be referenced.
@@ -67,6 +68,7 @@ class Knowledge:
     """
 
     good_packs: frozenset[PackId]
+    broken_packs: frozenset[PackId] = frozenset()
     loaded: Mapping[Identity, Digest] = field(default_factory=dict[Identity, "Digest"])
     distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
     elsewhere: Mapping[Digest, Location] = field(default_factory=dict["Digest", Location])
@@ -76,6 +78,11 @@ class Knowledge:
         """Whether a load could be given the entry's bytes, as far as is known here."""
         pack = entry.location.pack
         return pack in self.good_packs and (entry.digest, pack) not in self.distrusted
+
+    def knows_damaged(self, entry: Entry) -> bool:
+        """Whether the entry's bytes are there and are wrong: more than not being found."""
+        pack = entry.location.pack
+        return pack in self.broken_packs or (entry.digest, pack) in self.distrusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +145,8 @@ def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -
     """Decide what a save adds.
 
     - An artifact that no head has is added. A member of a variant group only when the group is new
-      or all its stored members are here: else this host compiled beside a cache that it never
-      loaded.
+      or all its members that can be had are here: else this host compiled beside a cache that it
+      never loaded. It takes the place of damaged members, which no compiler makes again.
     - Of an artifact stored with other bytes the stored ones stay, since compilers do not write the
       same bytes twice and fifty replicas must not store fifty variants; unless the compiler
       replaced what this host had loaded, or the stored ones cannot be had, or the start was cold
@@ -149,7 +156,8 @@ def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -
     kept = dict(stored.entries)
     known_blobs = _trusted_locations(stored, knowledge)
     additions: list[Addition] = []
-    dropped_groups: set[Group] = set()
+    replaced_groups: set[Group] = set()
+    grown_groups: set[Group] = set()
     groups = _GroupPolicy(stored, local, knowledge)
     for candidate in local:
         present = stored.entries.get(candidate.identity)
@@ -158,20 +166,20 @@ def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -
             generation = 0 if group is None else groups.generation_of_new_member(group)
             if generation is None:
                 continue
-            if group is not None and generation:
-                dropped_groups.add(group)
+            if group is not None:
+                (replaced_groups if generation else grown_groups).add(group)
         elif _stays(present, candidate, knowledge):
             continue
         else:
             generation = present.generation + 1
         additions.append(Addition(candidate, generation, known_blobs.get(candidate.digest)))
-    if dropped_groups:
-        here = {candidate.identity for candidate in local}
-        kept = {
-            identity: entry
-            for identity, entry in kept.items()
-            if entry.group not in dropped_groups or identity in here
-        }
+    here = {candidate.identity for candidate in local}
+    for identity, entry in stored.entries.items():
+        if identity not in here and (
+            entry.group in replaced_groups
+            or (entry.group in grown_groups and knowledge.knows_damaged(entry))
+        ):
+            del kept[identity]
     return SavePlan(kept, tuple(additions))
 
 
@@ -194,7 +202,8 @@ class _GroupPolicy:
         for identity, entry in stored.entries.items():
             group = entry.group
             if group is not None:
-                self._complete[group] = self._complete.get(group, True) and identity in here
+                had = identity in here or not knowledge.trusts(entry)
+                self._complete[group] = self._complete.get(group, True) and had
                 self._generation[group] = max(self._generation.get(group, 0), entry.generation)
 
     def generation_of_new_member(self, group: Group) -> int | None:

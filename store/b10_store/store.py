@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from b10_store.basis import Basis, holds
 from b10_store.bring import Brought, bring
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
 from b10_store.heads import Heads, ManifestReader, Problem
@@ -93,6 +94,15 @@ class Store:
     def save(self, request: SaveRequest) -> SaveOutcome:
         """Publish what is new; see `b10_store.save.save`."""
         return save(self._remote, self._reader, request)
+
+    def still_holds(self, address: Address, basis: Basis) -> bool:
+        """Whether nothing changed since a save that ended with `basis`; see `b10_store.basis`.
+
+        Raises:
+            UnsupportedFormatError: the store is of another format version.
+            OSError: it cannot be read.
+        """
+        return check_format(self._remote) and holds(self._remote, self._reader, address, basis)
 
     def listing(self, address: Address | None = None) -> Listing:
         """The newest readable manifest of every address, or of one, by header alone.

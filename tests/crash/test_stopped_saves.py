@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import functools
 from pathlib import Path
 
 import pytest
 
 from tests.support.crash_points import Stop, Sweep
-from tests.support.sites import Host
+from tests.support.crash_world import World, save
 from tests.support.store_views import (
     clock_behind,
     load_elsewhere,
@@ -20,67 +20,78 @@ from tests.support.trees import Artifacts, artifacts_of, compiled, differences, 
 
 pytestmark = pytest.mark.crash
 
-_HOUR = 3600.0
+_MINUTE = 60.0
+_SMALL_PACKS = 9
+"""One more than a manifest may refer to before they are put together."""
 
 
-class World:
-    """A store and the host that saves, kept twice: to work on, and as they were."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "world"
-        self.host = Host(self.folder / "store", self.folder / "host")
-        self._kept = folder / "kept"
-        self.old: Artifacts = {}
-        self.new: Artifacts = {}
-
-    def keep(self, old: Artifacts, new: Artifacts) -> None:
-        """The state in which each save begins is the present one."""
-        self.old, self.new = old, new
-        self.folder.rename(self._kept)
-        self.before = store_files(self._kept / "store")
-
-    def reset(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.copytree(self._kept, self.folder)
-
-    def save(self) -> None:
-        self.host.save(wait=False)
+def first_save(world: World) -> tuple[Artifacts, Artifacts]:
+    """Prepare a host that has compiled; returns what is stored, and what is here."""
+    here = compiled("first", spanning=True, triton_root=True)
+    put_artifacts(world.host, here)
+    return {}, here
 
 
-def check_nothing_is_lost(world: World, stop: Stop) -> bool:
-    """Returns whether the new manifest was published."""
+def incremental_save(world: World) -> tuple[Artifacts, Artifacts]:
+    """Prepare a save that adds, puts small packs together and moves old manifests to trash."""
+    stored: Artifacts = {}
+    for number in range(_SMALL_PACKS):
+        stored |= dict(list(compiled(f"model {number}").items())[:2])
+        put_artifacts(world.host, stored)
+        with clock_behind((180 - 10 * number) * _MINUTE):
+            assert world.host.save(wait=False).status.name == "SUCCESS"
+    here = stored | compiled("new")
+    put_artifacts(world.host, here)
+    return stored, here
+
+
+def check_what_was_stored(
+    world: World, before: dict[str, bytes], here: Artifacts, stop: Stop
+) -> bool:
+    """Every file that was there still is, as it was; returns whether a manifest was added."""
     after = store_files(world.host.store)
-    new_manifests = published(after) - published(world.before)
-    assert len(new_manifests) <= 1, stop
-    for name, data in world.before.items():
-        moved = [other for other in after if other.endswith("/" + Path(name).name)]
-        assert moved == [name] or (
-            new_manifests and name.startswith("manifests/") and moved[0].startswith("trash/")
-        ), f"{stop}: {name} is at {moved}"
-        assert after[moved[0]] == data, f"{stop}: {name} changed"
-    for name in new_manifests:
-        alone = manifest_alone(world.host.store, name)
-        assert differences(load_elsewhere(alone), world.new) == [], f"{stop}: {name}"
-    return bool(new_manifests)
+    added = published(after) - published(before)
+    assert len(added) <= 1, stop
+    for name, data in before.items():
+        (place,) = [other for other in after if other.endswith(Path(name).name)]
+        was_superseded = bool(added) and name in published(before) and place.startswith("trash/")
+        assert place == name or was_superseded, f"{stop}: {name} is at {place}"
+        assert after[place] == data, f"{stop}: {name} is not what it was"
+    for name in added:
+        with manifest_alone(world.host.store, name) as alone:
+            assert differences(load_elsewhere(alone), here) == [], f"{stop}: {name}"
+    return bool(added)
 
 
-def check_stopped_save(world: World, stop: Stop) -> None:
-    is_published = check_nothing_is_lost(world, stop)
-    stored = world.new if is_published else world.old
-    assert differences(load_elsewhere(world.host.store), stored) == [], str(stop)
-    assert differences(artifacts_of(world.host), world.new) == [], str(stop)
-    report = world.host.save(wait=False)
-    assert report.status.name == ("SKIPPED" if is_published else "SUCCESS"), str(stop)
-    assert report.problems == (), str(stop)
-    assert differences(load_elsewhere(world.host.store), world.new) == [], str(stop)
-
-
-def test_a_first_save_stopped_anywhere_leaves_nothing_or_everything(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("prepare", "expected"),
+    [
+        (first_save, {"FORMAT.tmp-*": 3, "new.tmp-*": 10, ".session": 8, "rename": 3, "fsync": 5}),
+        (incremental_save, {"new.tmp-*": 5, ".session": 8, "trash/": 10, "rename": 10, "fsync": 5}),
+    ],
+)
+def test_a_save_that_is_stopped_anywhere_left_the_old_state_or_the_new(
+    tmp_path: Path, prepare: object, expected: dict[str, int]
+) -> None:
+    assert callable(prepare)
     world = World(tmp_path)
-    tree = compiled("first", spanning=True, triton_root=True)
-    put_artifacts(world.host, tree)
-    world.keep({}, tree)
-    sweep = Sweep(world.save, world.folder, world.reset)
+    stored, here = prepare(world)
+    world.keep()
+    before = store_files(world.host.store)
+    sweep = Sweep(functools.partial(save, world.settings), world.folder, world.reset)
+    outcomes: set[bool] = set()
     for stop in sweep:
-        check_stopped_save(world, stop)
-    print(len(sweep.effects), "\n".join(sweep.effects))
+        is_published = check_what_was_stored(world, before, here, stop)
+        outcomes.add(is_published)
+        loaded = load_elsewhere(world.host.store)
+        assert differences(loaded, here if is_published else stored) == [], str(stop)
+        assert differences(artifacts_of(world.host), here) == [], str(stop)
+        report = world.host.save(wait=False)
+        assert report.status.name == ("SKIPPED" if is_published else "SUCCESS"), str(stop)
+        assert report.problems == (), str(stop)
+        assert differences(load_elsewhere(world.host.store), here) == [], str(stop)
+    assert outcomes == {False, True}
+    assert {part: sweep.count(part) >= least for part, least in expected.items()} == dict.fromkeys(
+        expected, True
+    )
+    assert differences(load_elsewhere(world.host.store), here) == []

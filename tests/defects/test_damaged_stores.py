@@ -40,6 +40,10 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
+def remove(path: Path) -> None:
+    path.unlink()
+
+
 DAMAGE = [flip_bits, cut_short, replace_by_garbage, empty]
 
 
@@ -63,16 +67,18 @@ def test_defect_04_a_damaged_file_is_an_error_for_a_load_until_the_next_save_hea
     assert loader.tree() == TREE
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", [*DAMAGE, remove])
 def test_defect_04_a_host_that_met_the_damage_and_compiled_heals_the_store(
     site: Site, damage: Callable[[Path], None]
 ) -> None:
     site.host("first", TREE).save()
     damage(site.files("packs")[0])
     second = site.host("second")
-    with pytest.raises(CacheError, match="none of 5 stored artifacts could be read"):
+    with pytest.raises(CacheError, match="none of 5 stored artifacts"):
         second.load()
-    compiled = {path: b"compiled again " + data for path, data in TREE.items() if ".so" not in path}
+    # A compiler writes other bytes each time, and the names of graphs follow their bytes.
+    compiled = compiled_graph("model", seed=1)
+    assert 0 < len(compiled.keys() & TREE.keys()) < len(compiled)
     second.write(compiled)
     assert second.save().status is OperationStatus.SUCCESS
     third = site.host("third")

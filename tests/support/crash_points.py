@@ -60,6 +60,10 @@ class Sweep:
                 return
             yield Stop(number, effects)
 
+    def count(self, part: str) -> int:
+        """How many effects of the whole operation have `part` in their description."""
+        return sum(part in effect for effect in self.effects)
+
     def _run(self, number: int) -> tuple[bool, tuple[str, ...]]:
         trace = self._inside.with_name(self._inside.name + ".trace")
         process = fork_server().Process(

@@ -33,9 +33,7 @@ def run_python(
 
 
 @contextlib.contextmanager
-def started_python(
-    code: str, variables: Mapping[str, str]
-) -> Generator[subprocess.Popen[str]]:
+def started_python(code: str, variables: Mapping[str, str]) -> Generator[subprocess.Popen[str]]:
     """Run Python code meanwhile; the process is killed at the end if it is still there."""
     with subprocess.Popen(
         [sys.executable, "-c", code],

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 SPANNING_SIZE = (1 << 20) + (1 << 18)
 """Bytes of the artifact that needs more than one frame of a pack."""
 
+_AUTOGRAD = ("inductor/aotautograd/",)
+_GRAPHS = ("inductor/fxgraph/",)
+_REFERRING = ((_GRAPHS, _GRAPHS + _AUTOGRAD), (_AUTOGRAD, _AUTOGRAD))
+"""Folders of entries, and those that hold none of the parts of these."""
+
 _FOLDER = b"[the folder of this file]"
 """Stands for the absolute path of a Triton group's folder."""
 
@@ -119,6 +124,25 @@ def entries_without_parts(tree: Mapping[str, Artifact]) -> list[str]:
                 f"{name} without {child}" for child in children if f"{folder}/{child}" not in tree
             ]
     return missing
+
+
+def out_of_order(tree: Mapping[str, Artifact], whole: Mapping[str, Artifact]) -> list[str]:
+    """Entries of the inductor root that are there before (or after) what they refer to.
+
+    Args:
+        tree: what is there.
+        whole: what is there in the end (or was in the beginning).
+    """
+    found = entries_without_parts(tree)
+    for folders, parts in _REFERRING:
+        entries = [name for name in tree if name in whole and name.startswith(folders)]
+        if entries:
+            found += [
+                f"{entries[0]} without {name}"
+                for name in whole
+                if name.startswith("inductor/") and not name.startswith(parts) and name not in tree
+            ]
+    return found
 
 
 def _roots(host: Host) -> dict[str, str]:

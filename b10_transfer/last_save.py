@@ -1,0 +1,109 @@
+"""The last save of this host that left nothing to do, so that the next need not look so closely.
+
+Beside the first cache root, `.b10_transfer/saved` notes what the tree and the store were like.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from b10_store.basis import Basis
+from b10_store.digest import digest_of, parse_digest
+from b10_store.errors import StoreError
+from b10_store.layout import PackId, SnapshotName, parse_snapshot_id
+from b10_store.paths import RECORD_FOLDER
+from b10_transfer.local_record import SETTLED_NS, read_record, write_record
+
+if TYPE_CHECKING:
+    from b10_store.layout import Address
+    from b10_transfer.local_scan import Tree
+
+_NAME = "saved"
+
+
+@dataclass(frozen=True, slots=True)
+class LastSave:
+    """What a save that left nothing to do saw.
+
+    Attributes:
+        state: of the local tree, the store's path and the address: see `local_state`.
+        basis: of the store.
+        found: artifacts in the local tree.
+        stored_bytes: see `SaveReport.stored_bytes`.
+        compiled_anew: see `SaveReport.compiled_anew`.
+    """
+
+    state: str
+    basis: Basis
+    found: int
+    stored_bytes: int
+    compiled_anew: int | None
+
+
+def local_state(tree: Tree, store: str, address: Address) -> str | None:
+    """A digest of everything local that a save depends on.
+
+    Returns:
+        None while files are so fresh that a change might not show in their times.
+    """
+    limit = time.time_ns() - SETTLED_NS
+    parts = [store, str(address)]
+    for root, found in tree:
+        parts.append(f"{root.name}\0{root.folder}\0{_stamp_of_loads(root.folder)}")
+        for item in found:
+            if item.fingerprint.ctime_ns >= limit:
+                return None
+            parts.append(f"{item.path}\0{item.executable}\0{item.fingerprint}")
+    return digest_of("\n".join(parts).encode("utf-8", "surrogateescape"))
+
+
+def read_last_save(tree: Tree, address: Address) -> LastSave | None:
+    """What is noted, or None."""
+    if not tree:
+        return None
+    content = read_record(tree[0][0].folder, _NAME)
+    try:
+        return LastSave(
+            state=str(content["state"]),
+            basis=Basis(
+                listed=_names(address, content["listed"]),
+                heads=_names(address, content["heads"]),
+                packs={
+                    PackId(parse_digest(pack)): int(size) for pack, size in content["packs"].items()
+                },
+            ),
+            found=int(content["found"]),
+            stored_bytes=int(content["stored_bytes"]),
+            compiled_anew=content["compiled_anew"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, StoreError):
+        return None
+
+
+def write_last_save(tree: Tree, last: LastSave) -> None:
+    """Note a save; failing to is of no consequence beyond work done twice."""
+    content = {
+        "state": last.state,
+        "listed": sorted(name.snapshot for name in last.basis.listed),
+        "heads": sorted(name.snapshot for name in last.basis.heads),
+        "packs": dict(last.basis.packs),
+        "found": last.found,
+        "stored_bytes": last.stored_bytes,
+        "compiled_anew": last.compiled_anew,
+    }
+    write_record(tree[0][0].folder, _NAME, content)
+
+
+def _names(address: Address, snapshots: list[str]) -> frozenset[SnapshotName]:
+    return frozenset(SnapshotName(address, parse_snapshot_id(text)) for text in snapshots)
+
+
+def _stamp_of_loads(folder: str) -> int:
+    """Changes whenever a load notes something: what it loaded and distrusts matters to a save."""
+    try:
+        return os.stat(os.path.join(folder, RECORD_FOLDER, "loaded")).st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,130 @@
+"""Other users' files and folders, and stores that cannot be written."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from b10_transfer import CacheError, OperationStatus
+from tests.support.cache_trees import compiled_graph, snapshot
+from tests.support.crowd import OTHER_USER, Act, run_one
+from tests.support.mounts import read_only
+from tests.support.sites import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.sites import Host
+
+TREE = compiled_graph("model")
+MORE = compiled_graph("another model", 1)
+
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user"
+)
+
+
+def give_away(host: Host) -> Host:
+    """Make everything of a host the other user's."""
+    host.variables()
+    for folder, folders, files in os.walk(host.folder):
+        for name in ["", *folders, *files]:
+            os.chown(os.path.join(folder, name), OTHER_USER, OTHER_USER)
+    return host
+
+
+def below(folder: Path) -> Iterator[Path]:
+    yield folder
+    yield from folder.rglob("*")
+
+
+@needs_root
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_defect_13_what_root_saved_under_any_umask_another_user_loads(
+    open_site: Site, umask: int
+) -> None:
+    open_site.store.mkdir(mode=0o755)
+    saver = open_site.host("saver", TREE)
+    assert run_one(Act("save", saver.variables(), umask=umask)).status == "SUCCESS"
+    loader = give_away(open_site.host("loader"))
+    result = run_one(Act("load", loader.variables(), user=OTHER_USER))
+    assert (result.status, result.error) == ("SUCCESS", "")
+    assert loader.tree() == TREE
+
+
+@needs_root
+def test_defect_13_the_modes_in_the_store_are_those_of_its_own_folder_whoever_saves(
+    open_site: Site,
+) -> None:
+    open_site.store.mkdir()
+    open_site.store.chmod(0o2775)
+    os.chown(open_site.store, 0, OTHER_USER)
+    saver = open_site.host("saver", TREE)
+    assert run_one(Act("save", saver.variables(), umask=0o077)).status == "SUCCESS"
+    colleague = give_away(open_site.host("colleague", MORE))
+    result = run_one(Act("save", colleague.variables(), user=OTHER_USER, umask=0o077))
+    assert (result.status, result.error) == ("SUCCESS", "")
+
+    for path in below(open_site.store):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode == (0o2775 if path.is_dir() else 0o664), path
+        assert path.stat().st_gid == OTHER_USER, path
+    loader = open_site.host("loader")
+    loader.load()
+    assert loader.tree() == {**TREE, **MORE}
+
+
+@needs_root
+def test_defect_13_loaded_files_are_the_loaders_own_and_carry_no_special_modes(
+    open_site: Site,
+) -> None:
+    saver = open_site.host("saver", TREE)
+    special, ordinary = sorted(path for path in TREE if not path.startswith(("fx", "aot")))
+    (saver.root / special).chmod(0o6775)
+    os.chown(saver.root / special, 1234, 1234)
+    (saver.root / special).chmod(0o6775)
+    saver.save()
+    loader = give_away(open_site.host("loader"))
+    assert run_one(Act("load", loader.variables(), user=OTHER_USER)).status == "SUCCESS"
+    modes = {path: (loader.root / path).stat() for path in (special, ordinary)}
+    assert {status.st_uid for status in modes.values()} == {OTHER_USER}
+    assert stat.S_IMODE(modes[special].st_mode) == 0o755
+    assert stat.S_IMODE(modes[ordinary].st_mode) == 0o644
+
+
+def test_defect_14_a_read_only_store_loads_and_is_not_written_to(site: Site) -> None:
+    saver = site.host("saver", TREE)
+    saver.save()
+    before = snapshot(site.store)
+    with read_only(site.store):
+        loader = site.host("loader")
+        assert loader.load().status is OperationStatus.SUCCESS
+        assert loader.tree() == TREE
+        assert loader.load().status is OperationStatus.SKIPPED
+        assert loader.save().status is OperationStatus.SKIPPED
+        loader.write(MORE)
+        with pytest.raises(CacheError, match="Read-only file system"):
+            loader.save()
+    assert snapshot(site.store) == before
+
+
+@needs_root
+def test_defect_14_a_store_of_another_user_loads_without_the_right_to_write(
+    open_site: Site,
+) -> None:
+    open_site.host("saver", TREE).save()
+    before = snapshot(open_site.store)
+    loader = give_away(open_site.host("loader"))
+    assert run_one(Act("load", loader.variables(), user=OTHER_USER)).status == "SUCCESS"
+    assert loader.tree() == TREE
+    assert run_one(Act("save", loader.variables(), user=OTHER_USER)).status == "SKIPPED"
+    give_away(open_site.host("loader", MORE))
+    refused = run_one(Act("save", loader.variables(), user=OTHER_USER))
+    assert refused.status == "ERROR"
+    assert "Permission denied" in refused.error
+    assert str(open_site.store) in refused.error
+    assert snapshot(open_site.store) == before

@@ -8,13 +8,11 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from b10_store.bring import Brought
-from b10_store.materialize import sweep_staging
 from b10_store.placement import LocalNames, Placed, Placement
 from b10_store.union import union
 from b10_transfer.artifacts import placing_order, restorer
 from b10_transfer.context import worker_count
 from b10_transfer.errors import CacheError
-from b10_transfer.local_clear import sweep_cleared
 from b10_transfer.local_lock import lock_root
 from b10_transfer.local_record import (
     Hashed,
@@ -24,6 +22,7 @@ from b10_transfer.local_record import (
     write_loaded,
 )
 from b10_transfer.local_space import LocalSpace
+from b10_transfer.local_sweep import has_leftovers, sweep
 from b10_transfer.reports import LoadReport, problem_lines
 from b10_transfer.status import OperationStatus
 
@@ -62,6 +61,7 @@ def load_artifacts(context: Context, started: float) -> LoadReport:
     stored = union(heads.manifests)
     placements = _placements(context, stored.entries.values())
     lacking = _not_here(placements)
+    _sweep_idle({item.folder for item in placements} - {item.folder for item in lacking})
     with contextlib.ExitStack() as locks:
         usable = _lock_roots(locks, {item.folder for item in lacking}, problems)
         # Another load of this host may have brought everything while the lock was waited for.
@@ -100,13 +100,21 @@ def _lock_roots(
     for folder in sorted(folders):
         try:
             if locks.enter_context(lock_root(folder, _LOCK_SECONDS)):
-                sweep_staging(folder)
-                sweep_cleared(folder)
+                sweep(folder)
         except OSError as error:
             problems.append(f"the cache root {folder} cannot be written: {error.strerror}")
         else:
             usable.add(folder)
     return usable
+
+
+def _sweep_idle(folders: Iterable[str]) -> None:
+    """Sweep cache roots into which nothing is to be brought, unless another process uses them."""
+    for folder in folders:
+        if has_leftovers(folder):
+            with contextlib.suppress(OSError), lock_root(folder, timeout=0) as held:
+                if held:
+                    sweep(folder)
 
 
 def _placements(context: Context, entries: Iterable[Entry]) -> list[Placement]:

@@ -11,7 +11,9 @@ from b10_store.paths import RECORD_FOLDER
 from b10_transfer.artifacts import placing_order
 from b10_transfer.local_lock import lock_root
 
-_CLEARED_PREFIX = "cleared-"
+CLEARED_PREFIX = "cleared-"
+"""Begins the name of the folder that a clear moves everything to."""
+
 _LOCK_SECONDS = 60.0
 
 
@@ -28,7 +30,7 @@ def clear_root(folder: str) -> None:
     if not os.path.isdir(folder):
         return
     with lock_root(folder, _LOCK_SECONDS):
-        doomed = os.path.join(folder, RECORD_FOLDER, _CLEARED_PREFIX + secrets.token_hex(8))
+        doomed = os.path.join(folder, RECORD_FOLDER, CLEARED_PREFIX + secrets.token_hex(8))
         os.mkdir(doomed)
         names = [name for name in os.listdir(folder) if name != RECORD_FOLDER]
         for name in sorted(names, key=lambda name: placing_order(name + "/"), reverse=True):
@@ -37,12 +39,3 @@ def clear_root(folder: str) -> None:
         shutil.rmtree(os.path.join(folder, RECORD_FOLDER))
     with contextlib.suppress(OSError):
         os.rmdir(folder)
-
-
-def sweep_cleared(folder: str) -> None:
-    """Remove what a killed clear left in a cache root. The caller holds the root's lock."""
-    own = os.path.join(folder, RECORD_FOLDER)
-    with contextlib.suppress(OSError):
-        for name in os.listdir(own):
-            if name.startswith(_CLEARED_PREFIX):
-                shutil.rmtree(os.path.join(own, name), ignore_errors=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from b10_store.scan import Scanned
 
 _VERSION = 1
+TEMPORARY_SUFFIX = ".tmp"
 SETTLED_NS = 2_000_000_000
 """A file changed less than 2 s ago may change again without its times showing it."""
 
@@ -128,7 +129,7 @@ def write_record(folder: str, name: str, content: Mapping[str, object]) -> None:
     if not os.path.isdir(folder):
         return  # there is nothing to remember of a cache root that does not exist
     own = os.path.join(folder, RECORD_FOLDER)
-    temporary = os.path.join(own, f"{name}.{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(own, f"{name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
     try:
         os.makedirs(own, exist_ok=True)
         with open(temporary, "w", encoding="utf-8") as file:

@@ -10,15 +10,19 @@ from __future__ import annotations
 import json
 import random
 from hashlib import sha256
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KERNELS = 690
 MODULES = 500
 GRAPHS = 100
 _WORDS = (
-    "add mul load store tl.arange tl.program_id mask xindex xnumel rblock %cst %arg tensor<64xf32> "
-    "arith.addf tt.splat tt.addptr ld.global.b32 mov.u32 fma.rn.f32 bar.sync !dbg loc( float32 ;"
-).split()
+    *("add", "mul", "load", "store", "tl.arange", "tl.program_id", "mask", "xindex", "rblock"),
+    *("%cst", "%arg", "tensor<64xf32>", "arith.addf", "tt.splat", "tt.addptr", "!dbg", "loc("),
+    *("ld.global.b32", "mov.u32", "fma.rn.f32", "bar.sync", "float32"),
+)
 
 
 def write_tree(root: Path, kernels: int = KERNELS) -> None:

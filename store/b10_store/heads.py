@@ -59,7 +59,7 @@ class Heads:
 
 
 class ManifestReader:
-    """Lists and reads the manifests of a store."""
+    """Lists and reads the manifests of a store, for the length of one operation."""
 
     def __init__(self, remote: Remote, scratch: str, keys: tuple[SigningKey, ...]) -> None:
         """Read from one store.
@@ -72,6 +72,9 @@ class ManifestReader:
         self._remote = remote
         self._scratch = scratch
         self._keys = keys
+        # A manifest never changes, so one that was verified once need not be read again. Whether it
+        # is still listed is asked each time.
+        self._verified: dict[SnapshotName, Manifest] = {}
 
     def names(self) -> list[SnapshotName]:
         """Every manifest in the store, oldest first."""
@@ -88,8 +91,12 @@ class ManifestReader:
             CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
             OSError: it cannot be read.
         """
-        data = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
-        return decode_manifest(data, name, self._scratch, self._keys)
+        manifest = self._verified.get(name)
+        if manifest is None:
+            data = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
+            manifest = decode_manifest(data, name, self._scratch, self._keys)
+            self._verified[name] = manifest
+        return manifest
 
     def verify(self, name: SnapshotName) -> None:
         """Read one manifest and verify its seal and digests, without opening its database.

@@ -62,6 +62,10 @@ _ENTRY = struct.Struct("<32sQIQQqIHHHB")
 _EXECUTABLE = 1
 _HAS_MTIME = 2
 _BYTE_ORDER = "little-endian, 64 bit"
+_UNREADABLE_HEADER = (
+    *(ValueError, OverflowError, KeyError, TypeError, AttributeError),
+    RecursionError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +173,7 @@ def _parse_header(data: bytes) -> Header:
             summary=Summary(**{key: int(value) for key, value in fields["summary"].items()}),
             raw_length=int(fields["raw_length"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _UNREADABLE_HEADER as error:
         raise CorruptError(f"its header cannot be read: {error!r}") from error
 
 
@@ -193,14 +197,10 @@ def _unpack(body: bytes, raw_length: int) -> bytes:
 
 def _build_database(manifest: Manifest, scratch: str) -> bytes:
     rows = {pack: row for row, pack in enumerate(sorted(manifest.packs))}
-    map_size = (4 << 20) + 4 * sum(
-        len(entry.identity.path) + _ENTRY.size + 64 for entry in manifest.entries.values()
-    )
-    map_size += sum(16 * len(pack.frames.sizes) + 8192 for pack in manifest.packs.values())
     with tempfile.TemporaryDirectory(prefix="b10-manifest-", dir=scratch) as folder:
         database = lmdb.open(
             os.path.join(folder, "build"),
-            map_size=map_size,
+            map_size=_room_for(manifest),
             subdir=False,
             lock=False,
             sync=False,
@@ -215,6 +215,16 @@ def _build_database(manifest: Manifest, scratch: str) -> bytes:
                 return file.read()
         finally:
             database.close()
+
+
+def _room_for(manifest: Manifest) -> int:
+    """Bytes that the database is sure to fit in; it takes no more than it needs.
+
+    A character takes up to 4 bytes, and pages of which a part stays unused up to twice their rows.
+    """
+    artifacts = sum(4 * sum(map(len, identity)) + _ENTRY.size + 64 for identity in manifest.entries)
+    packs = sum(8 * len(pack.frames.sizes) + 4096 for pack in manifest.packs.values())
+    return (4 << 20) + 2 * (artifacts + packs)
 
 
 def _fill_database(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from b10_store.digest import Digest
 
 STAGING_PREFIX = "staging-"
+"""Begins the name of a load's private folder; the next load removes one that was left."""
 
 _FLAGS = (
     os.O_WRONLY
@@ -207,15 +208,6 @@ class StagedBlob:
         for _, handle in self._open:
             os.close(handle)
         self._open = []
-
-
-def sweep_staging(root: str) -> None:
-    """Remove what killed loads left below a cache root. The caller holds the root's lock."""
-    folder = os.path.join(root, RECORD_FOLDER)
-    with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
-            if name.startswith(STAGING_PREFIX):
-                shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
 
 
 def _staged(staging: str, placement: Placement) -> str:

@@ -40,7 +40,7 @@ class Listing:
 
 
 class Store:
-    """One shared folder. Any number of hosts may use it at once."""
+    """One shared folder, for one operation. Any number of hosts may use it at once."""
 
     def __init__(self, remote: Remote, scratch: str, keys: tuple[SigningKey, ...] = ()) -> None:
         """Use a folder; nothing is read yet.

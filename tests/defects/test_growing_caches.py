@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from b10_transfer import OperationStatus
 from tests.support.cache_trees import compiled_graph, write_tree
 from tests.support.crowd import Act, run_one, run_together
-from tests.support.sites import Site
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.sites import Site
 
 FIRST_SHAPE = compiled_graph("first shape")
 SECOND_SHAPE = compiled_graph("second shape", 1)

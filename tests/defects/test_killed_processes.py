@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import b10_transfer
-from b10_store import fetch, pack
+from b10_store.frame import decompress_frame
 from b10_transfer import OperationStatus
 from tests.support.cache_trees import LOCAL_RECORD, compiled_graph, leftovers, noise, read_tree
 from tests.support.programs import LOAD, SAVE, run_python, started_python, wait_until
@@ -99,7 +99,7 @@ def test_defect_01_a_thread_of_a_save_that_dies_is_an_error_and_publishes_nothin
 
     become(site.host("saver", TREE), monkeypatch)
     with monkeypatch.context() as patched:
-        patched.setattr(pack, "compress_frame", run_out_of_memory)
+        patched.setattr("b10_store.pack.compress_frame", run_out_of_memory)
         assert b10_transfer.save_compile_cache() is OperationStatus.ERROR
     for folder in ("manifests", "packs", "sessions"):
         assert site.files(folder) == []
@@ -112,15 +112,14 @@ def test_defect_02_a_thread_of_a_load_that_dies_is_an_error_and_leaves_no_part_o
     site.host("saver", TREE).save()
     loader = become(site.host("loader"), monkeypatch)
     frames_left = iter(range(2))
-    decompress = fetch.decompress_frame
 
     def run_out_of_memory(stored: bytes | memoryview, raw_size: int) -> bytes:
         if next(frames_left, None) is None:
             raise MemoryError(raw_size)
-        return decompress(stored, raw_size)
+        return decompress_frame(stored, raw_size)
 
     with monkeypatch.context() as patched:
-        patched.setattr(fetch, "decompress_frame", run_out_of_memory)
+        patched.setattr("b10_store.fetch.decompress_frame", run_out_of_memory)
         assert b10_transfer.load_compile_cache() is OperationStatus.ERROR
     assert loader.tree() == {}
     assert leftovers(loader.root) == []

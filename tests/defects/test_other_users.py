@@ -12,13 +12,12 @@ from b10_transfer import CacheError, OperationStatus
 from tests.support.cache_trees import compiled_graph, snapshot
 from tests.support.crowd import OTHER_USER, Act, run_one
 from tests.support.mounts import read_only
-from tests.support.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.sites import Host
+    from tests.support.sites import Host, Site
 
 TREE = compiled_graph("model")
 MORE = compiled_graph("another model", 1)

@@ -96,5 +96,5 @@ def leftovers(root: Path) -> list[str]:
     return sorted(
         path.name
         for path in (record.iterdir() if record.exists() else ())
-        if path.name not in {"lock", "loaded", "hashed"}
+        if path.is_dir() or path.suffix == ".tmp"
     )

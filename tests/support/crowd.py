@@ -110,6 +110,7 @@ def _main() -> None:
 
 
 def _act_and_exit(act: Act, gate: int, writing: int) -> NoReturn:
+    code = 1
     try:
         os.environ.clear()
         os.environ.update(act.variables)
@@ -121,10 +122,12 @@ def _act_and_exit(act: Act, gate: int, writing: int) -> NoReturn:
             os.setuid(act.user)
         os.read(gate, 1)
         os.write(writing, json.dumps(dataclasses.asdict(_act(act))).encode())
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+        code = 0
+    finally:
+        # Whatever happened, the child never goes on with what its parent is about to do.
+        if code:
+            traceback.print_exc()
+        os._exit(code)
 
 
 def _act(act: Act) -> Result:

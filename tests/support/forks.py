@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
 
-_IMPORTED = ("b10_transfer.transfer", "b10_transfer.local_clear", "tests.support.sites")
+_IMPORTED = (
+    "b10_transfer.transfer",
+    "b10_transfer.local_clear",
+    "tests.support.crash_points",
+    "tests.support.crash_world",
+)
 
 
 @functools.cache

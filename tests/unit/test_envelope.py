@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import itertools
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from b10_store.digest import digest_of
+from b10_store.envelope import (
+    BODY_LIMIT,
+    HEADER_LIMIT,
+    PREFIX_SIZE,
+    Prefix,
+    SigningKey,
+    open_body,
+    open_header,
+    open_prefix,
+    seal,
+)
+from b10_store.errors import CorruptError, LimitError
+
+KEY = SigningKey(b"a secret of enough bytes")
+OTHER_KEY = SigningKey(b"another secret, as long")
+FIELDS = struct.Struct("<8sIIQ32s32s")
+
+
+def open_all(data: bytes, keys: tuple[SigningKey, ...] = ()) -> tuple[bytes, bytes]:
+    prefix = open_prefix(data, keys)
+    return open_header(prefix, data), open_body(prefix, data)
+
+
+def changed(data: bytes, position: int, change: int) -> bytes:
+    return data[:position] + bytes([data[position] ^ change]) + data[position + 1 :]
+
+
+def forged(
+    *,
+    magic: bytes = b"B10SEAL1",
+    flags: int = 0,
+    header_length: int = 6,
+    body_length: int = 4,
+    key: SigningKey | None = None,
+) -> bytes:
+    """A sealed file with a right seal, whatever its prefix says."""
+    digests = (bytes.fromhex(digest_of(b"header")), bytes.fromhex(digest_of(b"body")))
+    fields = FIELDS.pack(magic, header_length, flags, body_length, *digests)
+    mark = bytes.fromhex(digest_of(fields)) if key is None else key.seal(fields)
+    return fields + mark + b"header" + b"body"
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300), st.sampled_from([None, KEY]))
+def test_what_is_sealed_is_opened(header: bytes, body: bytes, key: SigningKey | None) -> None:
+    data = seal(header, body, key)
+    assert len(data) == PREFIX_SIZE + len(header) + len(body)
+    assert open_all(data) == (header, body)
+    assert open_prefix(data).keyed == (key is not None)
+    if key is not None:
+        assert open_all(data, (OTHER_KEY, key)) == (header, body)
+
+
+def test_the_layout_is_the_documented_one() -> None:
+    assert forged() == seal(b"header", b"body")
+    assert forged(flags=1, key=KEY) == seal(b"header", b"body", KEY)
+
+
+def test_a_header_can_be_opened_without_the_body() -> None:
+    data = seal(b"header", b"body")
+    prefix = open_prefix(data[:PREFIX_SIZE])
+    assert prefix == Prefix(6, 4, digest_of(b"header"), digest_of(b"body"), keyed=False)
+    assert open_header(prefix, data[: PREFIX_SIZE + 6]) == b"header"
+
+
+@pytest.mark.parametrize("keys", [(KEY,), (OTHER_KEY, KEY)])
+def test_with_a_key_set_an_unsigned_file_is_refused(keys: tuple[SigningKey, ...]) -> None:
+    with pytest.raises(CorruptError, match="not signed"):
+        open_prefix(seal(b"header", b"body"), keys)
+
+
+def test_a_file_signed_with_another_key_is_refused() -> None:
+    with pytest.raises(CorruptError, match="seal"):
+        open_prefix(seal(b"header", b"body", OTHER_KEY), (KEY,))
+
+
+def test_a_plain_digest_does_not_pass_for_a_signature() -> None:
+    with pytest.raises(CorruptError, match="seal"):
+        open_prefix(forged(flags=1, key=None), (KEY,))
+    with pytest.raises(CorruptError, match="seal"):
+        open_prefix(forged(flags=0, key=KEY))
+
+
+def test_every_changed_byte_of_a_signed_file_is_noticed() -> None:
+    data = seal(b"header", b"body", KEY)
+    for position, change in itertools.product(range(len(data)), (0x01, 0x80, 0xFF)):
+        with pytest.raises((CorruptError, LimitError)):
+            open_all(changed(data, position, change), (KEY,))
+
+
+def test_no_changed_byte_lets_other_bytes_through() -> None:
+    data = seal(b"header", b"body")
+    unnoticed: list[int] = []
+    for position, change in itertools.product(range(len(data)), (0x01, 0x80, 0xFF)):
+        try:
+            assert open_all(changed(data, position, change)) == (b"header", b"body")
+        except (CorruptError, LimitError):
+            continue
+        unnoticed.append(position)
+    # The flag that says the seal is a MAC, which nobody without a key can check.
+    assert unnoticed == [12]
+
+
+def test_a_changed_byte_of_a_signed_file_is_noticed_without_the_key_too() -> None:
+    data = seal(b"header", b"body", KEY)
+    for position in (*range(8), *range(24, 88), *range(PREFIX_SIZE, len(data))):
+        with pytest.raises((CorruptError, LimitError)):
+            open_all(changed(data, position, 0x80))
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_every_truncation_and_every_addition_is_noticed(key: SigningKey | None) -> None:
+    data = seal(b"header", b"body", key)
+    for length in range(len(data)):
+        with pytest.raises(CorruptError):
+            open_all(data[:length])
+    with pytest.raises(CorruptError):
+        open_all(data + b"\0")
+
+
+def test_parts_of_two_files_do_not_make_a_third() -> None:
+    one, two = seal(b"header", b"body", KEY), seal(b"HEADER", b"BODY", KEY)
+    for cut in (56, 88, PREFIX_SIZE, PREFIX_SIZE + 6):
+        with pytest.raises(CorruptError):
+            open_all(one[:cut] + two[cut:], (KEY,))
+
+
+@pytest.mark.parametrize("flags", [2, 3, 1 << 31])
+def test_unknown_flags_are_refused(flags: int) -> None:
+    with pytest.raises(CorruptError, match="not a sealed file"):
+        open_prefix(forged(flags=flags))
+
+
+def test_another_magic_is_refused() -> None:
+    with pytest.raises(CorruptError, match="not a sealed file"):
+        open_prefix(forged(magic=b"B10SEAL2"))
+
+
+@pytest.mark.parametrize(
+    ("header_length", "body_length"),
+    [(HEADER_LIMIT + 1, 4), (6, BODY_LIMIT + 1), ((1 << 32) - 1, 4), (6, (1 << 64) - 1)],
+)
+def test_declared_lengths_beyond_the_limits_are_refused(
+    header_length: int, body_length: int
+) -> None:
+    with pytest.raises(LimitError):
+        open_prefix(forged(header_length=header_length, body_length=body_length))
+
+
+def test_declared_lengths_within_the_limits_are_accepted() -> None:
+    prefix = open_prefix(forged(header_length=HEADER_LIMIT, body_length=BODY_LIMIT))
+    assert (prefix.header_length, prefix.body_length) == (HEADER_LIMIT, BODY_LIMIT)
+
+
+def test_a_key_is_made_of_a_secret_of_at_least_16_bytes() -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        SigningKey(b"x" * 15)
+    assert SigningKey(b"x" * 16).seal(b"data") != SigningKey(b"x" * 17).seal(b"data")
+
+
+def test_a_key_does_not_show_its_secret() -> None:
+    secret = b"not to be seen anywhere"
+    key = SigningKey(secret)
+    shown = f"{key!r} {key!s} {key.seal(b'data')!r}"
+    assert secret.decode() not in shown
+    assert secret.hex() not in shown

@@ -12,6 +12,7 @@ from b10_transfer.status import OperationStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from b10_store.store import Listing
     from b10_transfer.context import Context
 
 _logger = logging.getLogger("b10_transfer")
@@ -183,18 +184,19 @@ def _fill(result: dict[str, Any], fill: Callable[[dict[str, Any], Context], None
 
 
 def _fill_info(info: dict[str, Any], context: Context) -> None:
-    from b10_transfer.artifacts import find_files
-    from b10_transfer.cache_roots import outermost
+    from b10_transfer.local_scan import walk_roots
 
     info["environment_key"] = context.environment.key
     info["namespace"] = context.settings.namespace
-    local = [item for root in outermost(context.roots) for item in find_files(root)]
+    local = [item for _, found in walk_roots(context.roots) for item in found]
     info["local_cache_exists"] = bool(local)
     info["local_cache_size_mb"] = sum(item.fingerprint.size for item in local) / MEBIBYTE
     if context.settings.enabled:
-        for header in context.store.listing(context.address).headers:
+        found = context.store.listing(context.address)
+        for header in found.headers:
             info["b10fs_cache_exists"] = True
             info["b10fs_cache_size_mb"] = header.summary.stored_bytes / MEBIBYTE
+        info["error"] = _error_of(found)
 
 
 def _fill_listing(listing: dict[str, Any], context: Context) -> None:
@@ -224,5 +226,10 @@ def _fill_listing(listing: dict[str, Any], context: Context) -> None:
     listing["current_cache_exists"] = any(
         header.name.address == context.address for header in found.headers
     )
-    if found.problems:
-        listing["error"] = "; ".join(f"{item.name}: {item.reason}" for item in found.problems)
+    listing["error"] = _error_of(found)
+
+
+def _error_of(found: Listing) -> str | None:
+    from b10_transfer.reports import problem_lines
+
+    return "; ".join(problem_lines(found.problems)) or None

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from b10_store.errors import LimitError
 from b10_store.manifest import Identity
-from b10_store.paths import check_path
+from b10_store.paths import check_path, local_path
 from b10_store.scan import CANONICAL_LIMIT, FoundFile, LocalFile, Skipped, walk
 from b10_transfer.relocation import canonical_group, group_children, is_group, restore_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from b10_transfer.cache_roots import CacheRoot, RootKind
 
@@ -30,6 +30,10 @@ _LEFT_OUT = re.compile(
     | memoizer_cache\.json
     """
 )
+_KEPT_OBJECT = re.compile(r".*\.(?:main|optimized)\.o")
+"""What Inductor links a split C++ wrapper from, and builds again when it is not there
+(torch/_inductor/codecache.py, _worker_compile_cpp)."""
+
 _BUILD_FOLDER = re.compile(r"\..*|tmp\..*|.*_CxxBuild")
 _VARIANT_GROUP = re.compile(r"(?:fxgraph/[^/]+/[^/]+|aotautograd/[^/]+)(?=/[^/]+$)")
 _NATIVE = (".so", ".o", ".h", ".gch")
@@ -37,12 +41,26 @@ _NATIVE = (".so", ".o", ".h", ".gch")
 _SOURCES, _TRITON, _TRITON_GROUPS, _TUNING, _FX_GRAPH, _AOT_AUTOGRAD, _DYNAMO = range(7)
 
 
-def find_files(root: CacheRoot) -> list[FoundFile]:
+def find_files(root: CacheRoot, elsewhere: Collection[str] = ()) -> list[FoundFile]:
     """The files of a cache root that are not to be left out, by path.
 
     A folder that does not exist holds nothing.
+
+    Args:
+        root: where to look.
+        elsewhere: folders that belong to other roots, absolute.
     """
-    return [item for item in walk(root.folder, _enters(root.kind)) if _is_taken(item.path)]
+    enters = _enters(root.kind)
+
+    def enters_own(path: str) -> bool:
+        return enters(path) and local_path(root.folder, path) not in elsewhere
+
+    layout = root.kind.layout
+    return [
+        item
+        for item in walk(root.folder, enters_own)
+        if _is_taken(item.path) and (layout is None or layout.fullmatch(item.path))
+    ]
 
 
 def select_artifacts(
@@ -62,6 +80,7 @@ def select_artifacts(
     skipped: list[Skipped] = []
     broken = set(_not_whole(found, skipped))
     broken.update(_incomplete_groups(found, broken, skipped))
+    bundles = bundle_folders(item.path for item in found if item.path not in broken)
     files: list[LocalFile] = []
     for item in found:
         if item.path in broken:
@@ -75,6 +94,7 @@ def select_artifacts(
             LocalFile(
                 identity=Identity(root.name, item.path, _requirement(item.path, requirement)),
                 found=item,
+                bundle=bundle_of(item.path, bundles),
                 group_length=variant_group_length(item.path),
                 canonical=canonical_group if is_group(item.path) else None,
             )
@@ -99,18 +119,39 @@ def placing_order(path: str) -> int:
     return _TUNING if first == "cache" or path.endswith(".best_config") else _SOURCES
 
 
-def restorer(path: str, folder: str) -> Callable[[bytes], bytes] | None:
+def bundle_folders(paths: Iterable[str]) -> frozenset[str]:
+    """The folders among `paths` in which all files are of use only together: Triton's kernels.
+
+    Triton fails on a group of which a file is missing (a KeyError in CompiledKernel), and Inductor
+    does not repair a kernel's folder that is not empty (torch/_inductor/triton_bundler.py).
+    """
+    return frozenset(_folder(path) for path in paths if is_group(path))
+
+
+def bundle_of(path: str, bundles: Collection[str]) -> str:
+    """The bundle of the artifact at `path`, or ""; `bundles` as `bundle_folders` returned."""
+    folder = _folder(path)
+    return (folder or ".") if folder in bundles else ""
+
+
+def restorer(
+    path: str, folder: str, stored_names: Collection[str]
+) -> Callable[[bytes], bytes] | None:
     """What makes the bytes on disk of an artifact's stored ones, or None where they are the same.
 
     Args:
         path: of the artifact, below its root.
         folder: the cache root on this host.
+        stored_names: the names of what is stored in the artifact's folder.
     """
     if not is_group(path):
         return None
-    own_folder = os.path.join(folder, *path.split("/")[:-1])
+    own_folder = os.path.dirname(local_path(folder, path))
 
     def restore(data: bytes) -> bytes:
+        for child in group_children(data):
+            if child not in stored_names and not os.path.exists(os.path.join(own_folder, child)):
+                raise ValueError(f"{path} is a Triton group without {child}")
         return restore_group(data, own_folder)
 
     return restore
@@ -165,18 +206,22 @@ def _is_taken(path: str) -> bool:
     folder, _, name = path.rpartition("/")
     if _LEFT_OUT.fullmatch(name):
         return False
-    # Object files are steps of a build, except where they are what the compiler keeps.
-    return not name.endswith(".o") or folder.startswith("cutedsl_compile_cache")
+    # Object files are steps of a build, except where the compiler keeps them and looks for them.
+    return (
+        not name.endswith(".o")
+        or _KEPT_OBJECT.fullmatch(name) is not None
+        or folder.startswith("cutedsl_compile_cache")
+    )
 
 
 def _not_whole(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[str]:
     if sys.platform != "linux":
         return  # other systems' libraries are not ELF
     for item in found:
-        if not item.path.endswith(".so"):
+        if not item.path.endswith((".so", ".o")):
             continue
         if not is_whole_elf(item.location, item.fingerprint.size):
-            skipped.append(Skipped(item.location, "a shared library that is not whole"))
+            skipped.append(Skipped(item.location, "native code that is not whole"))
             yield item.path
 
 
@@ -215,3 +260,7 @@ def _read_small(item: FoundFile) -> bytes:
 
 def _requirement(path: str, requirement: str) -> str:
     return requirement if path.endswith(_NATIVE) else ""
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]

@@ -22,12 +22,14 @@ class RootKind:
         resolve: where the compiler keeps it, given the environment variables.
         skipped_folders: names of folders below it that hold nothing to save.
         skipped_at_top: the same, directly below the root only.
+        layout: the form of the paths that its compiler writes; None for any.
     """
 
     name: str
     resolve: Callable[[Mapping[str, str]], str]
     skipped_folders: frozenset[str] = frozenset()
     skipped_at_top: frozenset[str] = frozenset()
+    layout: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def resolve_triton(variables: Mapping[str, str]) -> str:
     chosen = variables.get("TRITON_CACHE_DIR")
     if chosen and not is_below(os.path.abspath(chosen), inductor):
         return os.path.abspath(chosen)
-    home = variables.get("TRITON_HOME") or _home(variables)
+    home = variables.get("TRITON_HOME", _home(variables))
     return os.path.abspath(os.path.join(home, ".triton", "cache"))
 
 
@@ -84,7 +86,12 @@ INDUCTOR = RootKind(
         }
     ),
 )
-TRITON = RootKind(name="triton", resolve=resolve_triton)
+TRITON = RootKind(
+    name="triton",
+    resolve=resolve_triton,
+    # <hash of the kernel>/<file>: 52 characters of base32 since Triton 3.0, 64 hex digits before.
+    layout=re.compile(r"[A-Za-z0-9_=-]{32,}/[^/]+"),
+)
 
 ROOT_KINDS = (INDUCTOR, TRITON)
 """The table."""
@@ -93,17 +100,14 @@ ROOT_KINDS = (INDUCTOR, TRITON)
 def resolve_roots(
     variables: Mapping[str, str], kinds: Iterable[RootKind] = ROOT_KINDS
 ) -> tuple[CacheRoot, ...]:
-    """The cache roots of this host, whether they exist or not."""
-    return tuple(CacheRoot(kind, kind.resolve(variables)) for kind in kinds)
+    """The cache roots of this host, whether they exist or not; each folder once."""
+    roots = {root.folder: root for root in (CacheRoot(k, k.resolve(variables)) for k in kinds)}
+    return tuple(roots.values())
 
 
-def outermost(roots: Iterable[CacheRoot]) -> tuple[CacheRoot, ...]:
-    """The roots less those that lie in another: each artifact is saved once, with the outer one."""
-    kept: list[CacheRoot] = []
-    for root in sorted(roots, key=lambda root: len(root.folder)):
-        if not any(is_below(root.folder, other.folder) for other in kept):
-            kept.append(root)
-    return tuple(kept)
+def folders_of_others(root: CacheRoot, roots: Iterable[CacheRoot]) -> frozenset[str]:
+    """The folders of the other roots: what lies in one is an artifact of that one alone."""
+    return frozenset(other.folder for other in roots if other.folder != root.folder)
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -11,7 +11,7 @@ from b10_store.store import Store
 from b10_transfer.cache_roots import CacheRoot, is_below, resolve_roots
 from b10_transfer.environment import Environment
 from b10_transfer.errors import CacheError, CacheValidationError
-from b10_transfer.settings import Settings
+from b10_transfer.settings import Settings, check_folder
 
 
 class Context(NamedTuple):
@@ -39,6 +39,7 @@ def open_context(settings: Settings | None = None) -> Context:
     environment = Environment.detect(settings.variables)
     roots = resolve_roots(settings.variables)
     for root in roots:
+        check_folder(f"the folder of the cache root {root.name}", root.folder)
         _check_apart(root, settings.store)
     return Context(
         settings,

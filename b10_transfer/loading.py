@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 from b10_store.bring import Brought
 from b10_store.placement import LocalNames, Placed, Placement
 from b10_store.union import union
-from b10_transfer.artifacts import placing_order, restorer
+from b10_transfer.artifacts import bundle_folders, bundle_of, placing_order, restorer
 from b10_transfer.context import worker_count
 from b10_transfer.errors import CacheError
 from b10_transfer.local_lock import lock_root
 from b10_transfer.local_record import (
     Hashed,
+    note_environment,
     read_hashed,
     read_loaded,
     write_hashed,
     write_loaded,
 )
-from b10_transfer.local_space import LocalSpace
+from b10_transfer.local_space import NO_ROOM, LocalSpace
 from b10_transfer.local_sweep import has_leftovers, sweep
 from b10_transfer.reports import LoadReport, problem_lines
 from b10_transfer.status import OperationStatus
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from b10_store.union import Union
     from b10_transfer.context import Context
 
-_LOCK_SECONDS = 300.0
+_LOCK_SECONDS = 60.0
 """How long a load waits for another one of this host; then it works beside it, as safely."""
 
 
@@ -63,7 +64,8 @@ def load_artifacts(context: Context, started: float) -> LoadReport:
     lacking = _not_here(placements)
     _sweep_idle({item.folder for item in placements} - {item.folder for item in lacking})
     with contextlib.ExitStack() as locks:
-        usable = _lock_roots(locks, {item.folder for item in lacking}, problems)
+        folders = {item.folder for item in lacking}
+        usable = _lock_roots(locks, folders, context.environment.key, problems)
         # Another load of this host may have brought everything while the lock was waited for.
         wanted = _not_here([item for item in lacking if item.folder in usable])
         brought = _bring(context, stored, wanted)
@@ -90,7 +92,7 @@ def _nothing_stored(context: Context, problems: tuple[str, ...], started: float)
 
 
 def _lock_roots(
-    locks: contextlib.ExitStack, folders: Iterable[str], problems: list[str]
+    locks: contextlib.ExitStack, folders: Iterable[str], key: str, problems: list[str]
 ) -> set[str]:
     """Lock cache roots and sweep what killed processes left there; returns those that can be used.
 
@@ -101,7 +103,14 @@ def _lock_roots(
         try:
             if locks.enter_context(lock_root(folder, _LOCK_SECONDS)):
                 sweep(folder)
+            if note_environment(folder, key):
+                problems.append(
+                    f"{folder} was used under another environment; what is left there from then "
+                    "is not saved, and may be wrong here: clear it"
+                )
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
             problems.append(f"the cache root {folder} cannot be written: {error.strerror}")
         else:
             usable.add(folder)
@@ -127,14 +136,22 @@ def _placements(context: Context, entries: Iterable[Entry]) -> list[Placement]:
             continue
         if requirement or (root, path) not in chosen:
             chosen[root, path] = entry
+    names: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for root, path in chosen:
+        folder, _, name = path.rpartition("/")
+        names[root, folder].add(name)
+    bundles = {
+        root: bundle_folders(path for other, path in chosen if other == root) for root in folders
+    }
     return [
         Placement(
-            entry,
-            folders[entry.identity.root],
-            placing_order(entry.identity.path),
-            restorer(entry.identity.path, folders[entry.identity.root]),
+            entry=entry,
+            folder=folders[root],
+            order=placing_order(path),
+            restore=restorer(path, folders[root], names[root, path.rpartition("/")[0]]),
+            bundle=bundle_of(path, bundles[root]),
         )
-        for entry in chosen.values()
+        for (root, path), entry in chosen.items()
     ]
 
 
@@ -154,7 +171,8 @@ def _remember(folders: Iterable[str], brought: Brought) -> None:
         placed[placement.folder].append((placement, fingerprint))
     for folder in folders:
         loaded = read_loaded(folder)
-        loaded.distrusted = set(brought.damaged.items())
+        sound = {(item.entry.digest, item.entry.location.pack) for item, _ in placed[folder]}
+        loaded.distrusted = (loaded.distrusted | set(brought.damaged.items())) - sound
         loaded.finished_ns = time.time_ns()
         if placed[folder]:
             hashed = read_hashed(folder)
@@ -177,7 +195,7 @@ def _load_report(
     placed = [placement for placement, _ in brought.placed.placed]
     kept = len(brought.placed.kept)
     missed = lacking - len(placed) - kept
-    if missed and not placed:
+    if missed and not placed and not already_here + kept:
         raise CacheError(f"none of {missed} stored artifacts could be had: {'; '.join(problems)}")
     return LoadReport(
         status=OperationStatus.SUCCESS if placed else OperationStatus.SKIPPED,
@@ -195,6 +213,10 @@ def _bring_problems(brought: Brought) -> list[str]:
     problems: list[str] = []
     if brought.damaged:
         problems.append(f"{len(brought.damaged)} blobs are damaged in the store")
-    problems += sorted(set(brought.unread.values()))
-    problems += sorted({reason for _, reason in brought.placed.failed})
+    for what, reasons in (
+        ("could not be read", list(brought.unread.values())),
+        ("could not be placed", [reason for _, reason in brought.placed.failed]),
+    ):
+        if reasons:
+            problems.append(f"{len(reasons)} artifacts {what}: {min(reasons)}")
     return problems

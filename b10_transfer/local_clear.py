@@ -29,12 +29,16 @@ def clear_root(folder: str) -> None:
     """
     if not os.path.isdir(folder):
         return
-    with lock_root(folder, _LOCK_SECONDS):
+    with lock_root(folder, _LOCK_SECONDS) as held:
+        if held is False:
+            raise OSError(f"{folder} is in use by a load of this host")
         doomed = os.path.join(folder, RECORD_FOLDER, CLEARED_PREFIX + secrets.token_hex(8))
         os.mkdir(doomed)
         names = [name for name in os.listdir(folder) if name != RECORD_FOLDER]
         for name in sorted(names, key=lambda name: placing_order(name + "/"), reverse=True):
-            os.rename(os.path.join(folder, name), os.path.join(doomed, name))
+            # What vanishes meanwhile was a compiler's temporary file.
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(os.path.join(folder, name), os.path.join(doomed, name))
         shutil.rmtree(doomed)
         shutil.rmtree(os.path.join(folder, RECORD_FOLDER))
     with contextlib.suppress(OSError):

@@ -19,18 +19,24 @@ if sys.platform == "win32":
         # Loads of one host do the work twice there, and are as safe.
         raise OSError(f"no lock for descriptor {handle}")
 
+    _unlock = _try_lock
+
 else:
     import fcntl
 
     def _try_lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def _unlock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
 
 _POLL_SECONDS = 0.05
+_OPEN_ATTEMPTS = 10
 
 
 @contextlib.contextmanager
-def lock_root(folder: str, timeout: float) -> Generator[bool]:
+def lock_root(folder: str, timeout: float) -> Generator[bool | None]:
     """Hold the lock of a cache root; the kernel frees it when the process dies.
 
     The lock saves work and lets leftovers be swept; nothing depends on it for safety.
@@ -40,22 +46,51 @@ def lock_root(folder: str, timeout: float) -> Generator[bool]:
         timeout: seconds to wait for another holder.
 
     Yields:
-        Whether the lock is held. False after the timeout, or where there are no such locks.
+        Whether the lock is held: False after the timeout, None where there are no such locks.
 
     Raises:
         OSError: the root cannot be written.
     """
     own = os.path.join(folder, RECORD_FOLDER)
-    os.makedirs(own, exist_ok=True)
-    handle = os.open(os.path.join(own, "lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    deadline = time.monotonic() + timeout
+    handle = _open_lock(own)
     try:
-        yield _acquire(handle, timeout)
+        held = _acquire(handle, deadline)
+        while held and not _is_in_place(handle, own):
+            # A clear removed the root while its lock was waited for: this one locks nobody out.
+            stale, handle = handle, _open_lock(own)
+            os.close(stale)
+            held = _acquire(handle, deadline)
+        yield held
     finally:
+        # A process forked meanwhile shares the lock, and would keep it for its whole life.
+        with contextlib.suppress(OSError):
+            _unlock(handle)
         os.close(handle)
 
 
-def _acquire(handle: int, timeout: float) -> bool:
-    deadline = time.monotonic() + timeout
+def _open_lock(own: str) -> int:
+    for _ in range(_OPEN_ATTEMPTS - 1):
+        os.makedirs(own, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            return _open_file(own)
+        # A clear removed the folder just now.
+    os.makedirs(own, exist_ok=True)
+    return _open_file(own)
+
+
+def _open_file(own: str) -> int:
+    return os.open(os.path.join(own, "lock"), os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _is_in_place(handle: int, own: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(os.path.join(own, "lock")))
+    except OSError:
+        return False
+
+
+def _acquire(handle: int, deadline: float) -> bool | None:
     while True:
         try:
             _try_lock(handle)
@@ -64,6 +99,6 @@ def _acquire(handle: int, timeout: float) -> bool:
                 return False
             time.sleep(_POLL_SECONDS)
         except OSError:
-            return False  # a filesystem or a system without locks
+            return None  # a filesystem or a system without locks
         else:
             return True

@@ -1,7 +1,7 @@
 """What this host remembers of a cache root, beside it: what was loaded, and what was hashed.
 
-`<root>/.b10_transfer/loaded` and `hashed` are JSON. They only save work or sharpen a decision: one
-that is missing, damaged or from another release counts as empty.
+`<root>/.b10_transfer/loaded`, `hashed` and `environment` are JSON. They only save work or sharpen a
+decision: one that is missing, damaged or from another release counts as empty.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 TEMPORARY_SUFFIX = ".tmp"
+_CLOCK_TICK_NS = 20_000_000
+"""A file's times may lag behind the clock by a tick of the kernel, 10 ms at most."""
+
 SETTLED_NS = 2_000_000_000
 """A file changed less than 2 s ago may change again without its times showing it."""
 
@@ -37,7 +40,7 @@ class Loaded:
 
     Attributes:
         finished_ns: when the last load ended, by the local clock; 0: there was none.
-        digests: by path: the stored digest that was brought.
+        digests: by path: the digest that this host and the store last had in common.
         distrusted: (digest, pack) that failed verification twice.
     """
 
@@ -97,6 +100,30 @@ def write_hashed(folder: str, hashed: Mapping[str, Hashed]) -> None:
     """Remember hashed files; failing to is of no consequence beyond work done twice."""
     files = {path: [*item.fingerprint, item.digest, item.size] for path, item in hashed.items()}
     write_record(folder, "hashed", {"files": files})
+
+
+def note_environment(folder: str, key: str) -> int:
+    """Note that a cache root is used under an environment.
+
+    A cache root on a volume may move to another kind of machine. What it holds then was made for
+    the first kind, and must not be published as made for the second.
+
+    Args:
+        folder: the cache root.
+        key: the environment's key.
+
+    Returns:
+        Since when the root is used under this environment: ns since the epoch; 0 for always.
+    """
+    content = read_record(folder, "environment")
+    try:
+        if content["key"] == key:
+            return int(content["since_ns"])
+        since = time.time_ns() - _CLOCK_TICK_NS
+    except (KeyError, TypeError, ValueError):
+        since = 0
+    write_record(folder, "environment", {"key": key, "since_ns": since})
+    return since
 
 
 def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:

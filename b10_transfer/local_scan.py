@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from b10_store.paths import local_path
 from b10_store.scan import hash_files
 from b10_transfer.artifacts import find_files, select_artifacts
+from b10_transfer.cache_roots import folders_of_others
 from b10_transfer.local_record import (
     Hashed,
+    note_environment,
     read_hashed,
     read_loaded,
     settled,
@@ -16,7 +18,7 @@ from b10_transfer.local_record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from b10_store.digest import Digest
     from b10_store.layout import PackId
@@ -47,16 +49,17 @@ Tree = list[tuple["CacheRoot", "list[FoundFile]"]]
 """The files of each cache root, as one walk saw them."""
 
 
-def walk_roots(roots: Iterable[CacheRoot]) -> Tree:
+def walk_roots(roots: Sequence[CacheRoot]) -> Tree:
     """Find the files in `roots`; those that do not exist hold nothing."""
-    return [(root, find_files(root)) for root in roots]
+    return [(root, find_files(root, folders_of_others(root, roots))) for root in roots]
 
 
-def scan_tree(tree: Tree, requirement: str, workers: int) -> LocalScan:
+def scan_tree(tree: Tree, environment_key: str, requirement: str, workers: int) -> LocalScan:
     """Hash the artifacts in cache roots.
 
     Args:
         tree: the roots and their files.
+        environment_key: of this host; files from before a root came here are not this host's.
         requirement: see `select_artifacts`.
         workers: threads.
     """
@@ -66,8 +69,11 @@ def scan_tree(tree: Tree, requirement: str, workers: int) -> LocalScan:
     distrusted: set[tuple[Digest, PackId]] = set()
     compiled_anew: int | None = None
     for root, found in tree:
-        files, left_out = select_artifacts(root, found, requirement)
+        since = note_environment(root.folder, environment_key) if found else 0
+        own = [item for item in found if item.fingerprint.ctime_ns >= since]
+        files, left_out = select_artifacts(root, own, requirement)
         scanned, changed = _hash(root, files, workers)
+        scanned = _without_torn_bundles(scanned, files)
         artifacts += scanned
         skipped += left_out + changed
         remembered = read_loaded(root.folder)
@@ -81,6 +87,15 @@ def scan_tree(tree: Tree, requirement: str, workers: int) -> LocalScan:
                 item.file.found.fingerprint.ctime_ns > remembered.finished_ns for item in scanned
             )
     return LocalScan(artifacts, skipped, loaded, frozenset(distrusted), compiled_anew)
+
+
+def _without_torn_bundles(scanned: list[Scanned], files: list[LocalFile]) -> list[Scanned]:
+    """Less the bundles of which a file changed while it was read: the next save takes them."""
+    if len(scanned) == len(files):
+        return scanned
+    whole = {item.file.identity for item in scanned}
+    torn = {file.bundle for file in files if file.bundle and file.identity not in whole}
+    return [item for item in scanned if item.file.bundle not in torn]
 
 
 def _hash(

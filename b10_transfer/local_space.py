@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import defaultdict
@@ -13,6 +14,9 @@ from b10_store.errors import NoSpaceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The errors of a filesystem that is full."""
 
 _BLOCK = 4096
 _WATCH_BYTES = 16 << 20
@@ -31,10 +35,11 @@ class LocalSpace:
         self._unwatched: defaultdict[int, int] = defaultdict(int)
         self._folders: dict[int, str] = {}
         self._devices: dict[str, int] = {}
+        self._refusal: NoSpaceError | None = None
         self._lock = threading.Lock()
         for folder, size in needs:
             device = self._device(folder)
-            self._left[device] += -(-size // _BLOCK) * _BLOCK
+            self._left[device] += _in_blocks(size)
             self._folders[device] = folder
 
     def require(self) -> None:
@@ -56,6 +61,9 @@ class LocalSpace:
         """
         device = self._device(folder)
         with self._lock:
+            if self._refusal is not None:
+                # Threads that are still at work write nothing more.
+                raise self._refusal
             needed = max(self._left[device], size)
             self._left[device] = max(0, self._left[device] - size)
             self._unwatched[device] += size
@@ -67,12 +75,17 @@ class LocalSpace:
     def _check(self, folder: str, needed: int) -> None:
         free = psutil.disk_usage(folder).free
         if free < needed:
-            raise NoSpaceError(
+            self._refusal = NoSpaceError(
                 f"{folder}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free"
             )
+            raise self._refusal
 
     def _device(self, folder: str) -> int:
         device = self._devices.get(folder)
         if device is None:
             device = self._devices[folder] = os.stat(folder).st_dev
         return device
+
+
+def _in_blocks(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from b10_store.save import SaveRequest
-from b10_transfer.cache_roots import outermost
+from b10_store.layout import WAIT_LIMIT_SECONDS
+from b10_store.save_request import SaveRequest
 from b10_transfer.context import worker_count
 from b10_transfer.last_save import LastSave, local_state, read_last_save, write_last_save
+from b10_transfer.local_record import Loaded, read_loaded, write_loaded
 from b10_transfer.local_scan import LocalScan, scan_tree, walk_roots
 from b10_transfer.reports import SaveReport, problem_lines
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
-    from b10_store.save import SaveOutcome
+    from b10_store.save_request import SaveOutcome
     from b10_transfer.context import Context
 
 
@@ -29,7 +30,7 @@ def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveRepor
     Raises:
         StoreError, OSError: nothing was published.
     """
-    tree = walk_roots(outermost(context.roots))
+    tree = walk_roots(context.roots)
     state = local_state(tree, context.settings.store, context.address)
     last = read_last_save(tree, context.address) if context.settings.load_enabled else None
     if (
@@ -38,10 +39,12 @@ def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveRepor
         and context.store.still_holds(context.address, last.basis)
     ):
         return _unchanged_report(context, last, started)
-    scan = scan_tree(tree, _requirement_made_here(context), worker_count())
+    scan = scan_tree(tree, context.environment.key, _requirement_made_here(context), worker_count())
     if not scan.artifacts:
         return _save_report(context, scan, None, started)
     outcome = context.store.save(_request(context, scan, wait=wait))
+    _remember(context, scan, outcome)
+    state = local_state(tree, context.settings.store, context.address)
     if state is not None and not scan.skipped and not outcome.changed:
         found = len(scan.artifacts)
         write_last_save(
@@ -49,6 +52,24 @@ def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveRepor
             LastSave(state, outcome.basis, found, outcome.stored_bytes, scan.compiled_anew),
         )
     return _save_report(context, scan, outcome, started)
+
+
+def _remember(context: Context, scan: LocalScan, outcome: SaveOutcome) -> None:
+    """Note what this host and the store now have in common, and which suspicions are void."""
+    for root in context.roots:
+        loaded = read_loaded(root.folder)
+        digests = dict(loaded.digests)
+        for item in scan.artifacts:
+            identity, digest = item.file.identity, item.digest
+            # Of a variant group, what was offered once is not offered again.
+            if identity.root == root.name and (
+                outcome.stored.get(identity) == digest or item.file.group_length
+            ):
+                digests[identity.path] = digest
+        distrusted = {pair for pair in loaded.distrusted if pair[1] not in outcome.sound_packs}
+        fresh = Loaded(loaded.finished_ns, digests, distrusted)
+        if fresh != loaded:
+            write_loaded(root.folder, fresh)
 
 
 def _request(context: Context, scan: LocalScan, *, wait: bool) -> SaveRequest:
@@ -64,7 +85,8 @@ def _request(context: Context, scan: LocalScan, *, wait: bool) -> SaveRequest:
         loaded=scan.loaded,
         distrusted=scan.distrusted,
         cold=not settings.load_enabled,
-        wait=wait,
+        wait_seconds=WAIT_LIMIT_SECONDS if wait else 0.0,
+        recorded=tuple((item.name, item.value) for item in context.environment.recorded),
     )
 
 

@@ -63,13 +63,16 @@ class Settings:
             CacheValidationError: the first one that is not acceptable.
         """
         found = dict(os.environ if variables is None else variables)
-        if found.get("TORCHINDUCTOR_CACHE_DIR"):
+        if "TORCHINDUCTOR_CACHE_DIR" in found:
+            # Empty, it is the current folder to torch: that must not become a cache root unnoticed.
             check_folder("TORCHINDUCTOR_CACHE_DIR", found["TORCHINDUCTOR_CACHE_DIR"])
-        store = found.get("B10FS_CACHE_DIR") or "/cache/model/compile_cache"
+        store = check_folder(
+            "B10FS_CACHE_DIR", found.get("B10FS_CACHE_DIR") or "/cache/model/compile_cache"
+        )
         return cls(
             enabled=_read_switch(found, "BASETEN_FS_ENABLED", default=False),
-            store=check_folder("B10FS_CACHE_DIR", store),
-            scratch=_read_scratch(found),
+            store=store,
+            scratch=_read_scratch(found, store),
             size_limit=_read_number(found, "MAX_CACHE_SIZE_MB", 1024) * MEBIBYTE,
             concurrent_saves=_read_number(found, "MAX_CONCURRENT_SAVES", 50),
             namespace=_read_namespace(found),
@@ -92,8 +95,11 @@ def check_folder(name: str, value: str) -> str:
         CacheValidationError: it is relative, has `..` in it, or is the system's or the user's own.
     """
     path = _check_absolute(name, value)
-    home = os.path.normpath(os.path.expanduser("~"))
-    if os.path.dirname(path) == path or path in _SYSTEM_FOLDERS or path == home:
+    home = os.path.expanduser("~")
+    refused = {*_SYSTEM_FOLDERS, os.path.normpath(home), os.path.realpath(home)}
+    for form in (path, os.path.realpath(path)):
+        if os.path.dirname(form) != form and form not in refused:
+            continue
         raise CacheValidationError(
             f"{name}={value!r} is a folder of the system or of the user: give one below it"
         )
@@ -107,7 +113,9 @@ def _check_absolute(name: str, value: str) -> str:
         raise CacheValidationError(f"{name}={value!r} is not an absolute path")
     if ".." in value.replace("\\", "/").split("/"):
         raise CacheValidationError(f"{name}={value!r} contains '..': give the path without it")
-    return os.path.normpath(value)
+    path = os.path.normpath(value)
+    # POSIX lets two leading slashes mean something else; no system of today does.
+    return path[1:] if path.startswith("//") else path
 
 
 def _read_switch(variables: Mapping[str, str], name: str, *, default: bool) -> bool:
@@ -144,9 +152,12 @@ def _read_namespace(variables: Mapping[str, str]) -> str:
     return value
 
 
-def _read_scratch(variables: Mapping[str, str]) -> str:
+def _read_scratch(variables: Mapping[str, str], store: str) -> str:
     value = variables.get("LOCAL_WORK_DIR") or "/app"
     path = _check_absolute("LOCAL_WORK_DIR", value)
-    if os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK):
+    usable = os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
+    # A database is never opened on the shared folder.
+    shared = os.path.commonpath([os.path.realpath(path), os.path.realpath(store)])
+    if usable and shared != os.path.realpath(store):
         return path
     return tempfile.gettempdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from b10_store.errors import NoSpaceError, SizeLimitError, StoreError
 from b10_transfer.context import open_context, require_enabled
 from b10_transfer.errors import CacheError, CacheOperationInterrupted
 from b10_transfer.loading import load_artifacts
+from b10_transfer.local_space import NO_ROOM
 from b10_transfer.saving import save_artifacts
 
 if TYPE_CHECKING:
@@ -70,7 +70,10 @@ def _errors_as_cache_errors(settings: Settings) -> Generator[None]:
         raise CacheError(f"{error}: raise MAX_CACHE_SIZE_MB, or clear the local cache") from error
     except StoreError as error:
         raise CacheError(str(error)) from error
+    except RuntimeError as error:
+        # No thread can be started: at the interpreter's shutdown, or beyond the system's limit.
+        raise CacheError(f"{error}; call it before the interpreter shuts down") from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_ROOM:
             raise CacheOperationInterrupted(f"too little disk space: {error}") from error
         raise CacheError(f"{error} (store {settings.store})") from error

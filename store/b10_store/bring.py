@@ -77,8 +77,9 @@ def bring(
         NoSpaceError: the local disk is full; nothing is left behind.
         OSError: a cache root cannot be written; nothing is left behind.
     """
-    staging = Staging(placements, watch)
+    staging = Staging(watch)
     try:
+        staging.expect(placements)
         with ThreadPoolExecutor(workers, "b10-decompress") as pool:
             fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT_PER_WORKER * workers)
             result = Brought(Placed())

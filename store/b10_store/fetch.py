@@ -93,11 +93,13 @@ class Fetcher:
         self._remote = remote
         self._pool = pool
         self._room = threading.Semaphore(in_flight)
+        self._stopped = threading.Event()
 
     def fetch(self, name: str, frames: FrameTable, wanted: Sequence[Wanted], sink: Sink) -> Fetched:
         """Read blobs of one pack through one open of its file; each digest once.
 
-        What the pack holds or does not hold never raises; what the sink raises does.
+        What the pack holds or does not hold never raises. What the sink raises does, and ends the
+        fetches of other packs too.
         """
         result = Fetched()
         plan = _Plan(frames, wanted, result)
@@ -107,6 +109,8 @@ class Fetcher:
         spanning = {item.digest: _Spanning(item, sink, result) for item in plan.spanning}
         try:
             for index, stored in self._read_frames(name, frames, plan.needed, result):
+                if self._stopped.is_set():
+                    break
                 if index in plan.inside:
                     futures.append(
                         self._submit(frames, index, stored, plan.inside[index], sink, result)
@@ -152,10 +156,18 @@ class Fetcher:
         sink: Sink,
         result: Fetched,
     ) -> Future[None]:
+        def work() -> None:
+            try:
+                if not self._stopped.is_set():
+                    _decode(frames, index, stored, items, sink, result)
+            except BaseException:
+                self._stopped.set()
+                raise
+            finally:
+                self._room.release()
+
         self._room.acquire()
-        future = self._pool.submit(_decode, frames, index, stored, items, sink, result)
-        future.add_done_callback(lambda _: self._room.release())
-        return future
+        return self._pool.submit(work)
 
 
 class _Plan:
@@ -223,8 +235,8 @@ class _Spanning:
 
     def _finish(self, stream: BlobStream) -> None:
         if self._hasher.hexdigest() == self._item.digest:
-            self._over = True
             stream.commit()
+            self._over = True
             self._result.delivered.add(self._item.digest)
         else:
             self._result.damaged.add(self._item.digest)

@@ -32,7 +32,7 @@ class FolderRemote:
             root: absolute path of the store; made, with its parents, by the first write.
         """
         self._root = root
-        self._modes: tuple[int, int] | None = None
+        self._mode: int | None = None
 
     def list(self, folder: str) -> list[str]:
         """See `Remote.list`."""
@@ -77,7 +77,7 @@ class FolderRemote:
             finally:
                 os.close(handle)
             final = name if isinstance(name, str) else name()
-            os.replace(temporary, self._path(f"{folder}/{final}"))
+            _replace(temporary, self._path(f"{folder}/{final}"))
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -142,27 +142,22 @@ class FolderRemote:
         if os.path.isdir(path):
             return
         parent = os.path.dirname(path)
-        if len(path) <= len(self._root):
+        if len(path) < len(self._root):
             os.makedirs(path, exist_ok=True)
             return
         self._make_folders(parent)
         with contextlib.suppress(FileExistsError):
             os.mkdir(path)
+            # The store itself takes after the folder that it is made in.
+            like = parent if path == self._root else self._root
             with contextlib.suppress(OSError):
-                os.chmod(path, self._folder_mode())
+                os.chmod(path, (os.stat(like).st_mode & 0o2777) | 0o700)
 
     def _file_mode(self) -> int:
-        return self._read_modes()[0]
-
-    def _folder_mode(self) -> int:
-        return self._read_modes()[1]
-
-    def _read_modes(self) -> tuple[int, int]:
-        if self._modes is None:
-            mode = os.stat(self._root).st_mode
-            # The owner must keep what the protocol needs, whatever the folder says.
-            self._modes = (mode & 0o666) | 0o600, (mode & 0o2777) | 0o700
-        return self._modes
+        """The store's own permissions; the owner must keep what the protocol needs."""
+        if self._mode is None:
+            self._mode = (os.stat(self._root).st_mode & 0o666) | 0o600
+        return self._mode
 
     def _sync_folder(self, folder: str) -> None:
         """Make a rename durable; filesystems that cannot sync a folder make it so by themselves."""
@@ -194,7 +189,14 @@ class FolderToken:
 
     def touch(self) -> None:
         """See `Token.touch`."""
-        os.utime(self._open_handle())
+        handle = self._open_handle()
+        if os.utime in os.supports_fd:
+            os.utime(handle)
+        else:
+            # Windows: a change of the content changes the time. Nothing reads a token's content.
+            os.write(handle, b".")
+            os.ftruncate(handle, 0)
+            os.lseek(handle, 0, os.SEEK_SET)
 
     def close(self) -> None:
         """See `Token.close`."""
@@ -226,3 +228,13 @@ def _read_fully(read: Callable[[int], bytes | None], length: int) -> bytes:
         parts.append(part)
         length -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _replace(source: str, target: str) -> None:
+    """Rename; an error is believed only when the target does not show that it was done."""
+    length = os.stat(source).st_size
+    try:
+        os.replace(source, target)
+    except OSError:
+        if os.path.exists(source) or os.stat(target).st_size != length:
+            raise

@@ -46,11 +46,6 @@ class FrameTable:
         object.__setattr__(self, "_raw_starts", tuple(raw_starts))
 
     @property
-    def stored_size(self) -> int:
-        """Bytes of all frames in the pack file."""
-        return self._stored_starts[-1]
-
-    @property
     def raw_size(self) -> int:
         """Bytes of all frames when decompressed."""
         return self._raw_starts[-1]

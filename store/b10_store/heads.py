@@ -34,11 +34,13 @@ class Problem:
         name: the file, relative to the store.
         reason: why.
         missing: there was no such file.
+        unreachable: the filesystem did not give its bytes; nothing is known of them.
     """
 
     name: str
     reason: str
     missing: bool = False
+    unreachable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,11 @@ class ManifestReader:
         Raises:
             CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
             OSError: it cannot be read.
+            NoSpaceError, StoreError: the scratch folder cannot take its database.
         """
         manifest = self._verified.get(name)
         if manifest is None:
-            data = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
+            data = self._read_file(name)
             manifest = decode_manifest(data, name, self._scratch, self._keys)
             self._verified[name] = manifest
         return manifest
@@ -105,7 +108,7 @@ class ManifestReader:
             CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
             OSError: it cannot be read.
         """
-        data = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
+        data = self._read_file(name)
         prefix, _ = decode_header(data, name, self._keys)
         open_body(prefix, data)
 
@@ -165,8 +168,21 @@ class ManifestReader:
     def _try_read(self, name: SnapshotName) -> Manifest | Problem:
         try:
             return self.read(name)
-        except (CorruptError, LimitError, UnsupportedFormatError, OSError) as error:
-            return Problem(name.manifest_path, str(error), isinstance(error, FileNotFoundError))
+        except (CorruptError, LimitError, UnsupportedFormatError) as error:
+            return Problem(name.manifest_path, str(error))
+        except FileNotFoundError as error:
+            return Problem(name.manifest_path, str(error), missing=True)
+        except OSError as error:
+            return Problem(name.manifest_path, str(error), unreachable=True)
+
+    def _read_file(self, name: SnapshotName) -> bytes:
+        try:
+            return read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            # A stale handle or a passing fault: a fresh open decides.
+            return read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
 
 
 def _only_heads(read: Iterable[Manifest]) -> tuple[Manifest, ...]:

@@ -187,20 +187,32 @@ def check_format_line(data: bytes) -> bool:
     """Whether the FORMAT file is intact and of the version which this release reads and writes.
 
     Returns:
-        False when the file is damaged: its check does not fit, so it says nothing of the version.
+        False when the file is damaged: cut short, or with a few wrong bytes.
 
     Raises:
-        UnsupportedFormatError: it is intact and names another version.
+        UnsupportedFormatError: it is of another version, or no FORMAT file of ours at all.
     """
     match = _FORMAT.fullmatch(data.decode("ascii", "replace"))
-    if match is None or match[2] != _format_check(int(match[1])):
+    intact = match is not None and match[2] == _format_check(int(match[1]))
+    if match is not None and intact and int(match[1]) == FORMAT_VERSION:
+        return True
+    if not intact and _resembles(data, format_line()):
         return False
-    if int(match[1]) != FORMAT_VERSION:
-        raise UnsupportedFormatError(
-            f"the store has format {match[1]}, this release reads format {FORMAT_VERSION}: "
-            "use the release that wrote it, or another B10FS_CACHE_DIR"
-        )
-    return True
+    found = (
+        f"format {match[1]}" if match is not None and intact else f"{data[:60]!r} in {FORMAT_FILE}"
+    )
+    raise UnsupportedFormatError(
+        f"the store has {found}, this release reads format {FORMAT_VERSION}: "
+        "use the release that wrote it, or another B10FS_CACHE_DIR"
+    )
+
+
+def _resembles(data: bytes, line: bytes) -> bool:
+    """Whether `data` is our line, damaged: cut short, zeroed, or mostly the same bytes."""
+    if not data.strip(b"\0") or line.startswith(data):
+        return True
+    same = sum(a == b for a, b in zip(data, line, strict=False))
+    return same >= len(line) * 3 // 4 and abs(len(data) - len(line)) <= len(line) // 4
 
 
 def _format_check(version: int) -> str:

@@ -100,11 +100,13 @@ class Lineage:
         parents: the heads that it carries on.
         ancestors: everything else that those had superseded and that was still listed.
         environment: (name, value) of the environment's fields, for people to read.
+        recorded: (name, value) of what else may explain a miss on another machine.
     """
 
     parents: tuple[SnapshotId, ...]
     ancestors: tuple[SnapshotId, ...]
     environment: tuple[tuple[str, str], ...]
+    recorded: tuple[tuple[str, str], ...] = ()
 
     @property
     def supersedes(self) -> frozenset[SnapshotId]:
@@ -114,12 +116,21 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The complete, immutable list of an environment's artifacts at one save."""
+    """The complete, immutable list of an environment's artifacts at one save.
+
+    Attributes:
+        name: what it is published as.
+        lineage: how it came about.
+        packs: every pack that an entry lies in.
+        entries: the artifacts.
+        signed: whether its file was sealed with a secret key.
+    """
 
     name: SnapshotName
     lineage: Lineage
     packs: Mapping[PackId, Pack]
     entries: Mapping[Identity, Entry]
+    signed: bool = False
 
     @property
     def address(self) -> Address:

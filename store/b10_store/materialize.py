@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import threading
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from b10_store.errors import NoSpaceError
@@ -44,36 +45,43 @@ class Staging:
     A `fetch.Sink`: `put` and `stream` may be called from several threads.
     """
 
-    def __init__(self, placements: Iterable[Placement], watch: Callable[[str, int], None]) -> None:
-        """Prepare the folders.
+    def __init__(self, watch: Callable[[str, int], None]) -> None:
+        """Write nothing yet.
 
         Args:
-            placements: what will come.
             watch: called with a cache root and a number of bytes before they are written there;
                 raises NoSpaceError when there is no room for them.
-
-        Raises:
-            OSError: a cache root cannot be written.
         """
         self._watch = watch
-        self._targets: dict[Digest, list[Placement]] = {}
+        self._targets: defaultdict[Digest, list[Placement]] = defaultdict(list)
         self._folders: dict[str, str] = {}
         self._written: list[tuple[Placement, Fingerprint]] = []
         self._failed: list[tuple[Placement, str]] = []
         self._lock = threading.Lock()
+
+    def expect(self, placements: Iterable[Placement]) -> None:
+        """Prepare folders for what will come.
+
+        Raises:
+            NoSpaceError: there is no room for them.
+            OSError: a cache root cannot be written.
+        """
         made: set[tuple[str, str]] = set()
         for placement in placements:
-            self._targets.setdefault(placement.entry.digest, []).append(placement)
             staging = self._folders.get(placement.folder) or self._open_folder(placement.folder)
             folder = placement.entry.identity.path.rpartition("/")[0]
             if folder and (staging, folder) not in made:
-                with contextlib.suppress(FileExistsError, NotADirectoryError):
+                try:
                     os.makedirs(local_path(staging, folder), exist_ok=True)
+                except OSError as error:
+                    self.note_failure(placement, error)
+                    continue
                 made.add((staging, folder))
+            self._targets[placement.entry.digest].append(placement)
 
     def put(self, digest: Digest, data: bytes | memoryview) -> None:
         """Write every file that has these bytes."""
-        for placement in self._targets[digest]:
+        for placement in self._targets.get(digest, ()):
             if placement.restore is None:
                 self._write_file(placement, data)
                 continue
@@ -87,7 +95,7 @@ class Staging:
     def stream(self, digest: Digest) -> StagedBlob:
         """Write every file that has these bytes, in parts."""
         placements: list[Placement] = []
-        for placement in self._targets[digest]:
+        for placement in self._targets.get(digest, ()):
             if placement.restore is None:
                 placements.append(placement)
             else:
@@ -95,12 +103,28 @@ class Staging:
         return StagedBlob(self, placements)
 
     def place(self) -> Placed:
-        """Move everything that was written to its place, in order."""
+        """Move everything that was written to its place, in order; of a torn bundle, nothing."""
         result = Placed(failed=list(self._failed))
+        torn = self._torn_bundles()
         for folder, staging in self._folders.items():
-            written = [item for item in self._written if item[0].folder == folder]
+            written = [
+                item
+                for item in self._written
+                if item[0].folder == folder and (folder, item[0].bundle) not in torn
+            ]
             place_staged(staging, folder, written, result)
         return result
+
+    def _torn_bundles(self) -> set[tuple[str, str]]:
+        """Bundles of which a member did not come; those of no bundle are called ""."""
+        written = {id(placement) for placement, _ in self._written}
+        expected = [item for placements in self._targets.values() for item in placements]
+        expected += [placement for placement, _ in self._failed]
+        return {
+            (item.folder, item.bundle)
+            for item in expected
+            if item.bundle and id(item) not in written
+        }
 
     def close(self) -> None:
         """Remove the private folders and whatever is left in them."""
@@ -181,11 +205,15 @@ class StagedBlob:
         """Create the files."""
         self._staging = staging
         self._open: list[tuple[Placement, int]] = []
-        for placement in placements:
-            try:
-                self._open.append((placement, staging.open_file(placement)))
-            except OSError as error:
-                staging.note_failure(placement, error)
+        try:
+            for placement in placements:
+                try:
+                    self._open.append((placement, staging.open_file(placement)))
+                except OSError as error:
+                    staging.note_failure(placement, error)
+        except BaseException:
+            self.discard()
+            raise
 
     def write(self, data: bytes | memoryview) -> None:
         """See `BlobStream.write`."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import secrets
+import shutil
 import stat
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -17,7 +20,15 @@ if TYPE_CHECKING:
 
     from b10_store.manifest import Entry
 
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES}
+_NO_LINKS = {
+    errno.EXDEV,
+    errno.EPERM,
+    errno.ENOTSUP,
+    errno.ENOSYS,
+    errno.EMLINK,
+    errno.EOPNOTSUPP,
+    errno.EACCES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +41,14 @@ class Placement:
         order: artifacts of a lower order are in place before those of a higher one.
         restore: makes the bytes on disk of the stored ones; None where they are the same. Only
             artifacts under 1 MiB have one. Raises ValueError when the bytes cannot be used.
+        bundle: artifacts of one root and bundle are placed together or not at all; "" for none.
     """
 
     entry: Entry
     folder: str
     order: int = 0
     restore: Callable[[bytes], bytes] | None = None
+    bundle: str = ""
 
     @property
     def location(self) -> str:
@@ -199,7 +212,24 @@ def _move_without_replacing(source: str, target: str) -> bool:
         # in between has the same name, so it was made from the same input.
         if os.path.lexists(target):
             return False
-        os.rename(source, target)
+        _move_over(source, target)
     else:
         os.unlink(source)
     return True
+
+
+def _move_over(source: str, target: str) -> None:
+    """Rename, also into a folder that is a mount of its own, where it takes a copy."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        temporary = f"{target}.{secrets.token_hex(8)}.tmp"
+        try:
+            shutil.copy2(source, temporary)
+            os.rename(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.basis import Basis, look_at_packs
+from b10_store.basis import Basis
 from b10_store.dedup import WORTHWHILE_BYTES, find_elsewhere
-from b10_store.errors import FencedError
+from b10_store.errors import FencedError, StoreError
+from b10_store.format_file import check_format, write_format
 from b10_store.layout import (
     FENCED_ATTEMPTS,
-    FORMAT_FILE,
     MANIFESTS,
     SUPERSEDE_AGE_SECONDS,
     TRASH,
-    PackId,
-    SnapshotId,
-    SnapshotName,
-    check_format_line,
-    format_line,
     snapshot_milliseconds,
 )
-from b10_store.manifest import Lineage, Manifest, Pack, referenced_packs, stored_bytes
+from b10_store.manifest import Lineage, Manifest, referenced_packs, stored_bytes
 from b10_store.manifest_file import encode_manifest
 from b10_store.pack import Written, write_packs
-from b10_store.remote import read_bounded
+from b10_store.pack_health import Packs, look_at_packs
 from b10_store.save_plan import (
     Knowledge,
     SavePlan,
@@ -34,87 +28,37 @@ from b10_store.save_plan import (
     move_small_packs,
     plan_save,
 )
+from b10_store.save_request import SaveOutcome, SaveRequest
 from b10_store.session import open_session
 from b10_store.union import union
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from b10_store.digest import Digest
-    from b10_store.envelope import SigningKey
-    from b10_store.heads import Heads, ManifestReader, Problem
-    from b10_store.layout import Address
-    from b10_store.manifest import Identity
+    from b10_store.heads import Heads, ManifestReader
+    from b10_store.layout import PackId, SnapshotId
+    from b10_store.manifest import Entry, Identity, Location, Pack
     from b10_store.remote import Remote
-    from b10_store.scan import Scanned
     from b10_store.session import Session
     from b10_store.union import Union
 
 
-@dataclass(frozen=True, slots=True)
-class SaveRequest:
-    """What is to be saved, and how.
-
-    Attributes:
-        address: environment key and namespace.
-        environment: (name, value) of the environment's fields, for the manifest's header.
-        artifacts: what is here.
-        loaded: the digest that this host last loaded for an artifact.
-        distrusted: (digest, pack) that failed verification here twice.
-        cold: the start was cold on purpose: what is here replaces what is stored.
-        size_limit: most compressed bytes that one manifest may reference.
-        slots: how many saves may run at the same time in the store.
-        wait: whether to let saves that began earlier go first.
-        workers: threads that compress.
-        scratch: a local folder for the manifest while it is built.
-        key: seals the manifest, when given.
-    """
-
-    address: Address
-    environment: tuple[tuple[str, str], ...]
-    artifacts: Sequence[Scanned]
-    size_limit: int
-    slots: int
-    workers: int
-    scratch: str
-    loaded: Mapping[Identity, Digest] = field(default_factory=dict["Identity", "Digest"])
-    distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
-    cold: bool = False
-    wait: bool = True
-    key: SigningKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SaveOutcome:
-    """What a save did.
-
-    Attributes:
-        published: the new manifest's name, or None when nothing was new.
-        added: artifacts that no head had.
-        superseded: artifacts of which the stored bytes were replaced or healed.
-        uploaded_bytes: bytes of the new packs.
-        stored_bytes: compressed bytes that the newest manifest accounts for.
-        changed: artifacts left out because their file changed meanwhile.
-        problems: manifests that could not be read.
-        basis: the state of the address in which nothing is left to save.
-    """
-
-    published: SnapshotName | None
-    basis: Basis
-    added: int = 0
-    superseded: int = 0
-    uploaded_bytes: int = 0
-    stored_bytes: int = 0
-    changed: int = 0
-    problems: tuple[Problem, ...] = ()
-
-
 class _View(NamedTuple):
-    """The store as read at one moment, and the plan made of it."""
+    """The store as read at one moment, and the plan made of it.
+
+    Attributes:
+        heads: of the address, as read.
+        parents: those of the heads that this saver may carry on.
+        stored: what the parents hold.
+        packs: what is known of the packs.
+        plan: what to do.
+    """
 
     heads: Heads
+    parents: tuple[Manifest, ...]
     stored: Union
-    knowledge: Knowledge
+    packs: Packs
     plan: SavePlan
 
 
@@ -128,12 +72,12 @@ def save(remote: Remote, reader: ManifestReader, request: SaveRequest) -> SaveOu
     check_format(remote)
     view = _look(remote, reader, request)
     if not view.plan.additions:
-        return _nothing_new(view)
+        return _nothing_new(view, request)
     write_format(remote)
     for attempt in range(FENCED_ATTEMPTS):
         session = open_session(remote, request.address)
         try:
-            return _save_in_session(remote, reader, request, session)
+            return _save_in_session(remote, reader, request, session, view.packs.suspects)
         except FencedError:
             if attempt == FENCED_ATTEMPTS - 1:
                 raise
@@ -143,85 +87,77 @@ def save(remote: Remote, reader: ManifestReader, request: SaveRequest) -> SaveOu
     raise AssertionError("unreachable")
 
 
-def check_format(remote: Remote) -> bool:
-    """Whether the store has an intact FORMAT file of this release's version.
-
-    Returns:
-        False when there is none, or a damaged one; the other files name their format themselves.
-
-    Raises:
-        UnsupportedFormatError: the store is of another version.
-        OSError: the store cannot be read.
-    """
-    try:
-        return check_format_line(read_bounded(remote, FORMAT_FILE, 1 << 10))
-    except FileNotFoundError:
-        return False
-
-
-def write_format(remote: Remote) -> None:
-    """Write the FORMAT file where it is missing or damaged."""
-    if not check_format(remote):
-        remote.create("", FORMAT_FILE, [format_line()])
-
-
 def _save_in_session(
-    remote: Remote, reader: ManifestReader, request: SaveRequest, session: Session
+    remote: Remote,
+    reader: ManifestReader,
+    request: SaveRequest,
+    session: Session,
+    suspects: Collection[PackId],
 ) -> SaveOutcome:
     # Everything believed from here on is read after the token was created: gc, which lists the
     # tokens after it has moved packs away, then either sees this one or its moves are seen here.
-    if request.wait and not session.wait_for_turn(
-        request.slots, lambda: bool(_look(remote, reader, request).plan.additions)
-    ):
-        session.abandon()
-        return _nothing_new(_look(remote, reader, request))
-    view = _look(remote, reader, request)
-    elsewhere_packs: Mapping[PackId, Pack] = {}
+    # Of what was seen before, only the suspicion against packs is kept.
+    view: _View | None = None
+
+    def has_work() -> bool:
+        nonlocal view
+        view = _look(remote, reader, request, suspects)
+        return bool(view.plan.additions)
+
+    if session.wait_for_turn(request.slots, has_work, request.wait_seconds):
+        view = _look(remote, reader, request, suspects)
+    elif view is None:
+        raise AssertionError("a session that has nothing to do has looked")
+    elsewhere: Mapping[PackId, Pack] = {}
     if view.plan.upload_bytes > WORTHWHILE_BYTES:
-        view, elsewhere_packs = _with_elsewhere(remote, reader, request, view)
+        view, elsewhere = _with_elsewhere(remote, reader, request, view)
     if not view.plan.additions:
         session.abandon()
-        return _nothing_new(view)
+        return _nothing_new(view, request)
     plan = move_small_packs(
         view.plan, view.stored.packs, [item.candidate for item in request.artifacts]
     )
     written = _upload(remote, request, plan)
-    packs = {**view.stored.packs, **elsewhere_packs, **written.packs}
     if not plan.realized(written.locations):
         # Every file that was to be added changed meanwhile: the next save takes them.
         session.abandon()
-        return _nothing_new(view)
-    saved_ms = snapshot_milliseconds(session.name.snapshot)
-    here = {item.candidate.identity for item in request.artifacts}
-    entries = expire_oldest(
-        finish_entries(plan, written.locations, saved_ms), packs, here, request.size_limit
-    )
-    manifest = Manifest(
-        session.name,
-        _lineage(view.heads, request.environment),
-        referenced_packs(entries.values(), packs),
-        entries,
-    )
+        return _nothing_new(view, request)
+    packs = {**view.stored.packs, **elsewhere, **written.packs}
+    manifest = _compose(session, request, view, packs, finish=(plan, written))
     session.publish([encode_manifest(manifest, request.scratch, request.key)])
-    _trash_superseded(remote, view.heads, session.name.snapshot)
-    return _outcome(view, plan, written, manifest)
+    _trash_superseded(remote, view, session.name.snapshot)
+    return _outcome(request, view, manifest, plan, written)
 
 
-def _look(remote: Remote, reader: ManifestReader, request: SaveRequest) -> _View:
+def _look(
+    remote: Remote,
+    reader: ManifestReader,
+    request: SaveRequest,
+    suspects: Collection[PackId] = (),
+) -> _View:
     heads = reader.heads(request.address)
-    stored = union(heads.manifests)
-    packs = look_at_packs(remote, _pack_sizes(stored.packs))
+    for problem in heads.problems:
+        if problem.unreachable:
+            # It may hold everything: planning around it would upload all of that again.
+            raise StoreError(f"{problem.name} cannot be read: {problem.reason}")
+    # What only others can verify is neither carried on nor moved away.
+    parents = tuple(head for head in heads.manifests if request.key or not head.signed)
+    stored = union(parents)
+    packs = look_at_packs(remote, _pack_sizes(stored.packs), suspects)
+    plan = _plan(stored, request, packs, {})
+    return _View(heads, parents, stored, packs, plan)
+
+
+def _plan(
+    stored: Union, request: SaveRequest, packs: Packs, elsewhere: Mapping[Digest, Location]
+) -> SavePlan:
     knowledge = Knowledge(
         good_packs=packs.good,
-        broken_packs=packs.broken,
         loaded=request.loaded,
-        distrusted=request.distrusted,
+        distrusted=frozenset(item for item in request.distrusted if item[1] not in packs.verified),
+        elsewhere=elsewhere,
         cold=request.cold,
     )
-    return _View(heads, stored, knowledge, _plan(stored, request, knowledge))
-
-
-def _plan(stored: Union, request: SaveRequest, knowledge: Knowledge) -> SavePlan:
     return plan_save(stored, [item.candidate for item in request.artifacts], knowledge)
 
 
@@ -229,10 +165,15 @@ def _with_elsewhere(
     remote: Remote, reader: ManifestReader, request: SaveRequest, view: _View
 ) -> tuple[_View, Mapping[PackId, Pack]]:
     locations, packs = find_elsewhere(
-        remote, reader, request.address, view.plan.uploads, view.knowledge.good_packs
+        remote, reader, request.address, view.plan.uploads, view.packs.good
     )
-    knowledge = replace(view.knowledge, elsewhere=locations)
-    return view._replace(knowledge=knowledge, plan=_plan(view.stored, request, knowledge)), packs
+    distrusted = set(request.distrusted)
+    trusted = {
+        digest: location
+        for digest, location in locations.items()
+        if (digest, location.pack) not in distrusted
+    }
+    return view._replace(plan=_plan(view.stored, request, view.packs, trusted)), packs
 
 
 def _upload(remote: Remote, request: SaveRequest, plan: SavePlan) -> Written:
@@ -254,50 +195,82 @@ def _kind(identity: Identity) -> tuple[str, str, str]:
     return kind, stem, identity.path
 
 
-def _lineage(heads: Heads, environment: tuple[tuple[str, str], ...]) -> Lineage:
-    parents = {head.name.snapshot for head in heads.manifests}
-    listed = {name.snapshot for name in heads.listed}
-    ancestors = {snapshot for manifest in heads.read for snapshot in manifest.lineage.supersedes}
-    return Lineage(
-        parents=tuple(sorted(parents)),
-        ancestors=tuple(sorted((ancestors & listed) - parents)),
-        environment=environment,
+def _compose(
+    session: Session,
+    request: SaveRequest,
+    view: _View,
+    packs: Mapping[PackId, Pack],
+    *,
+    finish: tuple[SavePlan, Written],
+) -> Manifest:
+    plan, written = finish
+    saved_ms = snapshot_milliseconds(session.name.snapshot)
+    here = {item.candidate.identity for item in request.artifacts}
+    entries = expire_oldest(
+        finish_entries(plan, written.locations, saved_ms), packs, here, request.size_limit
+    )
+    return Manifest(
+        session.name,
+        _lineage(view, request),
+        referenced_packs(entries.values(), packs),
+        entries,
     )
 
 
-def _trash_superseded(remote: Remote, heads: Heads, own: SnapshotId) -> None:
-    """Move manifests to trash that an old enough manifest supersedes, the oldest first.
+def _lineage(view: _View, request: SaveRequest) -> Lineage:
+    parents = {head.name.snapshot for head in view.parents}
+    listed = {name.snapshot for name in view.heads.listed}
+    ancestors = {
+        snapshot
+        for manifest in view.heads.read
+        if request.key or not manifest.signed
+        for snapshot in manifest.lineage.supersedes
+    }
+    return Lineage(
+        parents=tuple(sorted(parents)),
+        ancestors=tuple(sorted((ancestors & listed) - parents)),
+        environment=request.environment,
+        recorded=request.recorded,
+    )
+
+
+def _trash_superseded(remote: Remote, view: _View, own: SnapshotId) -> None:
+    """Move manifests to trash that an old enough head supersedes, the oldest first.
 
     Old enough: a listing that runs at the same time must see one of the two. Whether this succeeds
     is of no consequence: gc does the same.
     """
     old_enough = snapshot_milliseconds(own) - SUPERSEDE_AGE_SECONDS * 1000
     superseded: set[SnapshotId] = set()
-    for manifest in heads.read:
+    for manifest in view.parents:
         snapshot = manifest.name.snapshot
         if snapshot_milliseconds(snapshot) < old_enough:
             superseded |= {older for older in manifest.lineage.supersedes if older < snapshot}
-    for name in sorted(heads.listed):
+    for name in sorted(view.heads.listed):
         if name.snapshot in superseded:
             target = name.manifest_path.replace(MANIFESTS, f"{TRASH}/{own}", 1)
             with contextlib.suppress(OSError):
                 remote.rename(name.manifest_path, target)
 
 
-def _nothing_new(view: _View) -> SaveOutcome:
+def _nothing_new(view: _View, request: SaveRequest) -> SaveOutcome:
     return SaveOutcome(
         published=None,
         basis=Basis(
             listed=frozenset(view.heads.listed),
-            heads=frozenset(head.name for head in view.heads.manifests),
+            heads=frozenset(head.name for head in view.parents),
             packs=_pack_sizes(view.stored.packs),
         ),
         stored_bytes=stored_bytes(view.stored.entries.values(), view.stored.packs),
         problems=view.heads.problems,
+        stored=_stored_digests(request, view.stored.entries),
+        sound_packs=view.packs.verified,
     )
 
 
-def _outcome(view: _View, plan: SavePlan, written: Written, manifest: Manifest) -> SaveOutcome:
+def _outcome(
+    request: SaveRequest, view: _View, manifest: Manifest, plan: SavePlan, written: Written
+) -> SaveOutcome:
     replaced = [
         addition.candidate.identity in view.stored.entries
         for addition, _ in plan.realized(written.locations)
@@ -315,7 +288,16 @@ def _outcome(view: _View, plan: SavePlan, written: Written, manifest: Manifest) 
         stored_bytes=stored_bytes(manifest.entries.values(), manifest.packs),
         changed=len(written.changed),
         problems=view.heads.problems,
+        stored=_stored_digests(request, manifest.entries),
+        sound_packs=view.packs.verified | frozenset(written.packs),
     )
+
+
+def _stored_digests(
+    request: SaveRequest, entries: Mapping[Identity, Entry]
+) -> dict[Identity, Digest]:
+    identities = (item.candidate.identity for item in request.artifacts)
+    return {identity: entries[identity].digest for identity in identities if identity in entries}
 
 
 def _pack_sizes(packs: Mapping[PackId, Pack]) -> dict[PackId, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 GROUP_LIMIT = 8
 """Most members of a variant group; the oldest go first."""
+
+GENERATION_LIMIT = (1 << 32) - 1
+"""Largest generation that the format holds."""
 
 SMALL_PACK_SIZE = 4 << 20
 """Packs below this many bytes are worth putting together."""
@@ -38,6 +41,7 @@ class Candidate:
         executable: whether its file has the execute bits.
         mtime_ns: to be restored by loads, or None.
         group_length: see `Entry.group_length`.
+        bundle: artifacts of one root and bundle are of use only together; "" for none.
     """
 
     identity: Identity
@@ -46,6 +50,7 @@ class Candidate:
     executable: bool = False
     mtime_ns: int | None = None
     group_length: int = 0
+    bundle: str = ""
 
     @property
     def group(self) -> Group | None:
@@ -60,15 +65,13 @@ class Knowledge:
 
     Attributes:
         good_packs: packs that are in the store, by a listing made while the token existed.
-        broken_packs: packs that are in the store and are not what their id says.
-        loaded: the digest that this host last loaded for an artifact.
+        loaded: the stored digest of an artifact that this host and the store last had in common.
         distrusted: (digest, pack) that failed verification here twice.
         elsewhere: blobs of other environments' manifests that may be referenced.
         cold: the user started without the cache on purpose, so that what is here replaces it.
     """
 
     good_packs: frozenset[PackId]
-    broken_packs: frozenset[PackId] = frozenset()
     loaded: Mapping[Identity, Digest] = field(default_factory=dict[Identity, "Digest"])
     distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
     elsewhere: Mapping[Digest, Location] = field(default_factory=dict["Digest", Location])
@@ -78,11 +81,6 @@ class Knowledge:
         """Whether a load could be given the entry's bytes, as far as is known here."""
         pack = entry.location.pack
         return pack in self.good_packs and (entry.digest, pack) not in self.distrusted
-
-    def knows_damaged(self, entry: Entry) -> bool:
-        """Whether the entry's bytes are there and are wrong: more than not being found."""
-        pack = entry.location.pack
-        return pack in self.broken_packs or (entry.digest, pack) in self.distrusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +130,23 @@ class SavePlan:
     def realized(self, uploaded: Mapping[Digest, Location]) -> list[tuple[Addition, Location]]:
         """The additions whose bytes are in the store, and where.
 
-        One whose file changed before it could be uploaded is missing.
+        One whose file changed before it could be uploaded is missing, with its whole bundle.
         """
-        found = (
+        found = [
             (addition, addition.location or uploaded.get(addition.candidate.digest))
             for addition in self.additions
-        )
-        return [(addition, location) for addition, location in found if location is not None]
+        ]
+        torn = {_bundle_of(addition) for addition, location in found if location is None}
+        return [
+            (addition, location)
+            for addition, location in found
+            if location is not None
+            and not (addition.candidate.bundle and _bundle_of(addition) in torn)
+        ]
+
+
+def _bundle_of(addition: Addition) -> tuple[str, str]:
+    return addition.candidate.identity.root, addition.candidate.bundle
 
 
 def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -> SavePlan:
@@ -146,41 +154,28 @@ def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -
 
     - An artifact that no head has is added. A member of a variant group only when the group is new
       or all its members that can be had are here: else this host compiled beside a cache that it
-      never loaded. It takes the place of damaged members, which no compiler makes again.
+      never loaded. It takes the place of members whose bytes failed verification here, since no
+      compiler makes those again.
     - Of an artifact stored with other bytes the stored ones stay, since compilers do not write the
       same bytes twice and fifty replicas must not store fifty variants; unless the compiler
       replaced what this host had loaded, or the stored ones cannot be had, or the start was cold
       on purpose.
     - An artifact whose stored bytes cannot be had is uploaded again.
     """
-    kept = dict(stored.entries)
     known_blobs = _trusted_locations(stored, knowledge)
-    additions: list[Addition] = []
-    replaced_groups: set[Group] = set()
-    grown_groups: set[Group] = set()
     groups = _GroupPolicy(stored, local, knowledge)
+    additions: list[Addition] = []
     for candidate in local:
         present = stored.entries.get(candidate.identity)
         if present is None:
-            group = candidate.group
-            generation = 0 if group is None else groups.generation_of_new_member(group)
-            if generation is None:
-                continue
-            if group is not None:
-                (replaced_groups if generation else grown_groups).add(group)
+            generation = groups.generation_of_new(candidate)
         elif _stays(present, candidate, knowledge):
             continue
         else:
-            generation = present.generation + 1
-        additions.append(Addition(candidate, generation, known_blobs.get(candidate.digest)))
-    here = {candidate.identity for candidate in local}
-    for identity, entry in stored.entries.items():
-        if identity not in here and (
-            entry.group in replaced_groups
-            or (entry.group in grown_groups and knowledge.knows_damaged(entry))
-        ):
-            del kept[identity]
-    return SavePlan(kept, tuple(additions))
+            generation = min(present.generation + 1, GENERATION_LIMIT)
+        if generation is not None:
+            additions.append(Addition(candidate, generation, known_blobs.get(candidate.digest)))
+    return SavePlan(groups.without_replaced(), tuple(additions))
 
 
 def _stays(present: Entry, candidate: Candidate, knowledge: Knowledge) -> bool:
@@ -192,25 +187,57 @@ def _stays(present: Entry, candidate: Candidate, knowledge: Knowledge) -> bool:
 
 
 class _GroupPolicy:
-    """Whether a variant group takes another member."""
+    """Which new artifacts variant groups take, and which members make room for them."""
 
     def __init__(self, stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -> None:
-        here = {candidate.identity for candidate in local}
-        self._cold = knowledge.cold
-        self._complete: dict[Group, bool] = {}
-        self._generation: dict[Group, int] = {}
-        for identity, entry in stored.entries.items():
+        self._stored = stored
+        self._here = {candidate.identity for candidate in local}
+        self._knowledge = knowledge
+        self._members: defaultdict[Group, list[Entry]] = defaultdict(list)
+        for entry in stored.entries.values():
             group = entry.group
             if group is not None:
-                had = identity in here or not knowledge.trusts(entry)
-                self._complete[group] = self._complete.get(group, True) and had
-                self._generation[group] = max(self._generation.get(group, 0), entry.generation)
+                self._members[group].append(entry)
+        self._added: Counter[Group] = Counter()
+        self._replaced: set[Group] = set()
 
-    def generation_of_new_member(self, group: Group) -> int | None:
-        """0 beside the stored members, more to replace them, None when it is not to be added."""
-        if self._complete.get(group, True):
+    def generation_of_new(self, candidate: Candidate) -> int | None:
+        """0 for an artifact to be added, more if it replaces others, None if it is not added."""
+        group = candidate.group
+        if group is None:
             return 0
-        return self._generation[group] + 1 if self._cold else None
+        members = self._members.get(group, [])
+        if any(self._is_missed(entry) for entry in members):
+            if not self._knowledge.cold:
+                return None
+            self._replaced.add(group)
+            return min(max(entry.generation for entry in members) + 1, GENERATION_LIMIT)
+        # What was stored before and made room for others is not offered again: two hosts would
+        # push out each other's variants for ever.
+        full = len(members) >= GROUP_LIMIT or self._added[group] >= GROUP_LIMIT
+        if full and (not members or candidate.identity in self._knowledge.loaded):
+            return None
+        self._added[group] += 1
+        return 0
+
+    def without_replaced(self) -> dict[Identity, Entry]:
+        """The stored entries, less those that make room for new members of their group."""
+        return {
+            identity: entry
+            for identity, entry in self._stored.entries.items()
+            if identity in self._here or not self._makes_room(entry)
+        }
+
+    def _is_missed(self, entry: Entry) -> bool:
+        """Whether the member could be had and is not here."""
+        return entry.identity not in self._here and self._knowledge.trusts(entry)
+
+    def _makes_room(self, entry: Entry) -> bool:
+        group = entry.group
+        if group is None:
+            return False
+        failed = (entry.digest, entry.location.pack) in self._knowledge.distrusted
+        return group in self._replaced or (failed and self._added[group] > 0)
 
 
 def _trusted_locations(stored: Union, knowledge: Knowledge) -> dict[Digest, Location]:
@@ -248,16 +275,21 @@ def finish_entries(
 def move_small_packs(
     plan: SavePlan, packs: Mapping[PackId, Pack], local: Iterable[Candidate]
 ) -> SavePlan:
-    """Write blobs of many small packs anew, those that are here, so that loads stay few reads."""
+    """Write the blobs of many small packs anew, so that loads stay few reads.
+
+    Only of packs of which everything is here: of the others a remainder would stay behind, and be
+    written anew by each save.
+    """
+    here = {candidate.digest for candidate in local}
     used = {entry.location.pack for entry in plan.kept.values()}
-    small = {pack for pack in used if packs[pack].size < SMALL_PACK_SIZE}
+    partly_elsewhere = {
+        entry.location.pack for entry in plan.kept.values() if entry.digest not in here
+    }
+    small = {pack for pack in used - partly_elsewhere if packs[pack].size < SMALL_PACK_SIZE}
     if len(small) <= SMALL_PACK_LIMIT:
         return plan
-    here = {candidate.digest for candidate in local}
     moves = {
-        entry.digest: entry.size
-        for entry in plan.kept.values()
-        if entry.location.pack in small and entry.digest in here
+        entry.digest: entry.size for entry in plan.kept.values() if entry.location.pack in small
     }
     return replace(plan, moves=moves)
 
@@ -268,7 +300,7 @@ def expire_oldest(
     local: Iterable[Identity],
     limit: int,
 ) -> dict[Identity, Entry]:
-    """Leave out the oldest entries, groups whole, until the stored bytes are within `limit`.
+    """Leave out the oldest entries, whole folders, until the stored bytes are within `limit`.
 
     Raises:
         SizeLimitError: what this host itself has is over the limit, so nothing could be left out.
@@ -302,14 +334,26 @@ def _without(
 
 
 def _oldest_first(entries: Mapping[Identity, Entry], here: set[Identity]) -> list[list[Identity]]:
-    """Units that expire together, oldest first: a group, or one artifact of no group."""
-    units: defaultdict[Group | Identity, list[Identity]] = defaultdict(list)
-    for identity, entry in entries.items():
-        units[entry.group or identity].append(identity)
-    expendable = [unit for unit in units.values() if here.isdisjoint(unit)]
-    return sorted(
-        expendable, key=lambda unit: (max(entries[key].saved_ms for key in unit), unit[0])
-    )
+    """Units that expire together, oldest first: what lies in one folder belongs together.
+
+    Folders of which something is here come last, and only what is not here of them: the limit holds
+    even where all is in one folder.
+    """
+    folders: defaultdict[tuple[str, str], list[Identity]] = defaultdict(list)
+    kept_folders: set[tuple[str, str]] = set()
+    for identity in entries:
+        folder = identity.root, identity.path.rpartition("/")[0]
+        if identity in here:
+            kept_folders.add(folder)
+        else:
+            folders[folder].append(identity)
+
+    def age(folder: tuple[str, str]) -> tuple[bool, int, Identity]:
+        unit = folders[folder]
+        newest = max(entries[identity].saved_ms for identity in unit)
+        return folder in kept_folders, newest, unit[0]
+
+    return [folders[folder] for folder in sorted(folders, key=age)]
 
 
 def _limit_groups(entries: dict[Identity, Entry]) -> dict[Identity, Entry]:

@@ -69,6 +69,7 @@ class LocalFile:
         found: the file.
         mtime_ns: to be restored by loads, or None.
         group_length: see `Entry.group_length`.
+        bundle: see `Candidate.bundle`.
         canonical: makes the bytes that are stored of those on disk; None where they are the same.
             Raises ValueError when the file is not what it should be.
     """
@@ -77,6 +78,7 @@ class LocalFile:
     found: FoundFile
     mtime_ns: int | None = None
     group_length: int = 0
+    bundle: str = ""
     canonical: Callable[[bytes], bytes] | None = None
 
 
@@ -124,7 +126,7 @@ class Skipped:
 def walk(folder: str, enter: Callable[[str], bool]) -> list[FoundFile]:
     """The regular files below a folder, sorted by path. Links are not followed.
 
-    A folder that cannot be read, or vanishes meanwhile, counts as empty.
+    A folder that cannot be read, or vanishes meanwhile, holds what was seen of it until then.
 
     Args:
         folder: absolute path.
@@ -135,17 +137,16 @@ def walk(folder: str, enter: Callable[[str], bool]) -> list[FoundFile]:
     while waiting:
         prefix = waiting.pop()
         try:
-            items = os.scandir(os.path.join(folder, prefix) if prefix else folder)
+            with os.scandir(os.path.join(folder, prefix) if prefix else folder) as items:
+                for item in items:
+                    path = prefix + item.name
+                    if item.is_dir(follow_symlinks=False):
+                        if enter(path):
+                            waiting.append(path + "/")
+                    elif item.is_file(follow_symlinks=False):
+                        _append_found(found, item, path)
         except OSError:
             continue
-        with items:
-            for item in items:
-                path = prefix + item.name
-                if item.is_dir(follow_symlinks=False):
-                    if enter(path):
-                        waiting.append(path + "/")
-                elif item.is_file(follow_symlinks=False):
-                    _append_found(found, item, path)
     found.sort()
     return found
 
@@ -244,6 +245,7 @@ def _scanned(file: LocalFile, digest: Digest, size: int) -> Scanned:
         executable=file.found.executable,
         mtime_ns=file.mtime_ns,
         group_length=file.group_length,
+        bundle=file.bundle,
     )
     return Scanned(file, candidate)
 

@@ -11,7 +11,6 @@ from b10_store.errors import BusyError, FencedError
 from b10_store.layout import (
     HEARTBEAT_SECONDS,
     SESSIONS,
-    WAIT_LIMIT_SECONDS,
     WAITING_DEAD_SECONDS,
     SnapshotName,
     new_snapshot_id,
@@ -46,35 +45,41 @@ class Session:
         self._token = token
         self._over = threading.Event()
         self._heartbeat = threading.Thread(target=self._beat, name="b10-heartbeat", daemon=True)
-        self._heartbeat.start()
+        try:
+            self._heartbeat.start()
+        except RuntimeError:
+            # No more threads can be had. Without a heartbeat the worst is a fence, and a new start.
+            self._over.set()
 
     def is_overtaken(self) -> bool:
-        """Whether there is a later session already, which may not wait for this one.
+        """Whether a later session of the address is there already, which may not wait for this one.
 
-        Between drawing an id and creating the token for it, another saver may draw a later id,
-        create its token, and find nobody ahead. Of two sessions that were not overtaken the later
-        one saw the earlier.
-
-        Raises:
-            OSError: the store cannot be read.
+        Between drawing an id and creating its token, another saver may draw a later id, create its
+        token, and find nobody ahead. Of two sessions that were not overtaken, the later saw the
+        earlier.
         """
-        parsed = (parse_session_name(name) for name in self._remote.list(SESSIONS))
+        try:
+            names = self._remote.list(SESSIONS)
+        except OSError:
+            return False
+        parsed = (parse_session_name(name) for name in names)
         return any(
-            (name.snapshot, name.address) > (self.name.snapshot, self.name.address)
+            name.address == self.name.address and name.snapshot > self.name.snapshot
             for name in parsed
             if name is not None
         )
 
-    def wait_for_turn(self, slots: int, has_work: Callable[[], bool]) -> bool:
+    def wait_for_turn(self, slots: int, has_work: Callable[[], bool], limit_seconds: float) -> bool:
         """Let saves that began earlier go first: economy, never safety.
 
         Waits while a live, earlier session of the same address exists, since it probably uploads
-        the same artifacts, and while `slots` earlier sessions of any address live. After 60 s it
-        goes on.
+        the same artifacts, and while `slots` earlier sessions of any address live. When the time is
+        up it goes on.
 
         Args:
             slots: how many saves may run at the same time.
             has_work: asked when an earlier session of the address ended: is anything left to save?
+            limit_seconds: the longest wait.
 
         Returns:
             False when another save left nothing to do.
@@ -82,7 +87,7 @@ class Session:
         Raises:
             BusyError: no slot became free in time.
         """
-        deadline = time.monotonic() + WAIT_LIMIT_SECONDS
+        deadline = time.monotonic() + limit_seconds
         pause = _FIRST_POLL_SECONDS
         ahead = self._earlier_sessions()
         while True:
@@ -93,7 +98,7 @@ class Session:
                 if len(ahead) >= slots:
                     raise BusyError(
                         f"{len(ahead)} saves are running and MAX_CONCURRENT_SAVES is {slots}; "
-                        "none ended within a minute"
+                        f"none ended within {limit_seconds:.0f} s"
                     )
                 return True
             time.sleep(pause)
@@ -158,7 +163,8 @@ class Session:
     def _silence(self, name: SnapshotName, now: float) -> float:
         try:
             return now - self._remote.stat(name.session_path).mtime
-        except FileNotFoundError:
+        except OSError:
+            # Ended since the listing; on NFS that may also show as a stale handle.
             return float("inf")
 
     def _exists(self, name: str) -> bool | None:
@@ -179,30 +185,31 @@ class Session:
 
     def _stop_heartbeat(self) -> None:
         self._over.set()
-        self._heartbeat.join()
+        if self._heartbeat.is_alive():
+            self._heartbeat.join()
 
 
 def open_session(remote: Remote, address: Address) -> Session:
-    """Create a token, exclusively.
+    """Create a token, exclusively, that no later session of the address has overtaken.
 
     Raises:
         OSError: the store cannot be written.
     """
-    for attempt in range(_OPEN_ATTEMPTS):
-        last = attempt == _OPEN_ATTEMPTS - 1
-        name = SnapshotName(address, new_snapshot_id(remote.now()))
-        try:
-            session = Session(remote, name, remote.open_token(name.session_path))
-        except FileExistsError:
-            # 128 random bits do not repeat: the answer to an earlier, successful try was lost.
-            if last:
-                raise
-            continue
-        try:
-            if last or not session.is_overtaken():
-                return session
-        except BaseException:
+    for _ in range(_OPEN_ATTEMPTS - 1):
+        session = _try_open(remote, address)
+        if session is not None and not session.is_overtaken():
+            return session
+        if session is not None:
             session.abandon()
-            raise
-        session.abandon()
-    raise AssertionError("unreachable")
+    name = SnapshotName(address, new_snapshot_id(remote.now()))
+    return Session(remote, name, remote.open_token(name.session_path))
+
+
+def _try_open(remote: Remote, address: Address) -> Session | None:
+    """None when the name is taken: random bits do not repeat, but a server's answer may be lost."""
+    name = SnapshotName(address, new_snapshot_id(remote.now()))
+    try:
+        token = remote.open_token(name.session_path)
+    except FileExistsError:
+        return None
+    return Session(remote, name, token)

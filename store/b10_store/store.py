@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from b10_store.basis import Basis, holds
 from b10_store.bring import Brought, bring
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
+from b10_store.format_file import check_format
 from b10_store.heads import Heads, ManifestReader, Problem
 from b10_store.layout import TOUCH_INTERVAL_SECONDS
-from b10_store.save import SaveOutcome, SaveRequest, check_format, save
+from b10_store.save import save
 from b10_store.union import Union, union
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from b10_store.manifest_file import Header
     from b10_store.placement import Placement
     from b10_store.remote import Remote
+    from b10_store.save_request import SaveOutcome, SaveRequest
 
 
 _PARALLEL_READS = 16

@@ -13,8 +13,8 @@ import pytest
 
 from b10_store.folder_remote import FolderRemote
 from b10_store.remote import Range
+from tests.support.cache_trees import noise
 from tests.support.places import FolderPlace
-from tests.support.trees import noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.crash
 
 
-def test_a_clear_that_is_stopped_anywhere_leaves_whole_files_only(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_a_clear_that_is_stopped_anywhere_leaves_whole_files_only(folder: Path) -> None:
+    world = World(folder)
     tree = compiled("model", triton_root=True)
     put_artifacts(world.host, tree)
     assert world.host.save().status.name == "SUCCESS"
@@ -45,8 +45,8 @@ def test_a_clear_that_is_stopped_anywhere_leaves_whole_files_only(tmp_path: Path
     assert differences(load_elsewhere(world.host.store), tree) == []
 
 
-def test_after_a_clear_that_was_stopped_the_next_clear_removes_the_rest(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_after_a_clear_that_was_stopped_the_next_clear_removes_the_rest(folder: Path) -> None:
+    world = World(folder)
     put_artifacts(world.host, compiled("model", triton_root=True))
     world.keep()
     for stop in Sweep(functools.partial(clear, world.settings), world.folder, world.reset):

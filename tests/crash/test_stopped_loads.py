@@ -85,8 +85,8 @@ def sweep_loads(
     return sweep
 
 
-def test_a_load_into_an_empty_root_may_be_stopped_anywhere(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_a_load_into_an_empty_root_may_be_stopped_anywhere(folder: Path) -> None:
+    world = World(folder)
     stored = compiled("model", spanning=True, triton_root=True)
     store_model(world, stored)
     sweep = sweep_loads(world, load, stored, {})
@@ -101,9 +101,9 @@ def test_a_load_into_an_empty_root_may_be_stopped_anywhere(tmp_path: Path) -> No
     ("operation", "effect"), [(load, "link host/"), (load_without_links, "rename host/")]
 )
 def test_a_load_beside_files_of_a_compiler_may_be_stopped_anywhere(
-    tmp_path: Path, operation: Callable[[Settings], object], effect: str
+    folder: Path, operation: Callable[[Settings], object], effect: str
 ) -> None:
-    world = World(tmp_path)
+    world = World(folder)
     stored = compiled("model")
     store_model(world, stored)
     own = made_beside(stored)

@@ -71,10 +71,10 @@ def check_what_was_stored(
     ],
 )
 def test_a_save_that_is_stopped_anywhere_left_the_old_state_or_the_new(
-    tmp_path: Path, prepare: object, expected: dict[str, int]
+    folder: Path, prepare: object, expected: dict[str, int]
 ) -> None:
     assert callable(prepare)
-    world = World(tmp_path)
+    world = World(folder)
     stored, here = prepare(world)
     world.keep()
     before = store_files(world.host.store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.wrapped_remote import WrappedRemote
+from tests.support.wrapped_remote import Call, WrappedRemote
 
 if TYPE_CHECKING:
     from b10_store.remote import Remote
@@ -18,17 +18,17 @@ class CountingRemote(WrappedRemote):
     def __init__(self, inner: Remote) -> None:
         """Start with no calls."""
         super().__init__(inner)
-        self.calls: list[tuple[str, str]] = []
+        self.calls: list[Call] = []
 
-    def before(self, effect: str, name: str) -> None:
+    def before(self, call: Call) -> None:
         """See `WrappedRemote.before`."""
-        self.calls.append((effect, name))
+        self.calls.append(call)
 
     @property
-    def changes(self) -> list[tuple[str, str]]:
+    def changes(self) -> list[Call]:
         """The calls that change something in the store."""
-        return [call for call in self.calls if call[0] not in _LOOKING]
+        return [call for call in self.calls if call.effect not in _LOOKING]
 
     def names(self, effect: str) -> list[str]:
         """What was read, listed, ..., in order."""
-        return [name for called, name in self.calls if called == effect]
+        return [call.name for call in self.calls if call.effect == effect]

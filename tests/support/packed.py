@@ -41,6 +41,11 @@ class Packed:
         return pack_path(self.pack)
 
     @property
+    def stored_size(self) -> int:
+        """Bytes of the pack's frames: where its footer begins."""
+        return self.frames.stored_start(len(self.frames.sizes))
+
+    @property
     def data(self) -> bytes:
         """The pack's file."""
         return whole_file(self.remote, self.name)

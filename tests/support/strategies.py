@@ -73,7 +73,7 @@ def entries(draw: st.DrawFn, packs: dict[PackId, Pack]) -> Entry:
 def manifests(draw: st.DrawFn) -> Manifest:
     """A consistent manifest of any content."""
     packs = {
-        pack: Pack(frames.stored_size + draw(st.integers(60, 1 << 20)), frames)
+        pack: Pack(frames.stored_start(len(frames.sizes)) + draw(st.integers(60, 1 << 20)), frames)
         for pack, frames in draw(
             st.dictionaries(PACK_IDS, FRAME_TABLES, min_size=1, max_size=4)
         ).items()

@@ -72,15 +72,17 @@ def compiled(model: str, *, spanning: bool = False, triton_root: bool = False) -
 
 
 def put_artifacts(host: Host, tree: Mapping[str, Artifact]) -> None:
-    """Write artifacts into a host's cache roots, as a compiler would."""
+    """Write artifacts into a host's cache roots as Inductor does: each comes by a rename."""
     for name, artifact in tree.items():
         root, _, path = name.partition("/")
         location = os.path.join(_roots(host)[root], *path.split("/"))
         folder = os.path.dirname(location)
         os.makedirs(folder, exist_ok=True)
-        with open(location, "wb") as file:
+        temporary = os.path.join(folder, f".{os.getpid()}.tmp")
+        with open(temporary, "wb") as file:
             file.write(artifact.data.replace(_FOLDER, os.fsencode(folder)))
-        os.chmod(location, 0o755 if artifact.executable else 0o644)
+        os.chmod(temporary, 0o755 if artifact.executable else 0o644)
+        os.replace(temporary, location)
 
 
 def artifacts_of(host: Host) -> Artifacts:
@@ -96,6 +98,8 @@ def artifacts_of(host: Host) -> Artifacts:
                 folders.remove(RECORD_FOLDER)
             for name in names:
                 location = os.path.join(folder, name)
+                if name.startswith(".") and name.endswith(".tmp"):
+                    continue
                 path = os.path.relpath(location, top).replace(os.sep, "/")
                 tree[f"{root}/{path}"] = _read(location)
     return tree

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from b10_store.remote import FileStat, Range, Remote, Token
+
+
+class Call(NamedTuple):
+    """One call of a remote: the method's name and the file's, "" where there is none."""
+
+    effect: str
+    name: str
 
 
 class WrappedRemote:
@@ -17,66 +24,66 @@ class WrappedRemote:
         """Wrap a remote."""
         self.inner = inner
 
-    def before(self, effect: str, name: str) -> None:
-        """Called with the method's name and the file's, before anything is done."""
+    def before(self, call: Call) -> None:
+        """Called before anything is done."""
 
-    def after(self, effect: str, name: str) -> None:
+    def after(self, call: Call) -> None:
         """Called when all was done, but before the caller is told."""
 
     def list(self, folder: str) -> list[str]:
         """See `Remote.list`."""
-        self.before("list", folder)
+        self.before(Call("list", folder))
         found = self.inner.list(folder)
-        self.after("list", folder)
+        self.after(Call("list", folder))
         return found
 
     def stat(self, name: str) -> FileStat:
         """See `Remote.stat`."""
-        self.before("stat", name)
+        self.before(Call("stat", name))
         found = self.inner.stat(name)
-        self.after("stat", name)
+        self.after(Call("stat", name))
         return found
 
     def read(self, name: str, ranges: Sequence[Range]) -> Iterator[bytes]:
         """See `Remote.read`; errors show at the first range, as with any remote."""
-        self.before("read", name)
+        self.before(Call("read", name))
         yield from self.inner.read(name, ranges)
-        self.after("read", name)
+        self.after(Call("read", name))
 
     def create(self, folder: str, name: str | Callable[[], str], chunks: Iterable[bytes]) -> None:
         """See `Remote.create`."""
-        self.before("create", folder)
+        self.before(Call("create", folder))
         self.inner.create(folder, name, chunks)
-        self.after("create", folder)
+        self.after(Call("create", folder))
 
     def open_token(self, name: str) -> Token:
         """See `Remote.open_token`."""
-        self.before("open_token", name)
+        self.before(Call("open_token", name))
         token = self.inner.open_token(name)
-        self.after("open_token", name)
+        self.after(Call("open_token", name))
         return token
 
     def rename(self, source: str, target: str) -> None:
         """See `Remote.rename`."""
-        self.before("rename", source)
+        self.before(Call("rename", source))
         self.inner.rename(source, target)
-        self.after("rename", source)
+        self.after(Call("rename", source))
 
     def touch(self, name: str) -> None:
         """See `Remote.touch`."""
-        self.before("touch", name)
+        self.before(Call("touch", name))
         self.inner.touch(name)
-        self.after("touch", name)
+        self.after(Call("touch", name))
 
     def delete(self, name: str) -> None:
         """See `Remote.delete`."""
-        self.before("delete", name)
+        self.before(Call("delete", name))
         self.inner.delete(name)
-        self.after("delete", name)
+        self.after(Call("delete", name))
 
     def now(self) -> float:
         """See `Remote.now`."""
-        self.before("now", "")
+        self.before(Call("now", ""))
         now = self.inner.now()
-        self.after("now", "")
+        self.after(Call("now", ""))
         return now

@@ -106,7 +106,7 @@ def test_no_changed_byte_of_a_frame_lets_wrong_bytes_through() -> None:
     contents = [prose(400, seed) for seed in range(4)]
     packed = pack_blobs(memory_store(), contents)
     good = packed.data
-    for position in range(packed.frames.stored_size):
+    for position in range(packed.stored_size):
         data = bytearray(good)
         data[position] ^= 0x10
         packed.replace(bytes(data))
@@ -118,7 +118,7 @@ def test_no_changed_byte_of_a_frame_lets_wrong_bytes_through() -> None:
 
 def test_a_pack_cut_short_gives_what_it_still_has() -> None:
     packed = fresh()
-    for length in range(0, packed.frames.stored_size, 400_001):
+    for length in range(0, packed.stored_size, 400_001):
         packed.replace(PACKED.data[:length])
         fetched, sink = packed.fetch()
         whole = {

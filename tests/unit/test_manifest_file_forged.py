@@ -280,6 +280,7 @@ def test_a_header_without_a_field_is_refused(field: str) -> None:
         b"[" * 100_000,
         b'{"format":' + b"9" * 5000,
     ],
+    ids=len,
 )
 def test_a_header_that_is_no_object_is_refused(header: bytes) -> None:
     with pytest.raises(CorruptError):

@@ -1,0 +1,83 @@
+"""What is to be saved, and what became of it: the values that a save takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from b10_store.layout import WAIT_LIMIT_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from b10_store.basis import Basis
+    from b10_store.digest import Digest
+    from b10_store.envelope import SigningKey
+    from b10_store.heads import Problem
+    from b10_store.layout import Address, PackId, SnapshotName
+    from b10_store.manifest import Identity
+    from b10_store.scan import Scanned
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRequest:
+    """What is to be saved, and how.
+
+    Attributes:
+        address: environment key and namespace.
+        environment: (name, value) of the environment's fields, for the manifest's header.
+        recorded: (name, value) of what else may explain a miss, for the header too.
+        artifacts: what is here.
+        loaded: the stored digest of an artifact that this host and the store last had in common.
+        distrusted: (digest, pack) that failed verification here twice.
+        cold: the start was cold on purpose: what is here replaces what is stored.
+        size_limit: most compressed bytes that one manifest may reference.
+        slots: how many saves may run at the same time in the store.
+        wait_seconds: how long to let saves that began earlier go first; 0 at shutdown.
+        workers: threads that compress.
+        scratch: a local folder for the manifest while it is built.
+        key: seals the manifest, when given.
+    """
+
+    address: Address
+    environment: tuple[tuple[str, str], ...]
+    artifacts: Sequence[Scanned]
+    size_limit: int
+    slots: int
+    workers: int
+    scratch: str
+    loaded: Mapping[Identity, Digest] = field(default_factory=dict["Identity", "Digest"])
+    distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
+    cold: bool = False
+    wait_seconds: float = WAIT_LIMIT_SECONDS
+    recorded: tuple[tuple[str, str], ...] = ()
+    key: SigningKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveOutcome:
+    """What a save did.
+
+    Attributes:
+        published: the new manifest's name, or None when nothing was new.
+        added: artifacts that no head had.
+        superseded: artifacts of which the stored bytes were replaced or healed.
+        uploaded_bytes: bytes of the new packs.
+        stored_bytes: compressed bytes that the newest manifest accounts for.
+        changed: artifacts left out because their file changed meanwhile.
+        problems: manifests that could not be read.
+        basis: the state of the address in which nothing is left to save.
+        stored: the digest that the store now has of each local artifact.
+        sound_packs: packs that were written, or read and verified whole, by this save.
+    """
+
+    published: SnapshotName | None
+    basis: Basis
+    added: int = 0
+    superseded: int = 0
+    uploaded_bytes: int = 0
+    stored_bytes: int = 0
+    changed: int = 0
+    problems: tuple[Problem, ...] = ()
+    stored: Mapping[Identity, Digest] = field(default_factory=dict["Identity", "Digest"])
+    sound_packs: frozenset[PackId] = frozenset()

@@ -1,0 +1,76 @@
+"""The planning half of a save, without a store: what a manifest holds after hosts saved in turn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from b10_store.manifest import Location
+from b10_store.save_plan import Candidate, Knowledge, SavePlan, finish_entries, plan_save
+from b10_store.union import Union
+from tests.support.values import pack, pack_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from b10_store.digest import Digest
+    from b10_store.layout import PackId
+    from b10_store.manifest import Entry, Identity
+
+
+def stored(entries: Iterable[Entry]) -> Union:
+    """The union of one head."""
+    listed = list(entries)
+    packs = {item.location.pack: pack(raw=10_000) for item in listed}
+    return Union({item.identity: item for item in listed}, packs)
+
+
+def knowledge(
+    *,
+    good: Iterable[int] = (1,),
+    loaded: dict[Identity, Digest] | None = None,
+    distrusted: Iterable[tuple[Digest, PackId]] = (),
+    elsewhere: dict[Digest, Location] | None = None,
+    cold: bool = False,
+) -> Knowledge:
+    """What a saver knows; pack 1 is in the store by default."""
+    return Knowledge(
+        frozenset(pack_id(number) for number in good),
+        loaded=loaded or {},
+        distrusted=frozenset(distrusted),
+        elsewhere=elsewhere or {},
+        cold=cold,
+    )
+
+
+def carried_out(plan: SavePlan, saved_ms: int, pack_number: int = 1) -> Union:
+    """What the manifest holds after the plan was carried out."""
+    uploaded = {digest: Location(pack_id(pack_number), 0) for digest in plan.uploads}
+    return stored(finish_entries(plan, uploaded, saved_ms).values())
+
+
+def saved(before: Union, local: Sequence[Candidate], known: Knowledge, saved_ms: int) -> Union:
+    """The union after a save."""
+    return carried_out(plan_save(before, local, known), saved_ms)
+
+
+def in_common(after: Union, local: Sequence[Candidate]) -> dict[Identity, Digest]:
+    """What a host remembers after a save: which of its artifacts are stored as they are here."""
+    return {
+        item.identity: item.digest
+        for item in local
+        if item.identity in after.entries and after.entries[item.identity].digest == item.digest
+    }
+
+
+def saves_until_rest(before: Union, local: Sequence[Candidate], known: Knowledge) -> list[Union]:
+    """The unions after each save of one host, until one finds nothing to do; at most 9."""
+    unions: list[Union] = []
+    for saved_ms in range(100, 109):
+        plan = plan_save(before, local, known)
+        if not plan.additions:
+            break
+        before = carried_out(plan, saved_ms)
+        unions.append(before)
+        known = replace(known, loaded={**known.loaded, **in_common(before, local)})
+    return unions

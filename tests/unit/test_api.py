@@ -1,0 +1,191 @@
+"""The functions that return a status: which one, and that they never raise."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+import b10_transfer
+from b10_transfer import OperationStatus as Status
+from tests.support.api_answers import info, listing, only_record
+from tests.support.cache_trees import compiled_graph, snapshot, write_tree
+from tests.support.sites import Host, Site, become
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TREE = compiled_graph("model")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_load_says_success_then_skipped_and_does_not_exist_where_nothing_is_stored(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become(site.host("early"), monkeypatch)
+    assert b10_transfer.load_compile_cache() is Status.DOES_NOT_EXIST
+    site.host("saver", TREE).save()
+    host = become(site.host("host"), monkeypatch)
+    assert b10_transfer.load_compile_cache() is Status.SUCCESS
+    assert host.tree() == TREE
+    assert b10_transfer.load_compile_cache() is Status.SKIPPED
+    become(host, monkeypatch, B10_CACHE_NAMESPACE="another")
+    assert b10_transfer.load_compile_cache() is Status.DOES_NOT_EXIST
+
+
+def test_a_load_turned_off_says_that_nothing_exists(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.host("saver", TREE).save()
+    host = become(site.host("host"), monkeypatch, B10_CACHE_LOAD="0")
+    assert b10_transfer.load_compile_cache() is Status.DOES_NOT_EXIST
+    assert host.tree() == {}
+
+
+def test_save_says_success_then_skipped_and_skipped_where_nothing_is_here(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become(site.host("empty"), monkeypatch)
+    assert b10_transfer.save_compile_cache() is Status.SKIPPED
+    assert not site.store.exists()
+    become(site.host("host", TREE), monkeypatch)
+    assert b10_transfer.save_compile_cache() is Status.SUCCESS
+    assert b10_transfer.save_compile_cache() is Status.SKIPPED
+
+
+def switched_off(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    become(host, monkeypatch, BASETEN_FS_ENABLED=None)
+
+
+def without_a_store_folder(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.store.write_bytes(b"a file")
+    become(host, monkeypatch)
+
+
+def with_a_store_of_a_later_format(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    from b10_store.layout import format_line
+
+    write_tree(host.store, {"FORMAT": format_line(999)})
+    become(host, monkeypatch)
+
+
+def with_the_store_in_the_tree(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    become(host, monkeypatch, B10FS_CACHE_DIR=str(host.root / "store"))
+
+
+def with_the_tree_in_the_store(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    become(host, monkeypatch, B10FS_CACHE_DIR=str(host.folder))
+
+
+@pytest.mark.parametrize(
+    ("prepare", "hint"),
+    [
+        (switched_off, "set BASETEN_FS_ENABLED=1"),
+        (without_a_store_folder, "/store"),
+        (with_a_store_of_a_later_format, "format 999"),
+        (with_the_store_in_the_tree, "B10FS_CACHE_DIR"),
+        (with_the_tree_in_the_store, "B10FS_CACHE_DIR"),
+    ],
+)
+def test_load_and_save_say_error_and_log_one_line_with_a_hint(
+    site: Site,
+    prepare: Callable[[Host, pytest.MonkeyPatch], None],
+    hint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    host = site.host("host", TREE)
+    prepare(host, monkeypatch)
+    before = snapshot(host.root)
+    for operation in (b10_transfer.load_compile_cache, b10_transfer.save_compile_cache):
+        caplog.clear()
+        assert operation() is Status.ERROR
+        record = only_record(caplog)
+        assert record.levelno == logging.ERROR
+        assert hint in record.getMessage()
+        assert "\n" not in record.getMessage()
+        assert record.exc_info is None
+    assert {**snapshot(host.root), **before} == snapshot(host.root)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a\nb"), OSError(5, "I/O"), MemoryError()])
+@pytest.mark.parametrize("name", ["load", "save"])
+def test_no_failure_inside_reaches_the_caller(
+    name: str, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(f"b10_transfer.transfer.{name}", fail)
+    assert getattr(b10_transfer, f"{name}_compile_cache")() is Status.ERROR
+    record = only_record(caplog)
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None, "the place of an unforeseen failure must be found"
+    assert "report" in record.getMessage()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("odd"), OSError(5, "I/O"), MemoryError()])
+def test_no_failure_inside_the_utilities_reaches_the_caller(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        del arguments
+        raise error
+
+    monkeypatch.setattr("b10_transfer.context.open_context", fail)
+    monkeypatch.setattr("b10_transfer.local_clear.clear_root", fail)
+    assert info()["error"]
+    assert listing()["error"]
+    assert b10_transfer.clear_local_cache() is False
+
+
+def test_what_is_no_failure_of_ours_is_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("b10_transfer.transfer.load", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        b10_transfer.load_compile_cache()
+
+
+def test_clear_empties_the_inductor_root_and_leaves_the_others_and_the_store(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = become(site.host("host", TREE), monkeypatch)
+    write_tree(host.triton, {"HASH/kernel.cubin": b"code"})
+    b10_transfer.save_compile_cache()
+    stored = snapshot(site.store)
+    assert b10_transfer.clear_local_cache() is True
+    assert not host.root.exists()
+    assert (host.triton / "HASH/kernel.cubin").exists()
+    assert snapshot(site.store) == stored
+    assert b10_transfer.clear_local_cache() is True, "what is gone is clear"
+    assert b10_transfer.clear_local_cache(roots=["triton"]) is True
+    assert not host.triton.exists()
+    assert b10_transfer.load_compile_cache() is Status.SUCCESS
+    assert host.tree() == TREE
+
+
+def test_clear_of_a_root_that_there_is_not_says_which_there_are(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = become(site.host("host", TREE), monkeypatch)
+    assert b10_transfer.clear_local_cache(roots=["inductor", "tritn"]) is False
+    assert "'tritn'" in only_record(caplog).getMessage()
+    assert "inductor, triton" in only_record(caplog).getMessage()
+    assert host.tree() == TREE
+
+
+def test_the_functions_take_no_arguments_that_must_be_given() -> None:
+    for name in b10_transfer.__all__:
+        function = cast("object", getattr(b10_transfer, name))
+        if inspect.isfunction(function):
+            parameters = inspect.signature(function).parameters.values()
+            assert all(item.default is not inspect.Parameter.empty for item in parameters), name

@@ -1,0 +1,253 @@
+"""Which files are artifacts, what is special about some, and in which order they are placed."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from b10_transfer.artifacts import (
+    find_files,
+    is_whole_elf,
+    placing_order,
+    restorer,
+    select_artifacts,
+    variant_group_length,
+)
+from b10_transfer.cache_roots import INDUCTOR, TRITON, CacheRoot
+from tests.support.cache_trees import LOCAL_RECORD, elf, triton_kernel, write_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from b10_transfer.cache_roots import RootKind
+
+KEPT = [
+    "ab/cabcdef.py",
+    "ab/cabcdef.cpp",
+    "ab/cabcdef.so",
+    "ab/cabcdef.best_config",
+    "ab/cabcdef.run_autotune.json",
+    "fxgraph/ab/fabc/0123",
+    "aotautograd/aabc/0123",
+    "triton/0/HASH/kernel.cubin",
+    "cache/0123456789abcdef",
+    "aotriton/dynamo/x",
+    "cutedsl_compile_cache/kernel.o",
+    "sub/gcc/file.h",
+    "template.py",
+    "ab/locksmith.py",
+    "ab/x.tmp.py",
+]
+LEFT_OUT = [
+    "locks/fabc.lock",
+    "deep/locks/x",
+    "ab/cabc.lock",
+    "triton/0/HASH/lock",
+    "ab/.1234.5678.tmp",
+    "ab/cabc.tmp",
+    ".hidden",
+    ".hidden_folder/x.py",
+    "triton/0/tmp.pid_12_3/kernel.cubin",
+    "ab/tmpabcd1234.py",
+    "ab/x.o",
+    "ab/kernel.error",
+    "ab/memoizer_cache.json",
+    "abc_CxxBuild/main.cpp",
+    "gcc/x",
+    "aoti_eager/x",
+    "autoheuristic/x",
+    "compiler_bisect/x",
+    "torch_cutlass/x",
+    "unhashed_kernel_inputs/x",
+    f"{LOCAL_RECORD}/loaded",
+    f"{LOCAL_RECORD}/staging-0/ab/x.py",
+]
+
+
+def root_at(folder: Path, kind: RootKind = INDUCTOR) -> CacheRoot:
+    return CacheRoot(kind, str(folder))
+
+
+def artifacts_in(root: CacheRoot, requirement: str = "") -> tuple[list[str], list[str]]:
+    """Paths of the artifacts, and names of what was skipped."""
+    files, skipped = select_artifacts(root, find_files(root), requirement)
+    return [file.identity.path for file in files], [
+        os.path.basename(item.location) for item in skipped
+    ]
+
+
+def test_artifacts_are_found_and_everything_else_is_left_out(tmp_path: Path) -> None:
+    write_tree(tmp_path, dict.fromkeys([*KEPT, *LEFT_OUT], b"x"))
+    (tmp_path / "ab/cabcdef.so").write_bytes(elf())
+    assert artifacts_in(root_at(tmp_path)) == (sorted(KEPT), [])
+
+
+def test_what_only_inductor_leaves_out_at_the_top_is_kept_in_other_roots(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"gcc/x": b"", "locks/y": b"", "a/lock": b"", ".z": b""})
+    assert artifacts_in(root_at(tmp_path, TRITON)) == (["gcc/x", "locks/y"], [])
+
+
+def test_a_folder_that_is_not_there_or_is_a_file_holds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("absent", "file"):
+        assert artifacts_in(root_at(tmp_path / name)) == ([], [])
+
+
+def test_a_path_that_no_other_host_could_write_is_skipped_and_named(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"good.py": b"", "back\\slash.py": b""})
+    bad_utf8 = os.fsencode(tmp_path) + b"/not-\xff-utf8"
+    with open(bad_utf8, "wb"):
+        pass
+    paths, skipped = artifacts_in(root_at(tmp_path))
+    assert paths == ["good.py"]
+    assert sorted(skipped) == ["back\\slash.py", "not-\udcff-utf8"]
+
+
+# Shared libraries.
+
+
+def test_a_library_cut_short_anywhere_is_skipped(tmp_path: Path) -> None:
+    whole = elf(bytes(200))
+    for size in range(len(whole)):
+        (tmp_path / "x.so").write_bytes(whole[:size])
+        assert artifacts_in(root_at(tmp_path)) == ([], ["x.so"]), size
+    (tmp_path / "x.so").write_bytes(whole)
+    assert artifacts_in(root_at(tmp_path)) == (["x.so"], [])
+    (tmp_path / "x.so").write_bytes(whole + b"appended")
+    assert artifacts_in(root_at(tmp_path)) == (["x.so"], [])
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_library_of_any_class_and_byte_order_is_measured(
+    tmp_path: Path, bits: int, order: str
+) -> None:
+    header = bytearray(64)
+    header[:4] = b"\x7fELF"
+    header[4:6] = bytes([1 if bits == 32 else 2, 1 if order == "<" else 2])
+    if bits == 32:
+        struct.pack_into(order + "I", header, 0x20, 1000)
+        struct.pack_into(order + "HH", header, 0x2E, 40, 5)
+    else:
+        struct.pack_into(order + "Q", header, 0x28, 1000)
+        struct.pack_into(order + "HH", header, 0x3A, 40, 5)
+    location = tmp_path / "x.so"
+    location.write_bytes(header)
+    assert is_whole_elf(str(location), 1200)
+    assert not is_whole_elf(str(location), 1199)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x7fELF", b"MZ" + bytes(100), elf()[:63], b"\x7fELF\x03" + bytes(100), bytes(4096)],
+)
+def test_what_is_no_elf_file_is_not_whole(tmp_path: Path, data: bytes) -> None:
+    location = tmp_path / "x.so"
+    location.write_bytes(data)
+    assert not is_whole_elf(str(location), len(data))
+    assert not is_whole_elf(str(tmp_path / "absent.so"), 1000)
+
+
+# Triton groups.
+
+
+@pytest.mark.parametrize("folder", ["triton/0/HASH", "HASH"])
+def test_a_triton_group_is_taken_with_all_its_files_or_not_at_all(
+    tmp_path: Path, folder: str
+) -> None:
+    kernel = triton_kernel(tmp_path / folder)
+    write_tree(tmp_path / folder, kernel)
+    whole = sorted(f"{folder}/{name}" for name in kernel)
+    assert artifacts_in(root_at(tmp_path)) == (whole, [])
+    for name in sorted(set(kernel) - {"__grp__kernel.json"}):
+        (tmp_path / folder / name).rename(tmp_path / "aside.txt")
+        paths, skipped = artifacts_in(root_at(tmp_path))
+        assert (paths, skipped) == (["aside.txt"], ["__grp__kernel.json"])
+        (tmp_path / "aside.txt").rename(tmp_path / folder / name)
+    assert artifacts_in(root_at(tmp_path)) == (whole, [])
+
+
+def test_a_group_whose_library_is_cut_short_is_not_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "HASH"
+    write_tree(folder, {"launch.so": elf()[:-1], "x.json": b"{}"})
+    paths = {name: str(folder / name) for name in ("launch.so", "x.json")}
+    (folder / "__grp__k.json").write_text(str({"child_paths": paths}).replace("'", '"'))
+    paths_found, skipped = artifacts_in(root_at(tmp_path))
+    assert paths_found == []
+    assert sorted(skipped) == ["__grp__k.json", "launch.so"]
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"not json", b'{"child_paths": {"a": "/b"}}'])
+def test_a_file_that_is_called_a_group_and_is_none_is_skipped(tmp_path: Path, data: bytes) -> None:
+    write_tree(tmp_path, {"HASH/__grp__k.json": data, "HASH/k.cubin": b"code"})
+    assert artifacts_in(root_at(tmp_path)) == (["HASH/k.cubin"], ["__grp__k.json"])
+
+
+def test_a_group_too_large_to_be_rewritten_is_skipped(tmp_path: Path) -> None:
+    folder = tmp_path / "HASH"
+    paths = {f"{number:05d}": str(folder / f"{number:05d}") for number in range(20_000)}
+    write_tree(folder, {"__grp__k.json": str({"child_paths": paths}).replace("'", '"').encode()})
+    assert artifacts_in(root_at(tmp_path)) == ([], ["__grp__k.json"])
+
+
+# Facts about single artifacts.
+
+
+def test_native_files_carry_the_hosts_requirement_and_others_do_not(tmp_path: Path) -> None:
+    write_tree(tmp_path, dict.fromkeys(["a.py", "a.h", "a.gch", "cutedsl_compile_cache/a.o"], b""))
+    (tmp_path / "a.so").write_bytes(elf())
+    root = root_at(tmp_path)
+    files, _ = select_artifacts(root, find_files(root), "avx512")
+    assert {file.identity.path: file.identity.requirement for file in files} == {
+        "a.py": "",
+        "a.h": "avx512",
+        "a.gch": "avx512",
+        "a.so": "avx512",
+        "cutedsl_compile_cache/a.o": "avx512",
+    }
+    assert {file.identity.root for file in files} == {"inductor"}
+
+
+@pytest.mark.parametrize(
+    ("path", "group"),
+    [
+        ("fxgraph/ab/fabc/0123", "fxgraph/ab/fabc"),
+        ("aotautograd/aabc/0123", "aotautograd/aabc"),
+        ("fxgraph/ab/0123", ""),
+        ("fxgraph/ab/fabc/sub/0123", ""),
+        ("aotautograd/0123", ""),
+        ("aotautograd/a/b/0123", ""),
+        ("deep/fxgraph/ab/fabc/0123", ""),
+        ("ab/cabc.py", ""),
+    ],
+)
+def test_the_variants_of_one_key_are_a_group(path: str, group: str) -> None:
+    assert path[: variant_group_length(path)] == group
+
+
+def test_nothing_is_placed_before_what_it_refers_to() -> None:
+    in_order = [
+        ["ab/cabc.py", "ab/cabc.so", "HASH/kernel.cubin", "HASH/kernel.json"],
+        ["triton/0/HASH/kernel.cubin"],
+        ["triton/0/HASH/__grp__kernel.json", "HASH/__grp__kernel.json"],
+        ["cache/0123", "ab/cabc.best_config"],
+        ["fxgraph/ab/fabc/0123"],
+        ["aotautograd/aabc/0123"],
+        ["dynamo/x"],
+    ]
+    orders = [{placing_order(path) for path in paths} for paths in in_order]
+    assert all(len(order) == 1 for order in orders)
+    assert [min(order) for order in orders] == sorted({min(order) for order in orders})
+
+
+def test_only_groups_are_rewritten_on_load(tmp_path: Path) -> None:
+    assert restorer("ab/cabc.py", "/root") is None
+    write_tree(tmp_path, triton_kernel(tmp_path))
+    restore = restorer("triton/0/HASH/__grp__kernel.json", "/new")
+    assert restore is not None
+    restored = restore((tmp_path / "__grp__kernel.json").read_bytes())
+    assert b"/new/triton/0/HASH/kernel.cubin" in restored
+    assert os.fsencode(tmp_path) not in restored

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from b10_store.digest import digest_of
+from b10_store.layout import pack_id_of
+from b10_store.scan import Fingerprint
+from b10_transfer.local_record import (
+    Hashed,
+    Loaded,
+    read_hashed,
+    read_loaded,
+    write_hashed,
+    write_loaded,
+)
+from tests.support.cache_trees import LOCAL_RECORD, leftovers
+from tests.support.mounts import fill, read_only, tmpfs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIGEST = digest_of(b"some bytes")
+OTHER = digest_of(b"other bytes")
+LOADED = Loaded(
+    finished_ns=1_700_000_000_123_456_789,
+    digests={"ab/x.py": DIGEST, 'fxgraph/ü/"quoted"\n': OTHER},
+    distrusted={(DIGEST, pack_id_of(OTHER)), (OTHER, pack_id_of(OTHER))},
+)
+HASHED = {
+    "ab/x.py": Hashed(Fingerprint(5, 2**60, 2**60 + 1, 2**63), DIGEST, 4),
+    "empty": Hashed(Fingerprint(0, 0, 0, 1), OTHER, 0),
+}
+
+
+def test_what_was_loaded_is_remembered(tmp_path: Path) -> None:
+    write_loaded(str(tmp_path), LOADED)
+    assert read_loaded(str(tmp_path)) == LOADED
+    write_loaded(str(tmp_path), Loaded())
+    assert read_loaded(str(tmp_path)) == Loaded()
+
+
+def test_what_was_hashed_is_remembered(tmp_path: Path) -> None:
+    write_hashed(str(tmp_path), HASHED)
+    assert read_hashed(str(tmp_path)) == HASHED
+    write_hashed(str(tmp_path), {})
+    assert read_hashed(str(tmp_path)) == {}
+
+
+def test_nothing_is_remembered_of_a_root_that_is_not_there(tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    assert read_loaded(str(absent)) == Loaded()
+    assert read_hashed(str(absent)) == {}
+    write_loaded(str(absent), LOADED)
+    write_hashed(str(absent), HASHED)
+    assert not absent.exists(), "a note is no reason to make a cache root"
+
+
+DAMAGE = [
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b"7",
+    b"\xff\xfe\x00",
+    b"[" * 100_000,
+    b'{"version": 1}',
+    b'{"version": 1, "finished_ns": "x", "digests": {}, "distrusted": []}',
+    b'{"version": 1, "finished_ns": 1, "digests": [], "distrusted": []}',
+    b'{"version": 1, "finished_ns": 1, "digests": {"a": 7}, "distrusted": []}',
+    b'{"version": 1, "finished_ns": 1, "digests": {"a": "nodigest"}, "distrusted": []}',
+    b'{"version": 1, "finished_ns": 1, "digests": {}, "distrusted": [["a"]]}',
+    b'{"version": 1, "finished_ns": 1, "digests": {}, "distrusted": 5}',
+    b'{"version": 1, "files": []}',
+    b'{"version": 1, "files": {"a": []}}',
+    b'{"version": 1, "files": {"a": [1, 2, 3]}}',
+    b'{"version": 1, "files": {"a": [1, 2, 3, 4, "nodigest", 5]}}',
+    b'{"version": 1, "files": {"a": "abcdefgh"}}',
+    b'{"version": 1, "files": {"a": {"b": 1}}}',
+]
+
+
+@pytest.mark.parametrize("data", DAMAGE)
+def test_a_damaged_record_counts_as_empty(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / LOCAL_RECORD).mkdir()
+    for name in ("loaded", "hashed"):
+        (tmp_path / LOCAL_RECORD / name).write_bytes(data)
+    assert read_loaded(str(tmp_path)) == Loaded()
+    assert read_hashed(str(tmp_path)) == {}
+
+
+def test_a_record_of_another_release_counts_as_empty(tmp_path: Path) -> None:
+    write_loaded(str(tmp_path), LOADED)
+    write_hashed(str(tmp_path), HASHED)
+    for name in ("loaded", "hashed"):
+        path = tmp_path / LOCAL_RECORD / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
+    assert read_loaded(str(tmp_path)) == Loaded()
+    assert read_hashed(str(tmp_path)) == {}
+
+
+def test_a_record_that_cannot_be_written_is_no_error_and_the_old_one_stays(
+    tmp_path: Path,
+) -> None:
+    write_loaded(str(tmp_path), LOADED)
+    with read_only(tmp_path):
+        write_loaded(str(tmp_path), Loaded())
+        write_hashed(str(tmp_path), HASHED)
+        assert read_loaded(str(tmp_path)) == LOADED
+
+
+def test_a_record_for_which_there_is_no_room_leaves_the_old_one_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    with tmpfs(tmp_path / "root", size=1 << 20) as root:
+        write_loaded(str(root), LOADED)
+        fill(root, leave=0)
+        write_loaded(str(root), Loaded(digests={str(number): DIGEST for number in range(1000)}))
+        assert read_loaded(str(root)) == LOADED
+        assert os.listdir(root / LOCAL_RECORD) == ["loaded"]
+        assert leftovers(root) == []
+
+
+def test_a_record_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    write_loaded(str(tmp_path), LOADED)
+    with open(tmp_path / LOCAL_RECORD / "loaded", "rb") as old:
+        write_loaded(str(tmp_path), Loaded())
+        assert json.loads(old.read())["finished_ns"] == LOADED.finished_ns
+    assert os.listdir(tmp_path / LOCAL_RECORD) == ["loaded"]
+    assert time.time_ns() > LOADED.finished_ns

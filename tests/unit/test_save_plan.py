@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from b10_store.manifest import Group, Location
+from b10_store.save_plan import GENERATION_LIMIT, GROUP_LIMIT, finish_entries, plan_save
+from b10_store.union import Union
+from tests.support.saves import carried_out, knowledge, saved, saves_until_rest, stored
+from tests.support.values import candidate, digest, entry, pack_id
+
+if TYPE_CHECKING:
+    from b10_store.save_plan import Candidate, Knowledge, SavePlan
+
+GROUP = "fxgraph/aa/key"
+NOTHING = Union({}, {})
+
+
+def added(plan: SavePlan) -> dict[str, int]:
+    """Generation of each addition, by path."""
+    return {item.candidate.identity.path: item.generation for item in plan.additions}
+
+
+def kept(plan: SavePlan) -> set[str]:
+    return {identity.path for identity in plan.kept}
+
+
+def test_into_an_empty_store_everything_is_uploaded_once() -> None:
+    local = [candidate("a", "same"), candidate("b", "same"), candidate("c", size=50)]
+    plan = plan_save(NOTHING, local, knowledge())
+    assert added(plan) == {"a": 0, "b": 0, "c": 0}
+    assert plan.uploads == {digest("same"): 1000, digest("c"): 50}
+    assert plan.upload_bytes == 1050
+
+
+def test_what_is_stored_already_is_no_news() -> None:
+    before = stored([entry("a"), entry("b")])
+    plan = plan_save(before, [candidate("a"), candidate("b")], knowledge())
+    assert plan.additions == ()
+    assert plan.kept == before.entries
+
+
+def test_what_this_host_does_not_have_is_carried_on_untouched() -> None:
+    before = stored([entry("a", generation=3, saved_ms=5), entry("b", root="other")])
+    plan = plan_save(before, [candidate("new")], knowledge())
+    result = finish_entries(plan, {digest("new"): Location(pack_id(1), 0)}, saved_ms=9)
+    assert {key: result[key] for key in before.entries} == before.entries
+    assert len(result) == 3
+
+
+def test_an_entry_whose_pack_is_not_found_is_never_removed() -> None:
+    before = stored([entry("a", pack=2)])
+    assert plan_save(before, [candidate("b")], knowledge()).kept == before.entries
+
+
+def test_a_blob_that_is_stored_under_another_path_is_not_uploaded_again() -> None:
+    before = stored([entry("a", "same", offset=7)])
+    (addition,) = plan_save(before, [candidate("b", "same")], knowledge()).additions
+    assert addition.location == Location(pack_id(1), 7)
+
+
+def test_a_blob_in_a_pack_that_is_gone_is_uploaded_for_another_path() -> None:
+    before = stored([entry("a", "same", pack=2)])
+    plan = plan_save(before, [candidate("b", "same")], knowledge())
+    assert plan.uploads == {digest("same"): 1000}
+
+
+def test_a_blob_known_elsewhere_is_referenced() -> None:
+    place = Location(pack_id(5), 3)
+    plan = plan_save(NOTHING, [candidate("a")], knowledge(elsewhere={digest("a"): place}))
+    assert plan.uploads == {}
+    assert plan.realized({})[0][1] == place
+
+
+def test_the_own_packs_are_preferred_to_those_of_others() -> None:
+    before = stored([entry("a", "same", offset=7)])
+    known = knowledge(elsewhere={digest("same"): Location(pack_id(5), 3)})
+    (addition,) = plan_save(before, [candidate("b", "same")], known).additions
+    assert addition.location == Location(pack_id(1), 7)
+
+
+def test_of_other_bytes_the_first_good_ones_stay() -> None:
+    before = stored([entry("a", "stored")])
+    assert plan_save(before, [candidate("a", "local")], knowledge()).additions == ()
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        knowledge(loaded={entry("a").identity: digest("stored")}),
+        knowledge(cold=True),
+        knowledge(good=[]),
+        knowledge(distrusted=[(digest("stored"), pack_id(1))]),
+    ],
+    ids=["replaced after a load", "cold on purpose", "gone", "failed here twice"],
+)
+def test_other_bytes_supersede_when_there_is_a_reason(known: Knowledge) -> None:
+    before = stored([entry("a", "stored", generation=4)])
+    plan = plan_save(before, [candidate("a", "local")], known)
+    assert added(plan) == {"a": 5}
+    assert set(plan.uploads) == {digest("local")}
+    after = carried_out(plan, saved_ms=9)
+    assert after.entries[entry("a").identity].digest == digest("local")
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        knowledge(loaded={entry("a").identity: digest("another")}),
+        knowledge(distrusted=[(digest("another"), pack_id(1))]),
+        knowledge(distrusted=[(digest("stored"), pack_id(2))]),
+    ],
+    ids=["loaded another", "distrusts another", "distrusts another pack"],
+)
+def test_what_is_known_of_something_else_is_no_reason(known: Knowledge) -> None:
+    before = stored([entry("a", "stored")])
+    assert plan_save(before, [candidate("a", "local")], known).additions == ()
+
+
+def test_the_same_bytes_are_no_news_even_when_the_start_was_cold() -> None:
+    before = stored([entry("a")])
+    known = knowledge(cold=True, loaded={entry("a").identity: digest("a")})
+    assert plan_save(before, [candidate("a")], known).additions == ()
+
+
+@pytest.mark.parametrize(
+    "known",
+    [knowledge(good=[]), knowledge(distrusted=[(digest("a"), pack_id(1))])],
+    ids=["gone", "damaged"],
+)
+def test_bytes_that_cannot_be_had_are_uploaded_again(known: Knowledge) -> None:
+    plan = plan_save(stored([entry("a")]), [candidate("a")], known)
+    assert added(plan) == {"a": 1}
+    assert set(plan.uploads) == {digest("a")}
+
+
+def test_bytes_that_cannot_be_had_are_healed_from_where_they_can() -> None:
+    before = stored([entry("a", "same", pack=2), entry("b", "same", pack=1, offset=7)])
+    (addition,) = plan_save(before, [candidate("a", "same")], knowledge()).additions
+    assert addition.location == Location(pack_id(1), 7)
+
+
+def test_a_healed_store_has_nothing_left_to_heal() -> None:
+    local = [candidate("a"), candidate("b")]
+    before = stored([entry("a", pack=2), entry("b", pack=2)])
+    after = carried_out(plan_save(before, local, knowledge()), saved_ms=9)
+    assert plan_save(after, local, knowledge()).additions == ()
+
+
+def test_an_addition_keeps_what_the_candidate_says() -> None:
+    local = candidate("x", group=GROUP)
+    plan = plan_save(NOTHING, [local], knowledge())
+    (item,) = carried_out(plan, saved_ms=77).entries.values()
+    assert (item.identity, item.digest, item.size) == (local.identity, local.digest, local.size)
+    assert (item.group, item.saved_ms) == (Group("inductor", GROUP, ""), 77)
+
+
+def test_an_addition_whose_file_changed_meanwhile_is_left_out() -> None:
+    before = stored([entry("a", "stored", pack=2)])
+    local = [candidate("a", "local"), candidate("b")]
+    plan = plan_save(before, local, knowledge())
+    uploaded = {digest("b"): Location(pack_id(1), 0)}
+    assert [item.candidate.identity.path for item, _ in plan.realized(uploaded)] == ["b"]
+    result = finish_entries(plan, uploaded, saved_ms=9)
+    assert result[entry("a").identity] == entry("a", "stored", pack=2)
+
+
+def test_a_new_group_is_added_whole() -> None:
+    local = [candidate("x", group=GROUP), candidate("y", group=GROUP)]
+    assert len(plan_save(NOTHING, local, knowledge()).additions) == 2
+
+
+def test_a_group_takes_a_member_when_all_its_stored_members_are_here() -> None:
+    before = stored([entry("x", group=GROUP), entry("y", group=GROUP)])
+    local = [candidate(name, group=GROUP) for name in "xyz"]
+    plan = plan_save(before, local, knowledge())
+    assert added(plan) == {f"{GROUP}/z": 0}
+    assert len(carried_out(plan, 9).entries) == 3
+
+
+def test_a_group_takes_no_member_from_a_host_that_never_loaded_it() -> None:
+    before = stored([entry("x", group=GROUP), entry("y", group=GROUP)])
+    local = [candidate("x", group=GROUP), candidate("z", group=GROUP)]
+    assert plan_save(before, local, knowledge()).additions == ()
+
+
+def test_a_group_of_another_folder_or_requirement_is_not_concerned() -> None:
+    before = stored([entry("x", group=GROUP)])
+    local = [candidate("z", group=f"{GROUP}2"), candidate("z", group=GROUP, requirement="avx2")]
+    assert len(plan_save(before, local, knowledge()).additions) == 2
+
+
+def test_a_cold_start_replaces_a_group_as_a_whole() -> None:
+    before = stored([entry("x", group=GROUP, generation=2), entry("y", group=GROUP), entry("b")])
+    local = [candidate("y", group=GROUP), candidate("z", group=GROUP)]
+    plan = plan_save(before, local, knowledge(cold=True))
+    assert added(plan) == {f"{GROUP}/z": 3}
+    assert kept(plan) == {f"{GROUP}/y", "b"}
+
+
+def test_a_member_of_other_bytes_stays_as_it_is_stored() -> None:
+    before = stored([entry("x", "stored", group=GROUP)])
+    for known in (knowledge(), knowledge(cold=True)):
+        assert plan_save(before, [candidate("x", "local", group=GROUP)], known).additions == ()
+
+
+def test_a_damaged_member_makes_room_for_what_was_compiled_in_its_place() -> None:
+    before = stored([entry("x", group=GROUP), entry("y", group=GROUP)])
+    local = [candidate("y", group=GROUP), candidate("z", group=GROUP)]
+    known = knowledge(distrusted=[(digest(f"{GROUP}/x"), pack_id(1))])
+    plan = plan_save(before, local, known)
+    assert added(plan) == {f"{GROUP}/z": 0}
+    assert kept(plan) == {f"{GROUP}/y"}
+
+
+def test_a_member_that_is_only_gone_is_kept_beside_a_new_one() -> None:
+    before = stored([entry("x", group=GROUP, pack=2), entry("y", group=GROUP)])
+    local = [candidate("y", group=GROUP), candidate("z", group=GROUP)]
+    plan = plan_save(before, local, knowledge())
+    assert added(plan) == {f"{GROUP}/z": 0}
+    assert kept(plan) == {f"{GROUP}/x", f"{GROUP}/y"}
+
+
+def grown(count: int) -> list[Candidate]:
+    return [candidate(f"{number:02}", group=GROUP) for number in range(count)]
+
+
+def test_a_group_keeps_its_newest_members() -> None:
+    before: Union = NOTHING
+    for number in range(1, GROUP_LIMIT + 4):
+        here = [candidate(path.rpartition("/")[2], group=GROUP) for _, path, _ in before.entries]
+        before = saved(before, [*here, grown(number)[-1]], knowledge(), saved_ms=number)
+    names = sorted(path.rpartition("/")[2] for _, path, _ in before.entries)
+    assert names == [f"{number:02}" for number in range(3, GROUP_LIMIT + 3)]
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_a_host_with_more_variants_than_a_group_takes_comes_to_rest(cold: bool) -> None:
+    after = saves_until_rest(NOTHING, grown(GROUP_LIMIT + 2), knowledge(cold=cold))
+    assert len(after) <= 2
+    assert {len(one.entries) for one in after} == {GROUP_LIMIT}
+
+
+def test_a_new_group_uploads_no_more_members_than_it_keeps() -> None:
+    assert len(plan_save(NOTHING, grown(GROUP_LIMIT + 2), knowledge()).uploads) == GROUP_LIMIT
+
+
+def test_a_variant_compiled_after_a_load_takes_the_place_of_the_oldest_once() -> None:
+    before = stored(
+        entry(f"{number:02}", group=GROUP, saved_ms=number) for number in range(GROUP_LIMIT)
+    )
+    loaded = {identity: item.digest for identity, item in before.entries.items()}
+    after = saves_until_rest(before, grown(GROUP_LIMIT + 1), knowledge(loaded=loaded))
+    assert len(after) == 1
+    names = sorted(path.rpartition("/")[2] for _, path, _ in after[0].entries)
+    assert names == [f"{number:02}" for number in range(1, GROUP_LIMIT + 1)]
+
+
+def test_the_largest_generation_is_never_exceeded() -> None:
+    before = stored(
+        [
+            entry("a", "stored", generation=GENERATION_LIMIT),
+            entry("x", group=GROUP, generation=GENERATION_LIMIT),
+        ]
+    )
+    local = [candidate("a", "local"), candidate("z", group=GROUP)]
+    plan = plan_save(before, local, knowledge(cold=True))
+    assert added(plan) == {"a": GENERATION_LIMIT, f"{GROUP}/z": GENERATION_LIMIT}
+
+
+def test_of_a_bundle_of_which_a_file_changed_nothing_is_added() -> None:
+    torn = [
+        dataclasses.replace(candidate(name), bundle="one") for name in ("one/a", "one/b", "one/c")
+    ]
+    whole = [dataclasses.replace(candidate("two/a"), bundle="two"), candidate("d"), candidate("e")]
+    plan = plan_save(NOTHING, [*torn, *whole], knowledge())
+    uploaded = {
+        digest: Location(pack_id(1), 0)
+        for digest in plan.uploads
+        if digest not in (torn[1].digest, whole[2].digest)
+    }
+    after = finish_entries(plan, uploaded, saved_ms=9)
+    assert {path for _, path, _ in after} == {"two/a", "d"}
+
+
+_NAMES = st.sampled_from("abcdefghij")
+_CONTENTS = st.sampled_from(["one", "two"])
+_GROUPS = st.sampled_from(["", GROUP])
+_LOCAL = st.lists(
+    st.builds(candidate, _NAMES, _CONTENTS, group=_GROUPS),
+    unique_by=lambda item: item.identity,
+    max_size=12,
+)
+_STORED = st.lists(
+    st.builds(
+        entry,
+        _NAMES,
+        _CONTENTS,
+        pack=st.integers(1, 2),
+        generation=st.integers(0, 2),
+        saved_ms=st.integers(0, 5),
+        group=_GROUPS,
+    ),
+    max_size=GROUP_LIMIT,
+).map(stored)
+_KNOWLEDGE = st.builds(
+    knowledge,
+    good=st.sampled_from([[1], [1, 2]]),
+    cold=st.booleans(),
+    distrusted=st.sampled_from([[], [(digest("one"), pack_id(2))]]),
+)
+
+
+@given(_STORED, _LOCAL, _KNOWLEDGE)
+def test_every_host_comes_to_rest(before: Union, local: list[Candidate], known: Knowledge) -> None:
+    assert len(saves_until_rest(before, local, known)) <= 3
+
+
+@given(_STORED, _LOCAL, _KNOWLEDGE)
+def test_what_is_outside_groups_is_never_lost(
+    before: Union, local: list[Candidate], known: Knowledge
+) -> None:
+    after = saved(before, local, known, saved_ms=9)
+    alone = [item.identity for item in before.entries.values() if not item.group_length]
+    here = [item.identity for item in local if not item.group_length]
+    assert after.entries.keys() >= {*alone, *here}
+
+
+@given(_STORED, _LOCAL, _KNOWLEDGE)
+def test_no_entry_goes_back_a_generation(
+    before: Union, local: list[Candidate], known: Knowledge
+) -> None:
+    after = saved(before, local, known, saved_ms=9)
+    for identity, item in after.entries.items():
+        older = before.entries.get(identity)
+        assert older is None or item == older or item.generation == older.generation + 1

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 TEMPORARY_SUFFIX = ".tmp"
-_CLOCK_TICK_NS = 20_000_000
-"""A file's times may lag behind the clock by a tick of the kernel, 10 ms at most."""
-
 SETTLED_NS = 2_000_000_000
 """A file changed less than 2 s ago may change again without its times showing it."""
 
@@ -119,7 +116,7 @@ def note_environment(folder: str, key: str) -> int:
     try:
         if content["key"] == key:
             return int(content["since_ns"])
-        since = time.time_ns() - _CLOCK_TICK_NS
+        since = time.time_ns()
     except (KeyError, TypeError, ValueError):
         since = 0
     write_record(folder, "environment", {"key": key, "since_ns": since})

@@ -103,11 +103,11 @@ class Fetcher:
         """
         result = Fetched()
         plan = _Plan(frames, wanted, result)
-        for item in plan.empty:
-            _deliver(item, b"", sink, result)
         futures: list[Future[None]] = []
         spanning = {item.digest: _Spanning(item, sink, result) for item in plan.spanning}
         try:
+            for item in plan.empty:
+                _deliver(item, b"", sink, result)
             for index, stored in self._read_frames(name, frames, plan.needed, result):
                 if self._stopped.is_set():
                     break
@@ -117,6 +117,9 @@ class Fetcher:
                     )
                 for item in plan.across.get(index, ()):
                     spanning[item.digest].feed(frames, index, stored)
+        except BaseException:
+            self._stopped.set()
+            raise
         finally:
             for blob in spanning.values():
                 blob.close()

@@ -14,9 +14,9 @@ _MIB = 1 << 20
 
 DIGESTS = st.binary(min_size=32, max_size=32).map(lambda raw: Digest(raw.hex()))
 PACK_IDS = DIGESTS.map(PackId)
-SNAPSHOTS = st.tuples(
-    st.integers(0, 9_999_999_999_999), st.binary(min_size=16, max_size=16)
-).map(lambda drawn: SnapshotId(f"{drawn[0]:013d}-{drawn[1].hex()}"))
+SNAPSHOTS = st.tuples(st.integers(0, 9_999_999_999_999), st.binary(min_size=16, max_size=16)).map(
+    lambda drawn: SnapshotId(f"{drawn[0]:013d}-{drawn[1].hex()}")
+)
 NAMESPACES = st.text(alphabet="abcxyz0123456789_-", max_size=64)
 ADDRESSES = st.builds(Address, st.text(alphabet=_HEX, min_size=32, max_size=32), NAMESPACES)
 FRAME_TABLES = st.lists(
@@ -85,6 +85,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         Lineage(
             tuple(draw(st.lists(SNAPSHOTS, max_size=4))),
             tuple(draw(st.lists(SNAPSHOTS, max_size=4))),
+            tuple(draw(st.lists(st.tuples(texts, texts), max_size=4))),
             tuple(draw(st.lists(st.tuples(texts, texts), max_size=4))),
         ),
         packs,

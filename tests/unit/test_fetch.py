@@ -233,12 +233,14 @@ def test_what_the_sink_raises_ends_the_fetch() -> None:
             fetch(PACKED.remote, PACKED.name, PACKED.frames, PACKED.wanted, FullSink(item.digest))
 
 
-def test_a_fetcher_is_of_use_after_a_sink_that_failed() -> None:
+@pytest.mark.parametrize("position", range(len(CONTENTS)))
+def test_what_the_sink_raises_ends_the_fetches_of_other_packs_too(position: int) -> None:
+    wanted = PACKED.wanted[position]
+    sink = Collector()
     with ThreadPoolExecutor(2) as pool:
         fetcher = Fetcher(PACKED.remote, pool, 1)
-        for item in (*PACKED.wanted, *PACKED.wanted):
-            with pytest.raises(ZeroDivisionError):
-                fetcher.fetch(PACKED.name, PACKED.frames, PACKED.wanted, FullSink(item.digest))
-        sink = Collector()
-        fetcher.fetch(PACKED.name, PACKED.frames, PACKED.wanted, sink)
-    assert len(sink.blobs) == len(CONTENTS)
+        with pytest.raises(ZeroDivisionError):
+            fetcher.fetch(PACKED.name, PACKED.frames, [wanted], FullSink(wanted.digest))
+        rest = [item for item in PACKED.wanted if item.size]
+        fetched = fetcher.fetch(PACKED.name, PACKED.frames, rest, sink)
+    assert (fetched.delivered, fetched.damaged, sink.blobs) == (set(), set(), {})

@@ -145,8 +145,26 @@ def test_another_version_is_an_error_that_names_both(version: int) -> None:
 
 
 @given(st.binary(max_size=120))
-def test_damage_is_never_taken_for_a_version(data: bytes) -> None:
-    assert check_format_line(data) == (data.rstrip(b"\n") == format_line().rstrip(b"\n"))
+def test_no_other_bytes_pass_for_the_format_line(data: bytes) -> None:
+    try:
+        intact = check_format_line(data)
+    except UnsupportedFormatError:
+        return
+    assert intact == (data.rstrip(b"\n") == format_line().rstrip(b"\n"))
+
+
+@pytest.mark.parametrize("length", [0, 1, 20, len(format_line()) - 2])
+def test_a_line_that_is_cut_short_or_zeroed_is_damage(length: int) -> None:
+    assert not check_format_line(format_line()[:length])
+    assert not check_format_line(bytes(length))
+
+
+@pytest.mark.parametrize(
+    "data", [b"something else\n", b"b10-transfer store, format two, whatever else it may be\n"]
+)
+def test_a_file_that_is_not_ours_is_an_error_and_not_damage(data: bytes) -> None:
+    with pytest.raises(UnsupportedFormatError, match="FORMAT"):
+        check_format_line(data)
 
 
 @given(st.integers(0, len(format_line()) - 2), st.integers(1, 255))

@@ -224,7 +224,7 @@ _JSON = st.recursive(
 )
 _FIELDS = (
     *("format", "environment_key", "namespace", "snapshot", "parents", "ancestors"),
-    *("environment", "summary", "database", "raw_length"),
+    *("environment", "recorded", "summary", "database", "raw_length"),
 )
 _HEADER: dict[str, Any] = {
     "format": 1,
@@ -234,6 +234,7 @@ _HEADER: dict[str, Any] = {
     "parents": [],
     "ancestors": [],
     "environment": [],
+    "recorded": [],
     "summary": {"artifacts": 0, "raw_bytes": 0, "stored_bytes": 0, "packs": 0},
     "database": "little-endian, 64 bit",
     "raw_length": 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from b10_store.errors import StoreError
 from b10_transfer.errors import CacheError
 from b10_transfer.settings import MEBIBYTE, Settings
 from b10_transfer.status import OperationStatus
@@ -176,7 +177,7 @@ def _fill(result: dict[str, Any], fill: Callable[[dict[str, Any], Context], None
         settings = Settings.from_environment()
         result["b10fs_enabled"] = settings.enabled
         fill(result, open_context(settings))
-    except (CacheError, OSError) as error:
+    except (CacheError, StoreError, OSError) as error:
         result["error"] = str(error)
     except Exception as error:
         _logger.exception("unexpected failure; please report it")

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from b10_store.basis import Basis
 from b10_store.digest import digest_of, parse_digest
-from b10_store.errors import StoreError
 from b10_store.layout import PackId, SnapshotName, parse_snapshot_id
 from b10_store.paths import RECORD_FOLDER
-from b10_transfer.local_record import SETTLED_NS, read_record, write_record
+from b10_transfer.local_record import SETTLED_NS, UNUSABLE, read_record, write_record
 
 if TYPE_CHECKING:
     from b10_store.layout import Address
@@ -79,7 +78,7 @@ def read_last_save(tree: Tree, address: Address) -> LastSave | None:
             stored_bytes=int(content["stored_bytes"]),
             compiled_anew=content["compiled_anew"],
         )
-    except (KeyError, TypeError, ValueError, AttributeError, StoreError):
+    except UNUSABLE:
         return None
 
 

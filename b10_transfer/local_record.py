@@ -30,6 +30,9 @@ TEMPORARY_SUFFIX = ".tmp"
 SETTLED_NS = 2_000_000_000
 """A file changed less than 2 s ago may change again without its times showing it."""
 
+UNUSABLE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, StoreError)
+"""What reading a record can raise that is damaged, or of another release."""
+
 
 @dataclass(slots=True)
 class Loaded:
@@ -67,7 +70,7 @@ def read_loaded(folder: str) -> Loaded:
                 for digest, pack in content["distrusted"]
             },
         )
-    except (KeyError, TypeError, ValueError, AttributeError, StoreError):
+    except UNUSABLE:
         return Loaded()
 
 
@@ -89,7 +92,7 @@ def read_hashed(folder: str) -> dict[str, Hashed]:
             path: Hashed(Fingerprint(*map(int, row[:4])), parse_digest(row[4]), int(row[5]))
             for path, row in content["files"].items()
         }
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, StoreError):
+    except UNUSABLE:
         return {}
 
 
@@ -117,7 +120,7 @@ def note_environment(folder: str, key: str) -> int:
         if content["key"] == key:
             return int(content["since_ns"])
         since = time.time_ns()
-    except (KeyError, TypeError, ValueError):
+    except UNUSABLE:
         since = 0
     write_record(folder, "environment", {"key": key, "since_ns": since})
     return since

@@ -67,10 +67,9 @@ class LocalSpace:
             needed = max(self._left[device], size)
             self._left[device] = max(0, self._left[device] - size)
             self._unwatched[device] += size
-            if self._unwatched[device] < _WATCH_BYTES:
-                return
-            self._unwatched[device] = 0
-        self._check(folder, needed)
+            if self._unwatched[device] >= _WATCH_BYTES:
+                self._unwatched[device] = 0
+                self._check(folder, needed)
 
     def _check(self, folder: str, needed: int) -> None:
         free = psutil.disk_usage(folder).free

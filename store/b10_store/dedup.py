@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
-from b10_store.errors import CorruptError, LimitError
+from b10_store.errors import CorruptError, LimitError, StoreError
 from b10_store.heads import Problem
 from b10_store.layout import pack_path
 from b10_store.pack import read_footer
@@ -57,7 +58,11 @@ def find_elsewhere(
     try:
         futures = [pool.submit(reader.read_many, [name]) for name in names]
         done, _ = wait(futures, timeout=_SECONDS)
-        manifests = [item for future in done for item in future.result()]
+        manifests: list[Manifest | Problem] = []
+        for future in done:
+            # Where others' manifests do not fit the work folder, the own one still may.
+            with contextlib.suppress(StoreError):
+                manifests += future.result()
         found, packs = _blobs_of(manifests, wanted, good_packs)
         checks = {
             pack: pool.submit(_confirmed, remote, pack, packs[pack], found[pack]) for pack in found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import defaultdict
 from concurrent.futures import wait
@@ -16,7 +17,7 @@ from b10_store.frame import decompress_frame
 from b10_store.remote import Range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from b10_store.frame import FrameTable
@@ -106,20 +107,18 @@ class Fetcher:
         futures: list[Future[None]] = []
         spanning = {item.digest: _Spanning(item, sink, result) for item in plan.spanning}
         try:
-            for item in plan.empty:
-                _deliver(item, b"", sink, result)
-            for index, stored in self._read_frames(name, frames, plan.needed, result):
-                if self._stopped.is_set():
-                    break
-                if index in plan.inside:
-                    futures.append(
-                        self._submit(frames, index, stored, plan.inside[index], sink, result)
-                    )
-                for item in plan.across.get(index, ()):
-                    spanning[item.digest].feed(frames, index, stored)
-        except BaseException:
-            self._stopped.set()
-            raise
+            with self._stopping_all():
+                for item in plan.empty:
+                    _deliver(item, b"", sink, result)
+                for index, stored in self._read_frames(name, frames, plan.needed, result):
+                    if self._stopped.is_set():
+                        break
+                    if index in plan.inside:
+                        futures.append(
+                            self._submit(frames, index, stored, plan.inside[index], sink, result)
+                        )
+                    for item in plan.across.get(index, ()):
+                        spanning[item.digest].feed(frames, index, stored)
         finally:
             for blob in spanning.values():
                 blob.close()
@@ -161,16 +160,23 @@ class Fetcher:
     ) -> Future[None]:
         def work() -> None:
             try:
-                if not self._stopped.is_set():
-                    _decode(frames, index, stored, items, sink, result)
-            except BaseException:
-                self._stopped.set()
-                raise
+                with self._stopping_all():
+                    if not self._stopped.is_set():
+                        _decode(frames, index, stored, items, sink, result)
             finally:
                 self._room.release()
 
         self._room.acquire()
         return self._pool.submit(work)
+
+    @contextlib.contextmanager
+    def _stopping_all(self) -> Generator[None]:
+        """What is raised here, by the sink that is, leaves nothing to do for any fetch."""
+        try:
+            yield
+        except BaseException:
+            self._stopped.set()
+            raise
 
 
 class _Plan:

@@ -106,6 +106,10 @@ class Staging:
         """Move everything that was written to its place, in order; of a torn bundle, nothing."""
         result = Placed(failed=list(self._failed))
         torn = self._torn_bundles()
+        for placement, _ in self._written:
+            if (placement.folder, placement.bundle) in torn:
+                # A folder is moved with everything that was staged in it.
+                self.remove_file(placement)
         for folder, staging in self._folders.items():
             written = [
                 item

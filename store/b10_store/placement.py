@@ -165,6 +165,10 @@ class _Mover:
             # A link or a file in the way is never followed or replaced: rename refuses both.
             os.rename(local_path(self._staging, unit.relative), target)
         except OSError as error:
+            if error.errno == errno.EXDEV:
+                # The folder above is a mount of its own: what is staged is copied file by file.
+                with contextlib.suppress(OSError):
+                    os.mkdir(target)
             self._is_folder[unit.relative] = _is_folder(target)
             if self._is_folder[unit.relative]:
                 self.move(unit.members)

@@ -6,6 +6,7 @@ import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
@@ -108,7 +109,8 @@ class Scanned:
         if self.file.canonical is None:
             yield from _read_blocks(self.file.found.location)
             return
-        data = b"".join(_read_blocks(self.file.found.location))
+        # It was one block when it was hashed; a file that goes on growing is not read to its end.
+        data = b"".join(islice(_read_blocks(self.file.found.location), 2))
         try:
             yield self.file.canonical(data)
         except ValueError as error:
@@ -222,13 +224,15 @@ def _hash_open(handle: int, file: LocalFile) -> tuple[Digest, int]:
         if size > CANONICAL_LIMIT or len(first) != size:
             raise ValueError(f"over {CANONICAL_LIMIT} bytes, or cut short")
         data = file.canonical(first)
+        if len(data) > CANONICAL_LIMIT:
+            raise ValueError(f"over {CANONICAL_LIMIT} bytes in its canonical form")
         return digest_of(data), len(data)
     if len(first) == size:
         return digest_of(first), size
     hasher = blake3()
     done = 0
     block = first
-    while block:
+    while block and done <= size:
         hasher.update(block)
         done += len(block)
         block = os.read(handle, BLOCK_SIZE)

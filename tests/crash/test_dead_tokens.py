@@ -27,7 +27,11 @@ pytestmark = pytest.mark.crash
 
 def save_and_die(settings: Settings) -> None:
     """Save up to the moment in which the manifest would be published."""
-    with mock.patch("b10_store.session.Session.publish", side_effect=lambda _: os._exit(STOPPED)):
+
+    def die(_: object) -> None:
+        os._exit(STOPPED)
+
+    with mock.patch("b10_store.session.Session.publish", side_effect=die):
         transfer.save(settings, wait=False)
 
 

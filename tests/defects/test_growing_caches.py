@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import time
 from typing import TYPE_CHECKING
 
 from b10_transfer import OperationStatus
-from tests.support.cache_trees import compiled_graph, write_tree
+from tests.support.cache_trees import compiled_graph
 from tests.support.crowd import Act, run_one, run_together
+from tests.support.other_torch import with_other_torch
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.sites import Site
 
 FIRST_SHAPE = compiled_graph("first shape")
 SECOND_SHAPE = compiled_graph("second shape", 1)
-
-
-def fake_torch(folder: Path, version: str) -> Path:
-    """A folder in which Python finds another torch; its files are read, never run."""
-    write_tree(
-        folder,
-        {
-            "torch/__init__.py": b"raise AssertionError('torch was imported')",
-            "torch/version.py": (
-                f"__version__ = '{version}'\ncuda = None\nhip = None\ngit_version = 'abc'\n"
-            ).encode(),
-        },
-    )
-    return folder
 
 
 def test_defect_06_a_second_shape_is_added_by_the_next_save_and_reaches_the_next_replica(
@@ -75,22 +60,38 @@ def test_defect_08_another_torch_version_neither_loads_the_old_cache_nor_is_kept
 ) -> None:
     old, new = site.host("old", FIRST_SHAPE), site.host("new", SECOND_SHAPE)
     assert old.save().status is OperationStatus.SUCCESS
-    path = os.pathsep.join(
-        [str(fake_torch(site.folder / "torch 9", "9.9.0")), new.variables()["PYTHONPATH"]]
-    )
-    loaded = run_one(Act("load", site.host("new and empty").variables(PYTHONPATH=path)))
+    loaded = run_one(Act("load", with_other_torch(site.host("new and empty"))))
     assert loaded.status == "DOES_NOT_EXIST", loaded
 
-    saved = run_one(Act("save", new.variables(PYTHONPATH=path)))
+    saved = run_one(Act("save", with_other_torch(new)))
     assert saved.status == "SUCCESS", saved
     assert saved.report["environment_key"] != old.save().environment_key
-    for name, variables, tree in (
-        ("of the new torch", {"PYTHONPATH": path}, SECOND_SHAPE),
-        ("of the old torch", {}, FIRST_SHAPE),
-    ):
-        host = site.host(name)
-        assert run_one(Act("load", host.variables(**variables))).status == "SUCCESS"
-        assert host.tree() == tree
+    of_old, of_new = site.host("of the old torch"), site.host("of the new torch")
+    assert run_one(Act("load", of_old.variables())).status == "SUCCESS"
+    assert run_one(Act("load", with_other_torch(of_new))).status == "SUCCESS"
+    assert (of_old.tree(), of_new.tree()) == (FIRST_SHAPE, SECOND_SHAPE)
+
+
+def test_defect_08_what_a_tree_holds_of_another_torch_version_is_not_saved_as_this_ones(
+    site: Site,
+) -> None:
+    host = site.host("host", FIRST_SHAPE)
+    assert run_one(Act("save", host.variables())).status == "SUCCESS"
+    assert run_one(Act("save", with_other_torch(host))).status == "SKIPPED"
+    time.sleep(0.05)
+    host.write(SECOND_SHAPE)
+    saved = run_one(Act("save", with_other_torch(host)))
+    assert (saved.status, saved.report["added"]) == ("SUCCESS", len(SECOND_SHAPE))
+    loader = site.host("loader")
+    assert run_one(Act("load", with_other_torch(loader))).status == "SUCCESS"
+    assert loader.tree() == SECOND_SHAPE
+
+    # A load into a tree of another version says that what is there may be wrong.
+    mixed = site.host("mixed", FIRST_SHAPE)
+    assert run_one(Act("save", mixed.variables())).status == "SKIPPED"
+    loaded = run_one(Act("load", with_other_torch(mixed)))
+    assert loaded.status == "SUCCESS"
+    assert "another environment" in "".join(loaded.report["problems"])
 
 
 def test_defect_10_of_two_equal_saves_at_once_one_does_the_work(site: Site) -> None:

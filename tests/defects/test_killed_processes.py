@@ -217,7 +217,7 @@ def test_defect_11_the_token_of_a_killed_saver_delays_no_load_and_a_save_for_a_m
     done = run_python(LOAD, site.host("loader").variables(), seconds=20)
     assert (done.stdout, done.stderr) == ("DOES_NOT_EXIST\n", "")
 
-    monkeypatch.setattr("b10_store.session.WAIT_LIMIT_SECONDS", 0.5)
+    monkeypatch.setattr("b10_transfer.saving.WAIT_LIMIT_SECONDS", 0.5)
     started = time.monotonic()
     assert saver.save().status is OperationStatus.SUCCESS
     assert 0.5 <= time.monotonic() - started < 20

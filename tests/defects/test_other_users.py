@@ -127,3 +127,27 @@ def test_defect_14_a_store_of_another_user_loads_without_the_right_to_write(
     assert "Permission denied" in refused.error
     assert str(open_site.store) in refused.error
     assert snapshot(open_site.store) == before
+
+
+@needs_root
+@pytest.mark.parametrize("operation", ["load", "save"])
+def test_a_store_that_may_not_even_be_read_is_an_error_that_names_it(
+    open_site: Site, operation: str
+) -> None:
+    open_site.host("saver", TREE).save()
+    open_site.store.chmod(0o700)
+    host = give_away(open_site.host("host", MORE))
+    result = run_one(Act(operation, host.variables(), user=OTHER_USER))
+    assert result.status == "ERROR"
+    assert "Permission denied" in result.error
+    assert str(open_site.store) in result.error
+
+
+@needs_root
+def test_a_root_that_may_not_be_written_is_an_error_that_names_it(open_site: Site) -> None:
+    open_site.host("saver", TREE).save()
+    host = open_site.host("host", {"of/root.py": b""})
+    result = run_one(Act("load", host.variables(), user=OTHER_USER))
+    assert result.status == "ERROR"
+    assert "Permission denied" in result.error
+    assert str(host.root) in result.error

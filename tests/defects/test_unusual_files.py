@@ -17,7 +17,7 @@ from b10_store.folder_remote import FolderRemote
 from b10_store.heads import ManifestReader
 from b10_store.layout import SnapshotName, new_snapshot_id
 from b10_transfer import CacheError, OperationStatus
-from tests.support.cache_trees import compiled_graph, triton_kernel, write_tree
+from tests.support.cache_trees import TRITON_HASH, compiled_graph, triton_kernel, write_tree
 from tests.support.programs import SAVE, run_python
 
 if TYPE_CHECKING:
@@ -215,10 +215,12 @@ def test_defect_32_the_list_of_a_triton_kernels_files_names_those_of_its_own_fol
     saver, loader = site.host("saver"), site.host("loader")
     inside = saver.root / "triton/0/HASH"
     write_tree(inside, triton_kernel(inside))
-    write_tree(saver.triton / "HASH2", triton_kernel(saver.triton / "HASH2", code=b"other code"))
+    write_tree(
+        saver.triton / TRITON_HASH, triton_kernel(saver.triton / TRITON_HASH, code=b"other code")
+    )
     saver.save()
     assert loader.load().loaded == 8
-    for folder in (loader.root / "triton/0/HASH", loader.triton / "HASH2"):
+    for folder in (loader.root / "triton/0/HASH", loader.triton / TRITON_HASH):
         paths = json.loads((folder / "__grp__kernel.json").read_bytes())["child_paths"]
         assert paths == {name: str(folder / name) for name in paths}
         assert all(os.path.isfile(path) for path in paths.values())

@@ -7,6 +7,7 @@ which kills the process is named.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 _STORE_LIMIT = 64 << 10
 _FEW = 6
 _HEALED_KINDS = ("zeros", "empty", "gone", "swap")
-
-
 
 
 def sizes_of(store: Path) -> dict[str, int]:
@@ -56,9 +55,7 @@ def run_cases(folder: Path, proof: str, cases: Sequence[Damage]) -> None:
     )
     said = done.stdout.splitlines()
     assert done.returncode == 0, f"it died at {said[-1:]} with {done.returncode}: {done.stderr}"
-    failures = [
-        f"{case}: {line}" for case, line in zip(said, said[1:], strict=False) if line[:8] == FAILED
-    ]
+    failures = [f"{case}: {line}" for case, line in itertools.pairwise(said) if line[:8] == FAILED]
     assert failures == []
     assert said == lines
 

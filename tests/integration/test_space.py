@@ -32,7 +32,7 @@ def site(tmp_path: Path) -> Site:
 def assert_nothing_was_left(host: Host) -> None:
     assert host.tree() == {}
     assert leftovers(host.root) == []
-    assert {path.name for path in host.root.iterdir()} <= {LOCAL_RECORD, "ballast"}
+    assert {path.name for path in host.root.iterdir()} <= {LOCAL_RECORD}
 
 
 def assert_only_whole_files(site: Site) -> None:
@@ -92,7 +92,7 @@ def test_a_load_stops_and_cleans_up_when_somebody_else_fills_the_disk_meanwhile(
 
     def fill_then_watch(self: LocalSpace, folder: str, size: int) -> None:
         if next(calls) == written:
-            fill(loader.root, leave=100_000)
+            fill(loader.root / LOCAL_RECORD, leave=100_000)
         watch(self, folder, size)
 
     monkeypatch.setattr(LocalSpace, "watch", fill_then_watch)
@@ -100,7 +100,7 @@ def test_a_load_stops_and_cleans_up_when_somebody_else_fills_the_disk_meanwhile(
         with pytest.raises(CacheOperationInterrupted, match="too little disk space"):
             b10_transfer.load()
         assert_nothing_was_left(loader)
-        (loader.root / "ballast").unlink()
+        (loader.root / LOCAL_RECORD / "ballast").unlink()
         monkeypatch.setattr(LocalSpace, "watch", watch)
         assert b10_transfer.load_compile_cache() is OperationStatus.SUCCESS
         assert loader.tree() == LARGE
@@ -117,11 +117,12 @@ def test_a_load_leaves_the_disk_to_others_before_it_is_full(
 
     def fill_then_watch(self: LocalSpace, folder: str, size: int) -> None:
         if next(calls) == 2:
-            fill(loader.root, leave=19 * MIB)
+            fill(loader.root / LOCAL_RECORD, leave=19 * MIB)
         lowest.append(free(loader.root))
         watch(self, folder, size)
 
     monkeypatch.setattr(LocalSpace, "watch", fill_then_watch)
+    monkeypatch.setattr("b10_transfer.loading.worker_count", lambda: 1)
     with tmpfs(loader.root, size=2 * FILES * MIB):
         with pytest.raises(CacheOperationInterrupted, match="are needed and"):
             loader.load()

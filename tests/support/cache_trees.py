@@ -17,6 +17,9 @@ Tree = dict[str, bytes]
 
 LOCAL_RECORD = ".b10_transfer"
 
+TRITON_HASH = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567ABCDEFGHIJKLMNOPQRST"
+"""The name of a kernel's folder: 52 characters of base32."""
+
 
 def noise(size: int, seed: int = 0) -> bytes:
     """Bytes that no compressor makes smaller, the same for the same seed."""

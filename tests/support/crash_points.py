@@ -10,7 +10,7 @@ from tests.support.effects import STOPPED, Effects
 from tests.support.forks import fork_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -63,6 +63,14 @@ class Sweep:
     def count(self, part: str) -> int:
         """How many effects of the whole operation have `part` in their description."""
         return sum(part in effect for effect in self.effects)
+
+    def lacks(self, least: Mapping[str, int]) -> dict[str, int]:
+        """How often each part occurs that occurs less often than it must.
+
+        What an operation does past the counted calls would be missing here.
+        """
+        found = {part: self.count(part) for part in least}
+        return {part: count for part, count in found.items() if count < least[part]}
 
     def _run(self, number: int) -> tuple[bool, tuple[str, ...]]:
         trace = self._inside.with_name(self._inside.name + ".trace")

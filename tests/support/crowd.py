@@ -26,6 +26,8 @@ from tests.support.sites import Site
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from b10_transfer.reports import LoadReport, SaveReport
+
 OTHER_USER = 65534
 """The uid of a user who owns nothing here: nobody."""
 
@@ -41,19 +43,19 @@ class Act:
         variables: its environment variables.
         user: the uid (and gid) to do it as; None for this process' own.
         umask: of the process.
-        repetitions: how often it does so, one after the other.
+        wait: whether a save lets earlier ones go first.
     """
 
     operation: str
     variables: Mapping[str, str]
     user: int | None = None
     umask: int = 0o022
-    repetitions: int = 1
+    wait: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How the last repetition ended: the report's fields, or the error."""
+    """How it ended: the report's fields, or the error."""
 
     status: str
     error: str = ""
@@ -131,16 +133,16 @@ def _act_and_exit(act: Act, gate: int, writing: int) -> NoReturn:
 
 
 def _act(act: Act) -> Result:
-    result = Result("NOTHING")
-    for _ in range(act.repetitions):
-        try:
-            settings = Settings.from_environment()
-            report = transfer.load(settings) if act.operation == "load" else transfer.save(settings)
-        except CacheError as error:
-            return Result("ERROR", f"{type(error).__name__}: {error}")
-        fields = dataclasses.asdict(report)
-        result = Result(report.status.name, report={**fields, "status": report.status.name})
-    return result
+    try:
+        settings = Settings.from_environment()
+        if act.operation == "load":
+            report: LoadReport | SaveReport = transfer.load(settings)
+        else:
+            report = transfer.save(settings, wait=act.wait)
+    except CacheError as error:
+        return Result("ERROR", f"{type(error).__name__}: {error}")
+    fields = dataclasses.asdict(report)
+    return Result(report.status.name, report={**fields, "status": report.status.name})
 
 
 def _import_everything() -> None:

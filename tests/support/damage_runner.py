@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,19 +66,19 @@ def prove_load(original: Original, store: Path, case: Damage) -> None:
     assert status.name == ("SUCCESS" if here else "ERROR"), status.name
 
 
-def prove_healing_by_one_that_has_all(original: Original, store: Path, case: Damage) -> None:
+def prove_healing_by_one_that_has_all(original: Original, store: Path, _: Damage) -> None:
     """The saver, who never loaded, saves once more: then a new host gets everything."""
     host = original.host_with_everything(store)
     assert _as(host, b10_transfer.save_compile_cache), "the save failed"
     _require_whole(original, store, original.everything)
 
 
-def prove_healing_by_one_that_loaded(original: Original, store: Path, case: Damage) -> None:
+def prove_healing_by_one_that_loaded(original: Original, store: Path, _: Damage) -> None:
     """A host loads what is left, and the compiler makes the same bytes again."""
     _load_compile_save(original, store, lambda name, artifact: (name, artifact))
 
 
-def prove_healing_by_other_bytes(original: Original, store: Path, case: Damage) -> None:
+def prove_healing_by_other_bytes(original: Original, store: Path, _: Damage) -> None:
     """A host loads what is left, and the compiler makes other bytes, as compilers do."""
     _load_compile_save(original, store, made_again)
 

@@ -63,7 +63,9 @@ class Original:
         self._store = folder / "store"
         self._working = folder / "working"
         host = self.host_with_everything(self._working)
-        put_artifacts(host, {name: item for model in _MODELS for name, item in _model(model).items()})
+        put_artifacts(
+            host, {name: item for model in _MODELS for name, item in _model(model).items()}
+        )
         self.everything: Artifacts = artifacts_of(host)
         reader = ManifestReader(FolderRemote(str(self._store)), str(host.folder), ())
         self._manifests = [reader.read(name) for name in reader.names()]

@@ -9,12 +9,11 @@ import os
 import re
 import sys
 import threading
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 from unittest import mock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Never
 
 STOPPED = 77
 """Exit status of a process that was stopped."""
@@ -135,6 +134,6 @@ class Effects:
                 _stop()
 
 
-def _stop() -> Never:
+def _stop() -> NoReturn:
     # No handler, no finally block, no buffer: nothing more happens in this process.
     os._exit(STOPPED)

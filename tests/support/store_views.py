@@ -26,7 +26,11 @@ _TEMPORARY = ".tmp-"
 def clock_behind(seconds: float) -> Generator[None]:
     """Let a store's filesystem say that it is earlier than it is."""
     real = FolderRemote.now
-    with mock.patch.object(FolderRemote, "now", lambda remote: real(remote) - seconds):
+
+    def earlier(remote: FolderRemote) -> float:
+        return real(remote) - seconds
+
+    with mock.patch.object(FolderRemote, "now", earlier):
         yield
 
 

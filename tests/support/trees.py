@@ -5,6 +5,7 @@ Names begin with the cache root, so that one tree holds what is in all roots of 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -60,14 +61,14 @@ def compiled(model: str, *, spanning: bool = False, triton_root: bool = False) -
         **_variants("fxgraph/aa/fa" + short, model, 2),
         **_variants("fxgraph/bb/fb" + short, model, 1),
         **_variants("aotautograd/a" + short, model, 1),
-        **_kernel("inductor/triton/0/" + short.upper(), model),
+        **_kernel("inductor/triton/0", model),
     }
     if spanning:
         text = _source(model, 64)
         data = (text * (SPANNING_SIZE // len(text) + 1))[:SPANNING_SIZE]
         tree[f"{folder}/spanning-{short}.py"] = Artifact(data)
     if triton_root:
-        tree.update(_kernel("triton/OWN" + short.upper(), "own " + model))
+        tree.update(_kernel("triton", "own " + model))
     return tree
 
 
@@ -173,9 +174,11 @@ def _variants(folder: str, model: str, count: int) -> Artifacts:
     }
 
 
-def _kernel(folder: str, model: str) -> Artifacts:
+def _kernel(parent: str, model: str) -> Artifacts:
     """A kernel as Triton leaves it; the paths in its group are written as `restore_group` does."""
-    name = "kernel_" + hashlib.sha256(model.encode()).hexdigest()[:6]
+    key = hashlib.sha256(model.encode()).digest()
+    folder = f"{parent}/{base64.b32encode(key).decode().rstrip('=')}"
+    name = f"kernel_{key.hex()[:6]}"
     children = {
         f"{name}.cubin": Artifact(_noise("cubin " + model, 400)),
         f"{name}.json": Artifact(json.dumps({"name": name, "shared": 0}).encode()),

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.support.crash_world import clear, load, save
 from tests.support.trees import Artifacts, compiled, put_artifacts
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from tests.support.sites import Host
 
 READY = -1
@@ -19,6 +17,31 @@ READY = -1
 
 STEPS = 60
 """How many times a saver compiles something new; then it goes on to save what is there."""
+
+
+class Sending(Protocol):
+    """The end of a pipe that a victim writes to."""
+
+    def send(self, obj: Any, /) -> None:
+        """Send a value, at once."""
+        ...
+
+
+class Receiving(Protocol):
+    """The other end."""
+
+    def poll(self) -> bool:
+        """Whether there is something to receive."""
+        ...
+
+    def recv(self) -> Any:
+        """A value; EOFError when there will be none any more."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
 
 _PARTS = (".py", ".so"), ("fxgraph",), ("triton/",)
 
@@ -33,7 +56,7 @@ def made_in(saver: str, step: int) -> Artifacts:
     }
 
 
-def save_without_end(host: Host, name: str, first_step: int, news: Connection) -> None:
+def save_without_end(host: Host, name: str, first_step: int, news: Sending) -> None:
     """Compile and save; send the number of each step that was acknowledged."""
     settings = host.settings()
     news.send(READY)
@@ -44,7 +67,7 @@ def save_without_end(host: Host, name: str, first_step: int, news: Connection) -
         news.send(step)
 
 
-def load_and_clear_without_end(host: Host, seed: str, news: Connection) -> None:
+def load_and_clear_without_end(host: Host, seed: str, news: Sending) -> None:
     """Load, and clear now and then."""
     settings = host.settings()
     draw = random.Random(seed)

@@ -11,7 +11,8 @@ import pytest
 import b10_transfer
 from b10_transfer import OperationStatus as Status
 from tests.support.api_answers import info, listing, only_record
-from tests.support.cache_trees import compiled_graph, snapshot, write_tree
+from tests.support.cache_trees import TRITON_HASH, compiled_graph, snapshot, write_tree
+from tests.support.mounts import read_only
 from tests.support.sites import Host, Site, become
 
 if TYPE_CHECKING:
@@ -103,7 +104,6 @@ def test_load_and_save_say_error_and_log_one_line_with_a_hint(
 ) -> None:
     host = site.host("host", TREE)
     prepare(host, monkeypatch)
-    before = snapshot(host.root)
     for operation in (b10_transfer.load_compile_cache, b10_transfer.save_compile_cache):
         caplog.clear()
         assert operation() is Status.ERROR
@@ -112,7 +112,7 @@ def test_load_and_save_say_error_and_log_one_line_with_a_hint(
         assert hint in record.getMessage()
         assert "\n" not in record.getMessage()
         assert record.exc_info is None
-    assert {**snapshot(host.root), **before} == snapshot(host.root)
+    assert host.tree() == TREE
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a\nb"), OSError(5, "I/O"), MemoryError()])
@@ -159,17 +159,27 @@ def test_clear_empties_the_inductor_root_and_leaves_the_others_and_the_store(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = become(site.host("host", TREE), monkeypatch)
-    write_tree(host.triton, {"HASH/kernel.cubin": b"code"})
+    write_tree(host.triton, {f"{TRITON_HASH}/kernel.cubin": b"code"})
     b10_transfer.save_compile_cache()
     stored = snapshot(site.store)
     assert b10_transfer.clear_local_cache() is True
     assert not host.root.exists()
-    assert (host.triton / "HASH/kernel.cubin").exists()
+    assert (host.triton / f"{TRITON_HASH}/kernel.cubin").exists()
     assert snapshot(site.store) == stored
     assert b10_transfer.clear_local_cache() is True, "what is gone is clear"
     assert b10_transfer.clear_local_cache(roots=["triton"]) is True
     assert not host.triton.exists()
     assert b10_transfer.load_compile_cache() is Status.SUCCESS
+    assert host.tree() == TREE
+
+
+def test_clear_of_a_root_that_cannot_be_written_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = become(site.host("host", TREE), monkeypatch)
+    with read_only(host.root):
+        assert b10_transfer.clear_local_cache() is False
+    assert str(host.root) in only_record(caplog).getMessage()
     assert host.tree() == TREE
 
 

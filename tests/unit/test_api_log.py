@@ -11,7 +11,7 @@ import pytest
 import b10_transfer
 from b10_transfer import OperationStatus as Status
 from tests.support.api_answers import only_record
-from tests.support.cache_trees import compiled_graph, write_tree
+from tests.support.cache_trees import TRITON_HASH, compiled_graph, write_tree
 from tests.support.programs import run_python
 from tests.support.sites import Site, become
 
@@ -108,6 +108,6 @@ for logger in ours:
     assert logger.propagate
 """
     host = site.host("host")
-    write_tree(host.triton / "HASH", {"more.cubin": b"code"})
+    write_tree(host.triton / TRITON_HASH, {"more.cubin": b"code"})
     done = run_python(code, host.variables())
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer.artifacts import (
+    bundle_folders,
+    bundle_of,
     find_files,
     is_whole_elf,
     placing_order,
@@ -17,7 +19,7 @@ from b10_transfer.artifacts import (
     variant_group_length,
 )
 from b10_transfer.cache_roots import INDUCTOR, TRITON, CacheRoot
-from tests.support.cache_trees import LOCAL_RECORD, elf, triton_kernel, write_tree
+from tests.support.cache_trees import LOCAL_RECORD, TRITON_HASH, elf, triton_kernel, write_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 KEPT = [
     "ab/cabcdef.py",
     "ab/cabcdef.cpp",
-    "ab/cabcdef.so",
     "ab/cabcdef.best_config",
     "ab/cabcdef.run_autotune.json",
     "fxgraph/ab/fabc/0123",
@@ -35,11 +36,17 @@ KEPT = [
     "triton/0/HASH/kernel.cubin",
     "cache/0123456789abcdef",
     "aotriton/dynamo/x",
-    "cutedsl_compile_cache/kernel.o",
     "sub/gcc/file.h",
     "template.py",
     "ab/locksmith.py",
     "ab/x.tmp.py",
+]
+NATIVE = [
+    "ab/cabcdef.so",
+    "ab/cabcdef.main.so",
+    "ab/cabcdef.main.o",
+    "ab/cabcdef.optimized.o",
+    "cutedsl_compile_cache/kernel.o",
 ]
 LEFT_OUT = [
     "locks/fabc.lock",
@@ -81,13 +88,22 @@ def artifacts_in(root: CacheRoot, requirement: str = "") -> tuple[list[str], lis
 
 def test_artifacts_are_found_and_everything_else_is_left_out(tmp_path: Path) -> None:
     write_tree(tmp_path, dict.fromkeys([*KEPT, *LEFT_OUT], b"x"))
-    (tmp_path / "ab/cabcdef.so").write_bytes(elf())
-    assert artifacts_in(root_at(tmp_path)) == (sorted(KEPT), [])
+    native = dict.fromkeys(NATIVE, elf())
+    write_tree(tmp_path, native)
+    assert artifacts_in(root_at(tmp_path)) == (sorted([*KEPT, *NATIVE]), [])
 
 
-def test_what_only_inductor_leaves_out_at_the_top_is_kept_in_other_roots(tmp_path: Path) -> None:
-    write_tree(tmp_path, {"gcc/x": b"", "locks/y": b"", "a/lock": b"", ".z": b""})
-    assert artifacts_in(root_at(tmp_path, TRITON)) == (["gcc/x", "locks/y"], [])
+def test_of_a_triton_root_only_the_files_of_kernels_are_artifacts(tmp_path: Path) -> None:
+    kept = [f"{name}/kernel.cubin" for name in (TRITON_HASH, "0" * 64, "=-_" * 11)]
+    others = ["notes.txt", "HASH/kernel.cubin", f"{TRITON_HASH}/sub/x", f"{TRITON_HASH}/lock"]
+    write_tree(tmp_path, dict.fromkeys([*kept, *others], b""))
+    assert artifacts_in(root_at(tmp_path, TRITON)) == (sorted(kept), [])
+
+
+def test_what_lies_in_a_folder_of_another_root_is_left_to_that_one(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"ab/x.py": b"", "triton/0/y.cubin": b"", "triton2/z": b""})
+    found = find_files(root_at(tmp_path), {str(tmp_path / "triton")})
+    assert [item.path for item in found] == ["ab/x.py", "triton2/z"]
 
 
 def test_a_folder_that_is_not_there_or_is_a_file_holds_nothing(tmp_path: Path) -> None:
@@ -197,8 +213,8 @@ def test_a_group_too_large_to_be_rewritten_is_skipped(tmp_path: Path) -> None:
 
 
 def test_native_files_carry_the_hosts_requirement_and_others_do_not(tmp_path: Path) -> None:
-    write_tree(tmp_path, dict.fromkeys(["a.py", "a.h", "a.gch", "cutedsl_compile_cache/a.o"], b""))
-    (tmp_path / "a.so").write_bytes(elf())
+    write_tree(tmp_path, dict.fromkeys(["a.py", "a.h", "a.gch"], b""))
+    write_tree(tmp_path, dict.fromkeys(["a.so", "cutedsl_compile_cache/a.o"], elf()))
     root = root_at(tmp_path)
     files, _ = select_artifacts(root, find_files(root), "avx512")
     assert {file.identity.path: file.identity.requirement for file in files} == {
@@ -243,11 +259,31 @@ def test_nothing_is_placed_before_what_it_refers_to() -> None:
     assert [min(order) for order in orders] == sorted({min(order) for order in orders})
 
 
+def test_a_kernels_files_are_one_bundle_and_others_are_none() -> None:
+    paths = ["HASH/__grp__k.json", "HASH/k.cubin", "other/k.cubin", "__grp__top.json", "top.txt"]
+    bundles = bundle_folders(paths)
+    assert [bundle_of(path, bundles) for path in paths] == ["HASH", "HASH", "", ".", "."]
+    assert bundle_folders(["HASH/k.cubin"]) == frozenset()
+
+
 def test_only_groups_are_rewritten_on_load(tmp_path: Path) -> None:
-    assert restorer("ab/cabc.py", "/root") is None
-    write_tree(tmp_path, triton_kernel(tmp_path))
-    restore = restorer("triton/0/HASH/__grp__kernel.json", "/new")
+    assert restorer("ab/cabc.py", "/root", ["cabc.py"]) is None
+    kernel = triton_kernel(tmp_path)
+    restore = restorer("triton/0/HASH/__grp__kernel.json", "/new", list(kernel))
     assert restore is not None
-    restored = restore((tmp_path / "__grp__kernel.json").read_bytes())
+    restored = restore(kernel["__grp__kernel.json"])
     assert b"/new/triton/0/HASH/kernel.cubin" in restored
     assert os.fsencode(tmp_path) not in restored
+
+
+def test_a_group_is_not_restored_where_a_file_of_it_is_neither_stored_nor_here(
+    tmp_path: Path,
+) -> None:
+    kernel = triton_kernel(tmp_path)
+    stored = [name for name in kernel if name != "kernel.cubin"]
+    restore = restorer("HASH/__grp__kernel.json", str(tmp_path), stored)
+    assert restore is not None
+    with pytest.raises(ValueError, match=r"without kernel\.cubin"):
+        restore(kernel["__grp__kernel.json"])
+    write_tree(tmp_path, {"HASH/kernel.cubin": b"here already"})
+    restore(kernel["__grp__kernel.json"])

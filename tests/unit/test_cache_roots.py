@@ -13,8 +13,8 @@ from b10_transfer.cache_roots import (
     CacheRoot,
     RootKind,
     default_inductor,
+    folders_of_others,
     is_below,
-    outermost,
     resolve_inductor,
     resolve_roots,
     resolve_triton,
@@ -52,7 +52,9 @@ def test_the_table_has_a_row_for_inductor_and_one_for_triton() -> None:
 
 @pytest.mark.torch
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
-def test_the_folders_are_those_that_the_compilers_themselves_use(tmp_path: Path) -> None:
+def test_the_folders_are_those_that_the_compilers_themselves_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     temporary, home = str(tmp_path / "tmp"), str(tmp_path / "home")
     host = Host(tmp_path / "store", tmp_path)
     own = host.variables()
@@ -71,14 +73,16 @@ def test_the_folders_are_those_that_the_compilers_themselves_use(tmp_path: Path)
         {"HOME": home, "TMPDIR": str(tmp_path / "absent"), "TEMP": temporary, "USER": "bob"},
     ]
     code = f"import sys; sys.argv[1:] = [{json.dumps(cases)!r}]\n{ASK_THE_COMPILERS}"
-    # Triton looks at HOME when it is imported, and at the other variables each time.
+    # Triton looks at HOME when it is imported, and at the other variables each time. Both are
+    # asked in the same folder, since an empty variable leads there.
+    monkeypatch.chdir("/")
     done = run_python(code, {**own, "HOME": home}, warnings="ignore")
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
     for variables, (inductor, triton) in zip(cases, answers, strict=True):
         assert resolve_inductor(variables) == inductor, variables
         if triton is not None:
-            assert resolve_triton(variables) == triton, variables
+            assert resolve_triton(variables) == os.path.abspath(triton), variables
 
 
 def test_a_relative_folder_is_resolved_from_the_working_folder(
@@ -132,13 +136,17 @@ def fixed(name: str, folder: str) -> CacheRoot:
     return CacheRoot(RootKind(name, lambda _: folder), folder)
 
 
-def test_of_nested_roots_the_outermost_remain() -> None:
+def test_a_root_belongs_to_itself_and_the_folders_of_all_others_do_not() -> None:
     inner, outer = fixed("inner", "/data/outer/inner"), fixed("outer", "/data/outer")
     beside, same = fixed("beside", "/data/outer2"), fixed("same", "/data/outer")
-    assert set(outermost([inner, outer, beside])) == {outer, beside}
-    assert set(outermost([beside, outer, inner])) == {outer, beside}
-    assert len(outermost([outer, same])) == 1
-    assert outermost([]) == ()
+    roots = [inner, outer, beside, same]
+    assert folders_of_others(outer, roots) == {"/data/outer/inner", "/data/outer2"}
+    assert folders_of_others(inner, roots) == {"/data/outer", "/data/outer2"}
+
+
+def test_a_folder_that_two_kinds_have_in_common_is_one_root() -> None:
+    kinds = [RootKind("first", lambda _: "/data"), RootKind("second", lambda _: "/data")]
+    assert [root.folder for root in resolve_roots({}, kinds)] == ["/data"]
 
 
 def test_every_root_is_resolved_whether_it_exists_or_not() -> None:

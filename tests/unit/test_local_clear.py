@@ -10,7 +10,7 @@ import pytest
 from b10_transfer import OperationStatus
 from b10_transfer.local_clear import clear_root
 from b10_transfer.local_lock import lock_root
-from tests.support.cache_trees import LOCAL_RECORD, compiled_graph, leftovers, write_tree
+from tests.support.cache_trees import LOCAL_RECORD, compiled_graph, leftovers, read_tree, write_tree
 from tests.support.mounts import read_only
 from tests.support.sites import Site
 
@@ -80,6 +80,16 @@ def test_a_clear_waits_for_a_load_at_work(tmp_path: Path) -> None:
         assert (tmp_path / "fxgraph").exists()
     clear.join()
     assert not tmp_path.exists()
+
+
+def test_a_clear_does_not_pull_the_ground_from_under_a_load_that_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tree(tmp_path, TREE)
+    monkeypatch.setattr("b10_transfer.local_clear._LOCK_SECONDS", 0.2)
+    with lock_root(str(tmp_path), 0), pytest.raises(OSError, match="in use by a load"):
+        clear_root(str(tmp_path))
+    assert read_tree(tmp_path) == TREE
 
 
 def test_after_a_clear_a_load_brings_everything_again(tmp_path: Path) -> None:

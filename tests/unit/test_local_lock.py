@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import pytest
 from b10_transfer.local_lock import lock_root
 from tests.support.cache_trees import LOCAL_RECORD
 from tests.support.mounts import read_only
-from tests.support.programs import started_python, wait_until
+from tests.support.programs import run_python, started_python, wait_until
 from tests.support.sites import Host
 
 if TYPE_CHECKING:
@@ -24,6 +25,20 @@ from b10_transfer.local_lock import lock_root
 with lock_root({folder!r}, 0) as held:
     print(held, flush=True)
     time.sleep(60)
+"""
+
+FORK = """
+import os, sys, time
+from b10_transfer.local_lock import lock_root
+with lock_root({folder!r}, 0):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+with lock_root({folder!r}, 0) as held:
+    print(held)
+os.kill(child, 9)
+os.waitpid(child, 0)
 """
 
 
@@ -45,7 +60,7 @@ def test_a_second_holder_waits_for_its_time_and_then_goes_on_without(tmp_path: P
 
 
 def test_a_second_holder_gets_the_lock_when_the_first_lets_go(tmp_path: Path) -> None:
-    held_by_second: list[bool] = []
+    held_by_second: list[bool | None] = []
 
     def hold() -> None:
         with lock_root(str(tmp_path), 30) as held:
@@ -84,7 +99,7 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
 def test_a_lock_that_was_removed_while_it_was_waited_for_is_taken_in_its_new_place(
     tmp_path: Path,
 ) -> None:
-    both: list[bool] = []
+    both: list[bool | None] = []
 
     def wait_and_look() -> None:
         with lock_root(str(tmp_path), 30) as held:
@@ -99,6 +114,24 @@ def test_a_lock_that_was_removed_while_it_was_waited_for_is_taken_in_its_new_pla
         shutil.rmtree(tmp_path / LOCAL_RECORD)
     waiting.join()
     assert both == [True, False], "the lock in place is the one that was taken"
+
+
+def test_where_there_are_no_locks_it_is_neither_held_nor_anybody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOTSUP, f"descriptor {handle}, operation {operation}")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with lock_root(str(tmp_path), 30) as held:
+        assert held is None
+
+
+def test_a_process_forked_while_the_lock_is_held_does_not_keep_it(tmp_path: Path) -> None:
+    host = Host(tmp_path / "store", tmp_path / "host")
+    code = FORK.format(folder=str(tmp_path / "root"))
+    done = run_python(code, host.variables(), seconds=20)
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_a_root_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from b10_store.scan import Fingerprint
 from b10_transfer.local_record import (
     Hashed,
     Loaded,
+    note_environment,
     read_hashed,
     read_loaded,
     write_hashed,
@@ -24,6 +25,7 @@ from tests.support.mounts import fill, read_only, tmpfs
 if TYPE_CHECKING:
     from pathlib import Path
 
+KEY, OTHER_KEY = "0" * 32, "1" * 32
 DIGEST = digest_of(b"some bytes")
 OTHER = digest_of(b"other bytes")
 LOADED = Loaded(
@@ -60,6 +62,18 @@ def test_nothing_is_remembered_of_a_root_that_is_not_there(tmp_path: Path) -> No
     assert not absent.exists(), "a note is no reason to make a cache root"
 
 
+def test_a_root_is_used_under_one_environment_until_it_is_used_under_another(
+    tmp_path: Path,
+) -> None:
+    assert note_environment(str(tmp_path), KEY) == 0
+    assert note_environment(str(tmp_path), KEY) == 0
+    before = time.time_ns()
+    since = note_environment(str(tmp_path), OTHER_KEY)
+    assert before <= since <= time.time_ns()
+    assert note_environment(str(tmp_path), OTHER_KEY) == since
+    assert note_environment(str(tmp_path), KEY) > since
+
+
 DAMAGE = [
     b"",
     b"{",
@@ -75,6 +89,10 @@ DAMAGE = [
     b'{"version": 1, "finished_ns": 1, "digests": {"a": "nodigest"}, "distrusted": []}',
     b'{"version": 1, "finished_ns": 1, "digests": {}, "distrusted": [["a"]]}',
     b'{"version": 1, "finished_ns": 1, "digests": {}, "distrusted": 5}',
+    b'{"version": 1, "finished_ns": Infinity, "digests": {}, "distrusted": []}',
+    b'{"version": 1, "key": "00000000000000000000000000000000", "since_ns": Infinity}',
+    b'{"version": 1, "key": 7, "since_ns": []}',
+    b'{"version": 1, "files": {"a": [Infinity, 1, 1, 1, "", 1]}}',
     b'{"version": 1, "files": []}',
     b'{"version": 1, "files": {"a": []}}',
     b'{"version": 1, "files": {"a": [1, 2, 3]}}',
@@ -87,10 +105,12 @@ DAMAGE = [
 @pytest.mark.parametrize("data", DAMAGE)
 def test_a_damaged_record_counts_as_empty(tmp_path: Path, data: bytes) -> None:
     (tmp_path / LOCAL_RECORD).mkdir()
-    for name in ("loaded", "hashed"):
+    for name in ("loaded", "hashed", "environment"):
         (tmp_path / LOCAL_RECORD / name).write_bytes(data)
     assert read_loaded(str(tmp_path)) == Loaded()
     assert read_hashed(str(tmp_path)) == {}
+    assert note_environment(str(tmp_path), KEY) >= 0
+    assert note_environment(str(tmp_path), KEY) >= 0
 
 
 def test_a_record_of_another_release_counts_as_empty(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from b10_store.errors import CorruptError, LimitError, StoreError
 from b10_store.heads import Problem
 from b10_store.layout import pack_path
-from b10_store.pack import read_footer
+from b10_store.pack_footer import read_footer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -1,23 +1,7 @@
-"""Packs: immutable files that hold many blobs.
-
-    frames            zstd frames, one behind the other: the pack's raw stream, cut
-    footer            a zstd skippable frame, so that `zstd -d` on a pack yields the raw stream:
-      0           4   magic number 0x184D2A5B
-      4           4   length of the rest of the footer
-      8          8n   frame table: stored size and raw size of each frame (see frame.py)
-      8+8n      48m   blob table: digest (32), offset in the raw stream (8), size (8) of each blob
-      8+8n+48m    4   n
-      12+8n+48m   4   m
-      16+8n+48m  32   BLAKE3 of everything in the footer before it, from offset 8 on
-      48+8n+48m   4   length of the whole footer: 60 + 8n + 48m
-      52+8n+48m   8   magic, b"B10PACK1"
-
-Integers are little-endian. A pack's id is the BLAKE3 of the whole file.
-"""
+"""Writing packs: many blobs, in shared frames, as immutable files."""
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from blake3 import blake3
 
-from b10_store.digest import Digest, digest_from_bytes, digest_of
-from b10_store.errors import CorruptError, SizeLimitError
+from b10_store.digest import Digest, digest_of
+from b10_store.errors import SizeLimitError
 from b10_store.frame import FrameTable, compress_frame
 from b10_store.layout import (
     FRAME_RAW_LIMIT,
@@ -36,22 +20,12 @@ from b10_store.layout import (
     pack_id_of,
 )
 from b10_store.manifest import Location, Pack
-from b10_store.remote import Range
+from b10_store.pack_footer import Piece, encode_footer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from b10_store.remote import Remote
-
-_MAGIC = b"B10PACK1"
-_SKIPPABLE = struct.Struct("<II")
-_SKIPPABLE_MAGIC = 0x184D2A5B
-_BLOB = struct.Struct("<32sQQ")
-_COUNTS = struct.Struct("<II")
-_TAIL = struct.Struct("<32sI8s")
-_FOOTER_GUESS = 1 << 16
-_EMPTY_FOOTER = _SKIPPABLE.size + _COUNTS.size + _TAIL.size
-_FOOTER_LIMIT = 64 << 20
 
 
 class Upload(Protocol):
@@ -89,24 +63,16 @@ class Written:
     stored_bytes: int = 0
 
 
-class _Piece(NamedTuple):
-    """A blob that ends in a frame; its offset is from the frame's start and may be negative."""
-
-    digest: Digest
-    offset: int
-    size: int
-
-
 class _RawFrame(NamedTuple):
     raw: bytes
-    pieces: tuple[_Piece, ...]
+    pieces: tuple[Piece, ...]
     goes_on: bool
 
 
 class _StoredFrame(NamedTuple):
     stored: bytes
     raw_size: int
-    pieces: tuple[_Piece, ...]
+    pieces: tuple[Piece, ...]
     goes_on: bool
 
 
@@ -136,23 +102,6 @@ def write_packs(remote: Remote, uploads: Iterable[Upload], *, workers: int, limi
             for digest, offset, _ in builder.blobs:
                 result.locations[digest] = Location(pack, offset)
     return result
-
-
-def read_footer(remote: Remote, name: str) -> tuple[FrameTable, dict[Digest, tuple[int, int]]]:
-    """The verified frame table of a pack, and offset and size of each of its blobs.
-
-    Raises:
-        CorruptError: the pack is damaged or cut short.
-        LimitError: it declares an empty frame, or one beyond what is accepted.
-        OSError: it cannot be read.
-    """
-    end = next(remote.read(name, [Range(-_FOOTER_GUESS, _FOOTER_GUESS)]))
-    length = _footer_length(end)
-    if length > len(end):
-        end = next(remote.read(name, [Range(-length, length)]))
-    if length > len(end):
-        raise CorruptError("a pack cut short")
-    return _parse_footer(end[len(end) - length :])
 
 
 def _submit_frames(
@@ -186,7 +135,7 @@ def _groups(uploads: Iterable[Upload]) -> Iterator[list[Upload]]:
 def _make_shared(group: Sequence[Upload], changed: list[Digest]) -> _StoredFrame:
     """One frame of small blobs, without those that are not what their digest says any more."""
     parts: list[bytes] = []
-    pieces: list[_Piece] = []
+    pieces: list[Piece] = []
     offset = 0
     for upload in group:
         data = _read_small(upload)
@@ -194,7 +143,7 @@ def _make_shared(group: Sequence[Upload], changed: list[Digest]) -> _StoredFrame
             changed.append(upload.digest)
             continue
         parts.append(data)
-        pieces.append(_Piece(upload.digest, offset, len(data)))
+        pieces.append(Piece(upload.digest, offset, len(data)))
         offset += len(data)
     return _compress(_RawFrame(b"".join(parts), tuple(pieces), goes_on=False))
 
@@ -229,7 +178,7 @@ def _cut_large(upload: Upload, changed: list[Digest]) -> Iterator[_RawFrame]:
     if not intact:
         changed.append(upload.digest)
     if last:
-        pieces = (_Piece(upload.digest, -done, upload.size),) if intact else ()
+        pieces = (Piece(upload.digest, -done, upload.size),) if intact else ()
         yield _RawFrame(last, pieces, goes_on=False)
 
 
@@ -275,7 +224,7 @@ class _PackBuilder:
         self._sizes: list[tuple[int, int]] = []
         self._raw_size = 0
         self._hasher = blake3()
-        self.blobs: list[_Piece] = []
+        self.blobs: list[Piece] = []
         self.size = 0
 
     def chunks(self) -> Iterator[bytes]:
@@ -283,7 +232,7 @@ class _PackBuilder:
         frame: _StoredFrame | None = self._first
         while frame is not None:
             for digest, offset, size in frame.pieces:
-                self.blobs.append(_Piece(digest, self._raw_size + offset, size))
+                self.blobs.append(Piece(digest, self._raw_size + offset, size))
             if frame.stored:
                 self._sizes.append((len(frame.stored), frame.raw_size))
                 self._raw_size += frame.raw_size
@@ -291,7 +240,7 @@ class _PackBuilder:
             if self.size >= PACK_CLOSE_SIZE and not frame.goes_on:
                 break
             frame = next(self._frames, None)
-        yield self._count(_footer(self.frame_table(), self.blobs))
+        yield self._count(encode_footer(self.frame_table(), self.blobs))
 
     @property
     def pack_id(self) -> PackId:
@@ -312,42 +261,3 @@ class _PackBuilder:
             raise SizeLimitError(f"more than {self._limit / 1e6:.1f} MB compressed")
         self._hasher.update(chunk)
         return chunk
-
-
-def _footer(frames: FrameTable, blobs: Sequence[_Piece]) -> bytes:
-    body = b"".join(
-        (
-            frames.encode(),
-            *(_BLOB.pack(bytes.fromhex(blob.digest), blob.offset, blob.size) for blob in blobs),
-            _COUNTS.pack(len(frames.sizes), len(blobs)),
-        )
-    )
-    length = _SKIPPABLE.size + len(body) + _TAIL.size
-    tail = _TAIL.pack(bytes.fromhex(digest_of(body)), length, _MAGIC)
-    return _SKIPPABLE.pack(_SKIPPABLE_MAGIC, length - _SKIPPABLE.size) + body + tail
-
-
-def _footer_length(end: bytes) -> int:
-    if len(end) < _TAIL.size:
-        raise CorruptError("a pack cut short")
-    _, length, magic = _TAIL.unpack_from(end, len(end) - _TAIL.size)
-    if magic != _MAGIC or not _EMPTY_FOOTER <= length <= _FOOTER_LIMIT:
-        raise CorruptError("a pack without its footer")
-    return int(length)
-
-
-def _parse_footer(footer: bytes) -> tuple[FrameTable, dict[Digest, tuple[int, int]]]:
-    body = footer[_SKIPPABLE.size : len(footer) - _TAIL.size]
-    digest, _, _ = _TAIL.unpack_from(footer, len(footer) - _TAIL.size)
-    if len(body) < _COUNTS.size or bytes.fromhex(digest_of(body)) != digest:
-        raise CorruptError("a pack with a damaged footer")
-    frame_count, blob_count = _COUNTS.unpack_from(body, len(body) - _COUNTS.size)
-    table_end = 8 * frame_count
-    if len(body) != table_end + _BLOB.size * blob_count + _COUNTS.size:
-        raise CorruptError("a pack whose footer contradicts itself")
-    frames = FrameTable.decode(body[:table_end])
-    blobs = {
-        digest_from_bytes(raw): (offset, size)
-        for raw, offset, size in _BLOB.iter_unpack(body[table_end : -_COUNTS.size])
-    }
-    return frames, blobs

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from b10_store.basis import Basis
 from b10_store.dedup import WORTHWHILE_BYTES, find_elsewhere
 from b10_store.errors import FencedError, StoreError
+from b10_store.expiry import expire_oldest
 from b10_store.format_file import check_format, write_format
 from b10_store.layout import (
     FENCED_ATTEMPTS,
@@ -23,7 +24,6 @@ from b10_store.pack_health import Packs, look_at_packs
 from b10_store.save_plan import (
     Knowledge,
     SavePlan,
-    expire_oldest,
     finish_entries,
     move_small_packs,
     plan_save,

@@ -9,7 +9,7 @@ import zstandard
 
 import b10_transfer
 from b10_store.folder_remote import FolderRemote
-from b10_store.pack import read_footer
+from b10_store.pack_footer import read_footer
 from b10_transfer import CacheError, OperationStatus
 from tests.support.cache_trees import compiled_graph, elf, leftovers, noise
 from tests.support.sites import Site, become

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _STORE_LIMIT = 64 << 10
 _FEW = 6
+_SECONDS = 60.0
+_SECONDS_A_CASE = 0.2
 _HEALED_KINDS = ("zeros", "empty", "gone", "swap")
 
 
@@ -45,15 +47,18 @@ def sizes_of(store: Path) -> dict[str, int]:
 
 def run_cases(folder: Path, proof: str, cases: Sequence[Damage]) -> None:
     lines = [json.dumps(dataclasses.asdict(case)) for case in cases]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.damage_runner", str(folder), proof],
-        input="".join(f"{line}\n" for line in lines),
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = done.stdout.splitlines()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.support.damage_runner", str(folder), proof],
+            input="".join(f"{line}\n" for line in lines).encode(),
+            cwd=CHECKOUT,
+            capture_output=True,
+            timeout=_SECONDS + _SECONDS_A_CASE * len(cases),
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"it hangs at {(error.stdout or b'').splitlines()[-1:]}")
+    said = done.stdout.decode().splitlines()
     assert done.returncode == 0, f"it died at {said[-1:]} with {done.returncode}: {done.stderr}"
     failures = [f"{case}: {line}" for case, line in itertools.pairwise(said) if line[:8] == FAILED]
     assert failures == []

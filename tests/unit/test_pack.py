@@ -16,7 +16,7 @@ from b10_store.errors import SizeLimitError
 from b10_store.fetch import Wanted
 from b10_store.folder_remote import FolderRemote
 from b10_store.layout import FRAME_RAW_LIMIT, PACK_CLOSE_SIZE, pack_id_of, pack_path
-from b10_store.pack import read_footer
+from b10_store.pack_footer import read_footer
 from tests.support.blobs import Collector, HeldBlob, prose
 from tests.support.cache_trees import noise
 from tests.support.packed import fetch, memory_store, pack_blobs, whole_file, write

@@ -5,12 +5,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from b10_store.errors import SizeLimitError
+from b10_store.expiry import expire_oldest
 from b10_store.frame import FrameTable
 from b10_store.manifest import Entry, Identity, Location, Pack, stored_bytes
 from b10_store.save_plan import (
     SMALL_PACK_LIMIT,
     SMALL_PACK_SIZE,
-    expire_oldest,
     finish_entries,
     move_small_packs,
     plan_save,

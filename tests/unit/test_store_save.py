@@ -1,0 +1,444 @@
+"""Saves of the engine, from files to manifests that other hosts load."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from b10_store import session as session_module
+from b10_store.envelope import SigningKey
+from b10_store.errors import FencedError, SizeLimitError, StoreError, UnsupportedFormatError
+from b10_store.folder_remote import FolderRemote
+from b10_store.layout import Address, format_line, parse_manifest_name
+from b10_store.memory_remote import MemoryRemote
+from tests.support.blobs import prose
+from tests.support.cache_trees import noise
+from tests.support.clocks import SleepingClock, TickingClock
+from tests.support.counting_remote import CountingRemote
+from tests.support.engine_hosts import ENVIRONMENT, EngineHost
+from tests.support.failing_remotes import LosingAnswers, Refusing
+from tests.support.packed import whole_file
+from tests.support.places import FolderPlace
+from tests.support.values import ADDRESS
+from tests.support.wrapped_remote import WrappedRemote
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from b10_store.remote import Remote
+    from tests.support.wrapped_remote import Call
+
+TREE = {f"a{number}/{number}.py": prose(2000, number) for number in range(12)}
+KEY = SigningKey(b"a secret of enough bytes")
+HOUR = 3600.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SleepingClock:
+    clock = TickingClock()
+    monkeypatch.setattr(session_module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def remote(clock: SleepingClock) -> MemoryRemote:
+    return MemoryRemote(clock.time)
+
+
+class Hosts:
+    """As many hosts as a test asks for."""
+
+    def __init__(self, folder: Path, remote: Remote) -> None:
+        self._folder, self._remote = folder, remote
+        self._count = 0
+
+    def new(
+        self,
+        remote: Remote | None = None,
+        *,
+        address: Address = ADDRESS,
+        key: SigningKey | None = None,
+    ) -> EngineHost:
+        self._count += 1
+        return EngineHost(remote or self._remote, self._folder / f"host{self._count}", address, key)
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, remote: MemoryRemote) -> Hosts:
+    return Hosts(tmp_path, remote)
+
+
+def test_what_one_host_saves_another_loads(hosts: Hosts, remote: MemoryRemote) -> None:
+    outcome = hosts.new().write(TREE).save()
+    assert outcome.published is not None
+    assert (outcome.added, outcome.superseded, outcome.changed) == (12, 0, 0)
+    assert outcome.uploaded_bytes == sum(
+        remote.stat(f"packs/{name}").size for name in remote.list("packs")
+    )
+    other = hosts.new()
+    assert len(other.load().placed.placed) == 12
+    assert other.tree() == TREE
+
+
+def test_a_store_has_nothing_but_what_the_layout_says(hosts: Hosts, remote: MemoryRemote) -> None:
+    outcome = hosts.new().write(TREE).save()
+    assert sorted(remote.list("")) == ["FORMAT", "manifests/", "packs/"]
+    assert whole_file(remote, "FORMAT") == format_line()
+    assert remote.list("manifests") == [f"{outcome.published}.manifest"]
+    assert len(remote.list("packs")) == 1
+
+
+def test_a_manifest_says_where_it_comes_from(hosts: Hosts) -> None:
+    host = hosts.new().write(TREE)
+    host.save()
+    (head,) = host.heads().manifests
+    assert (head.address, head.lineage.environment) == (ADDRESS, ENVIRONMENT)
+    assert (head.lineage.parents, head.lineage.ancestors) == ((), ())
+
+
+def test_a_save_with_nothing_new_changes_nothing(hosts: Hosts, remote: MemoryRemote) -> None:
+    hosts.new().write(TREE).save()
+    counting = CountingRemote(remote)
+    for tree in (TREE, dict(list(TREE.items())[:3])):
+        outcome = hosts.new(counting).write(tree).save()
+        assert outcome.published is None
+    assert counting.changes == []
+
+
+def test_a_save_with_nothing_new_succeeds_on_a_read_only_store(
+    hosts: Hosts, remote: MemoryRemote
+) -> None:
+    hosts.new().write(TREE).save()
+
+    class ReadOnly(CountingRemote):
+        def before(self, call: Call) -> None:
+            super().before(call)
+            assert not self.changes, call
+
+    assert hosts.new(ReadOnly(remote)).write(TREE).save().published is None
+
+
+def test_only_what_is_new_is_uploaded(hosts: Hosts, remote: MemoryRemote) -> None:
+    host = hosts.new().write(TREE)
+    first = host.save()
+    host.write({"new.py": b"one more"})
+    second = host.save()
+    assert second.added == 1
+    assert second.uploaded_bytes < 300
+    assert len(remote.list("packs")) == 2
+    (head,) = host.heads().manifests
+    assert len(head.entries) == 13
+    assert first.published is not None
+    assert head.lineage.parents == (first.published.snapshot,)
+
+
+def test_a_manifest_carries_on_what_this_host_never_had(hosts: Hosts) -> None:
+    hosts.new().write({"a": b"of another"}).save()
+    host = hosts.new().write({"b": b"mine"})
+    host.save()
+    assert {path for _, path, _ in host.stored().entries} == {"a", "b"}
+    assert len(host.heads().manifests) == 1
+
+
+def test_of_two_saves_that_did_not_see_each_other_nothing_is_lost(
+    hosts: Hosts, remote: MemoryRemote
+) -> None:
+    one, two = hosts.new().write({"a": b"1", "b": b"1"}), hosts.new()
+
+    class Meanwhile(WrappedRemote):
+        done = False
+
+        def before(self, call: Call) -> None:
+            if call.effect == "rename" and not self.done:
+                self.done = True
+                one.save()
+
+    two.remote = Meanwhile(remote)
+    two.write({"b": b"2", "c": b"2"}).save()
+    assert len(two.heads().manifests) == 2
+    three = hosts.new()
+    three.load()
+    assert three.tree().keys() == {"a", "b", "c"}
+    three.write({"d": b"3"}).save()
+    assert len(three.heads().manifests) == 1
+    assert three.stored().entries.keys() == {*one.stored().entries.keys()}
+
+
+def test_ancestors_that_are_still_listed_are_superseded_too(hosts: Hosts) -> None:
+    host = hosts.new()
+    for number in range(4):
+        host.write({f"{number}": b"x"}).save()
+    heads = host.heads()
+    assert len(heads.listed) == 4
+    assert len(heads.manifests) == len(heads.read) == 1
+    lineage = heads.manifests[0].lineage
+    assert (len(lineage.parents), len(lineage.ancestors)) == (1, 2)
+
+
+def test_a_manifest_superseded_for_an_hour_goes_to_trash_the_oldest_first(
+    hosts: Hosts, remote: MemoryRemote, clock: SleepingClock
+) -> None:
+    host = hosts.new()
+    for number in range(3):
+        host.write({f"{number}": b"x"}).save()
+    assert len(remote.list("manifests")) == 3
+    clock.seconds += HOUR + 1
+    counting = CountingRemote(remote)
+    host.remote = counting
+    host.write({"after an hour": b"x"}).save()
+    left = {parse_manifest_name(name) for name in remote.list("manifests")}
+    assert len(left) == 2
+    gone = [name for name in counting.names("rename") if name.startswith("manifests/")]
+    assert len(gone) == 2
+    assert gone == sorted(gone)
+    (folder,) = remote.list("trash")
+    assert len(remote.list(f"trash/{folder.rstrip('/')}")) == 2
+
+
+def test_a_young_manifest_trashes_nothing(hosts: Hosts, remote: MemoryRemote) -> None:
+    host = hosts.new()
+    for number in range(5):
+        host.write({f"{number}": b"x"}).save()
+    assert len(remote.list("manifests")) == 5
+    assert remote.list("trash") == []
+
+
+def test_trash_that_refuses_is_of_no_consequence(
+    hosts: Hosts, remote: MemoryRemote, clock: SleepingClock
+) -> None:
+    class NoTrash(WrappedRemote):
+        def before(self, call: Call) -> None:
+            if call.effect == "rename" and call.name.startswith("manifests/"):
+                raise PermissionError
+
+    host = hosts.new(NoTrash(remote))
+    for number in range(3):
+        host.write({f"{number}": b"x"}).save()
+        clock.seconds += 2 * HOUR
+    assert len(remote.list("manifests")) == 3
+
+
+class Fencing(WrappedRemote):
+    """A gc that takes every session for dead, some times."""
+
+    def __init__(self, inner: Remote, times: int) -> None:
+        super().__init__(inner)
+        self.left = times
+
+    def before(self, call: Call) -> None:
+        if call.effect == "rename" and call.name.startswith("sessions/") and self.left:
+            self.left -= 1
+            self.inner.rename(call.name, f"fenced/{self.left}")
+
+
+def test_a_fenced_save_starts_over(hosts: Hosts, remote: MemoryRemote) -> None:
+    outcome = hosts.new(Fencing(remote, 2)).write(TREE).save()
+    assert outcome.published is not None
+    assert len(remote.list("manifests")) == 1
+    assert len(remote.list("packs")) == 1
+    assert remote.list("sessions") == []
+
+
+def test_a_save_that_is_fenced_again_and_again_gives_up(hosts: Hosts, remote: MemoryRemote) -> None:
+    with pytest.raises(FencedError):
+        hosts.new(Fencing(remote, 99)).write(TREE).save()
+    assert remote.list("manifests") == []
+    assert remote.list("sessions") == []
+
+
+@pytest.mark.parametrize("effect", ["create", "rename", "open_token", "now"])
+def test_a_store_that_fails_publishes_nothing_and_keeps_no_token(
+    hosts: Hosts, remote: MemoryRemote, effect: str
+) -> None:
+    host = hosts.new(Refusing(remote, effect, 99, OSError(5, "broken"))).write(TREE)
+    with pytest.raises(OSError, match="broken"):
+        host.store().save(host.request())
+    assert remote.list("manifests") == []
+    assert remote.list("sessions") == []
+    host.remote = remote
+    assert host.save().published is not None
+
+
+def test_a_rename_whose_answer_is_lost_has_published(hosts: Hosts, remote: MemoryRemote) -> None:
+    outcome = hosts.new(LosingAnswers(remote, "rename", 1, TimeoutError())).write(TREE).save()
+    assert outcome.published is not None
+    assert len(remote.list("manifests")) == 1
+
+
+def test_a_store_of_another_format_is_not_touched(hosts: Hosts, remote: MemoryRemote) -> None:
+    remote.create("", "FORMAT", [format_line(2)])
+    counting = CountingRemote(remote)
+    with pytest.raises(UnsupportedFormatError):
+        hosts.new(counting).write(TREE).store().save(hosts.new().write(TREE).request())
+    assert counting.changes == []
+
+
+@pytest.mark.parametrize("damaged", [b"", format_line()[:10], bytes(60)])
+def test_a_damaged_format_file_is_written_again(
+    hosts: Hosts, remote: MemoryRemote, damaged: bytes
+) -> None:
+    remote.create("", "FORMAT", [damaged])
+    hosts.new().write(TREE).save()
+    assert whole_file(remote, "FORMAT") == format_line()
+
+
+def test_a_damaged_pack_is_healed_by_a_host_that_has_the_bytes(
+    hosts: Hosts, remote: MemoryRemote
+) -> None:
+    host = hosts.new().write(TREE)
+    host.save()
+    (name,) = remote.list("packs")
+    remote.create("packs", name, [whole_file(remote, f"packs/{name}")[:-200]])
+    outcome = host.save()
+    assert (outcome.added, outcome.superseded) == (0, 12)
+    other = hosts.new()
+    other.load()
+    assert other.tree() == TREE
+    assert host.save().published is None
+
+
+def test_a_pack_that_is_gone_is_uploaded_again(hosts: Hosts, remote: MemoryRemote) -> None:
+    host = hosts.new().write(TREE)
+    host.save()
+    for name in remote.list("packs"):
+        remote.delete(f"packs/{name}")
+    assert host.save().superseded == 12
+    other = hosts.new()
+    other.load()
+    assert other.tree() == TREE
+
+
+def test_a_host_without_the_bytes_removes_no_entry_of_a_pack_that_is_gone(
+    hosts: Hosts, remote: MemoryRemote
+) -> None:
+    hosts.new().write(TREE).save()
+    for name in remote.list("packs"):
+        remote.delete(f"packs/{name}")
+    host = hosts.new().write({"other": b"x"})
+    host.save()
+    assert len(host.stored().entries) == 13
+
+
+def test_another_namespace_costs_only_its_manifest(hosts: Hosts, remote: MemoryRemote) -> None:
+    tree = {f"{number}.so": noise(300_000, number) for number in range(10)}
+    hosts.new().write(tree).save()
+    host = hosts.new(address=Address(ADDRESS.environment_key, "another")).write(tree)
+    outcome = host.save()
+    assert (outcome.added, outcome.uploaded_bytes) == (10, 0)
+    assert len(remote.list("packs")) == 1
+    other = hosts.new(address=host.address)
+    other.load()
+    assert other.tree() == tree
+
+
+def test_many_small_packs_become_one(hosts: Hosts, remote: MemoryRemote) -> None:
+    host = hosts.new()
+    for number in range(11):
+        host.write({f"{number}": noise(100, number)}).save()
+    (head,) = host.heads().manifests
+    assert len(head.packs) < 5
+    other = hosts.new()
+    other.load()
+    assert other.tree() == host.tree()
+    assert len(remote.list("packs")) == 11
+
+
+def test_a_tree_over_the_limit_is_refused(hosts: Hosts, remote: MemoryRemote) -> None:
+    host = hosts.new().write({"a": noise(5000)})
+    with pytest.raises(SizeLimitError):
+        host.save(size_limit=4000)
+    assert remote.list("manifests") == []
+    assert remote.list("packs") == []
+
+
+def test_a_union_over_the_limit_expires_its_oldest(hosts: Hosts, clock: SleepingClock) -> None:
+    for number in range(4):
+        hosts.new().write({f"{number}/x": noise(5000, number)}).save(size_limit=16_000)
+        clock.seconds += 1
+    host = hosts.new()
+    host.load()
+    assert host.tree().keys() == {"1/x", "2/x", "3/x"}
+
+
+def test_a_file_that_changes_after_it_was_hashed_is_left_for_the_next_save(hosts: Hosts) -> None:
+    host = hosts.new().write(TREE)
+    request = host.request()
+    host.write({"a0/0.py": b"changed"})
+    outcome = host.store().save(request)
+    assert (outcome.added, outcome.changed) == (11, 1)
+    assert "a0/0.py" not in {path for _, path, _ in host.stored().entries}
+    assert host.save().added == 1
+
+
+def test_where_every_file_changed_nothing_is_published(hosts: Hosts, remote: MemoryRemote) -> None:
+    host = hosts.new().write({"a": b"x"})
+    request = host.request()
+    (host.root / "a").unlink()
+    assert host.store().save(request).published is None
+    assert remote.list("manifests") == []
+    assert remote.list("sessions") == []
+
+
+def test_a_manifest_that_cannot_be_reached_stops_the_save(
+    hosts: Hosts, remote: MemoryRemote
+) -> None:
+    hosts.new().write(TREE).save()
+
+    class Unreachable(WrappedRemote):
+        def before(self, call: Call) -> None:
+            if call.effect == "read" and call.name.startswith("manifests/"):
+                raise TimeoutError
+
+    host = hosts.new(Unreachable(remote)).write({"new": b"x"})
+    with pytest.raises(StoreError, match="cannot be read"):
+        host.store().save(host.request())
+    assert len(remote.list("packs")) == 1
+
+
+def test_a_save_that_lost_its_turn_to_an_identical_one_leaves(
+    hosts: Hosts, remote: MemoryRemote, clock: SleepingClock
+) -> None:
+    first = hosts.new().write(TREE)
+    ahead = session_module.open_session(remote, ADDRESS)
+
+    def finish() -> None:
+        ahead.abandon()
+        first.save(wait_seconds=0)
+
+    clock.seconds += 1
+    clock.after(3, finish)
+    counting = CountingRemote(remote)
+    assert hosts.new(counting).write(TREE).save().published is None
+    assert "create" not in {call.effect for call in counting.calls if call.name == "packs"}
+    assert remote.list("sessions") == []
+
+
+def test_a_saver_without_the_key_neither_carries_on_nor_moves_a_signed_manifest(
+    hosts: Hosts, clock: SleepingClock
+) -> None:
+    signing = hosts.new(key=KEY)
+    for number in range(2):
+        signing.write({f"signed{number}": b"x"}).save()
+        clock.seconds += 2 * HOUR
+    plain = hosts.new().write({"plain": b"x"})
+    for _ in range(2):
+        plain.write({f"plain{clock.seconds}": b"x"}).save()
+        clock.seconds += 2 * HOUR
+    found = hosts.new(key=KEY)
+    found.load()
+    assert found.tree().keys() == {"signed0", "signed1"}
+    for head in plain.heads().manifests:
+        if not head.signed:
+            assert all(entry.identity.path.startswith("plain") for entry in head.entries.values())
+
+
+def test_the_engine_saves_to_a_real_folder_as_well(tmp_path: Path) -> None:
+    place = FolderPlace(tmp_path / "store")
+    host = EngineHost(FolderRemote(str(place.folder)), tmp_path / "one").write(TREE)
+    host.save()
+    host.write({"more": b"x"}).save()
+    other = EngineHost(FolderRemote(str(place.folder)), tmp_path / "two")
+    other.load()
+    assert other.tree() == {**TREE, "more": b"x"}
+    assert not any(".tmp-" in name for name in place.names())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -50,13 +51,15 @@ def load_artifacts(context: Context, started: float) -> LoadReport:
         CacheError: nothing could be read.
         StoreError, OSError: the store, or every cache root, cannot be used.
     """
+    problems = _note_environments(context)
     if not context.settings.load_enabled:
         # As if nothing were stored, so that what is compiled now is saved, and supersedes.
-        return _nothing_stored(context, ("loading is turned off by B10_CACHE_LOAD=0",), started)
+        problems.append("loading is turned off by B10_CACHE_LOAD=0")
+        return _nothing_stored(context, problems, started)
     heads = context.store.heads(context.address)
-    problems = problem_lines(heads.problems)
+    problems += problem_lines(heads.problems)
     if not heads.listed:
-        return _nothing_stored(context, (), started)
+        return _nothing_stored(context, problems, started)
     if not heads.manifests:
         raise CacheError(f"no manifest of this environment can be read: {'; '.join(problems)}")
     stored = union(heads.manifests)
@@ -82,11 +85,21 @@ def _not_here(placements: Sequence[Placement]) -> list[Placement]:
     return [item for item in placements if not names[item.folder].has(item.entry.identity.path)]
 
 
-def _nothing_stored(context: Context, problems: tuple[str, ...], started: float) -> LoadReport:
+def _note_environments(context: Context) -> list[str]:
+    """Note whose the cache roots are, before anything is compiled; a line for each of another."""
+    return [
+        f"{root.folder} was used under another environment: what is left there from then is not "
+        "saved, and may be wrong here; clear it"
+        for root in context.roots
+        if os.path.isdir(root.folder) and note_environment(root.folder, context.environment.key)
+    ]
+
+
+def _nothing_stored(context: Context, problems: list[str], started: float) -> LoadReport:
     return LoadReport(
         OperationStatus.DOES_NOT_EXIST,
         context.environment.key,
-        problems=problems,
+        problems=tuple(problems),
         seconds=time.monotonic() - started,
     )
 
@@ -103,11 +116,7 @@ def _lock_roots(
         try:
             if locks.enter_context(lock_root(folder, _LOCK_SECONDS)):
                 sweep(folder)
-            if note_environment(folder, key):
-                problems.append(
-                    f"{folder} was used under another environment; what is left there from then "
-                    "is not saved, and may be wrong here: clear it"
-                )
+            note_environment(folder, key)
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise

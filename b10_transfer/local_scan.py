@@ -36,6 +36,7 @@ class LocalScan(NamedTuple):
         loaded: the digest that was loaded for an artifact, where one was.
         distrusted: (digest, pack) that failed verification twice here.
         compiled_anew: artifacts made or replaced since the last load; None when there was none.
+        others: files from when a cache root was used under another environment.
     """
 
     artifacts: list[Scanned]
@@ -43,6 +44,7 @@ class LocalScan(NamedTuple):
     loaded: dict[Identity, Digest]
     distrusted: frozenset[tuple[Digest, PackId]]
     compiled_anew: int | None
+    others: int
 
 
 Tree = list[tuple["CacheRoot", "list[FoundFile]"]]
@@ -68,9 +70,11 @@ def scan_tree(tree: Tree, environment_key: str, requirement: str, workers: int) 
     loaded: dict[Identity, Digest] = {}
     distrusted: set[tuple[Digest, PackId]] = set()
     compiled_anew: int | None = None
+    others = 0
     for root, found in tree:
         since = note_environment(root.folder, environment_key) if found else 0
         own = [item for item in found if item.fingerprint.ctime_ns >= since]
+        others += len(found) - len(own)
         files, left_out = select_artifacts(root, own, requirement)
         scanned, changed = _hash(root, files, workers)
         scanned = _without_torn_bundles(scanned, files)
@@ -86,7 +90,7 @@ def scan_tree(tree: Tree, environment_key: str, requirement: str, workers: int) 
             compiled_anew = (compiled_anew or 0) + sum(
                 item.file.found.fingerprint.ctime_ns > remembered.finished_ns for item in scanned
             )
-    return LocalScan(artifacts, skipped, loaded, frozenset(distrusted), compiled_anew)
+    return LocalScan(artifacts, skipped, loaded, frozenset(distrusted), compiled_anew, others)
 
 
 def _without_torn_bundles(scanned: list[Scanned], files: list[LocalFile]) -> list[Scanned]:

@@ -61,7 +61,8 @@ class SaveReport:
         stored_bytes: compressed bytes that the newest manifest references.
         compiled_anew: artifacts that a compiler made or replaced here since the last load; None
             when nothing was loaded here.
-        left_out: files that were not saved because they were not whole or changed meanwhile.
+        left_out: files that were not saved because they were not whole, changed meanwhile, or were
+            made when the cache root was used under another environment.
         problems: what was wrong with the store or the disk, a line each.
         seconds: how long the save took.
     """

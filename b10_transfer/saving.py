@@ -45,7 +45,7 @@ def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveRepor
     outcome = context.store.save(_request(context, scan, wait=wait))
     _remember(context, scan, outcome)
     state = local_state(tree, context.settings.store, context.address)
-    if state is not None and not scan.skipped and not outcome.changed:
+    if state is not None and not (scan.skipped or scan.others or outcome.changed):
         found = len(scan.artifacts)
         write_last_save(
             tree,
@@ -114,7 +114,7 @@ def _save_report(
         uploaded_bytes=outcome.uploaded_bytes if outcome else 0,
         stored_bytes=outcome.stored_bytes if outcome else 0,
         compiled_anew=scan.compiled_anew,
-        left_out=len(scan.skipped) + (outcome.changed if outcome else 0),
+        left_out=len(scan.skipped) + scan.others + (outcome.changed if outcome else 0),
         problems=tuple(problem_lines(outcome.problems)) if outcome else (),
         seconds=time.monotonic() - started,
     )

@@ -166,7 +166,7 @@ def _entry(artifact: Artifact, place: Location, number: int) -> Entry:
         mtime_ns=artifact.mtime_ns,
         group_length=artifact.group_length,
         generation=artifact.generation,
-        saved_ms=_START_MS + 1000 * number,
+        saved_ms=_START_MS + 60_000 * (1 if artifact in FIRST_PACK else number),
         location=place,
     )
 

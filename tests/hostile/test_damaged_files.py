@@ -57,7 +57,7 @@ def run_cases(folder: Path, proof: str, cases: Sequence[Damage]) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        pytest.fail(f"it hangs at {(error.stdout or b'').splitlines()[-1:]}")
+        pytest.fail(f"it hangs at {(error.stdout or b'').splitlines()[-1:]!r}")
     said = done.stdout.decode().splitlines()
     assert done.returncode == 0, f"it died at {said[-1:]} with {done.returncode}: {done.stderr}"
     failures = [f"{case}: {line}" for case, line in itertools.pairwise(said) if line[:8] == FAILED]

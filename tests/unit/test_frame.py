@@ -188,9 +188,7 @@ def test_the_shares_of_a_pack_cut_into_parts_add_up_to_its_size(
     table: FrameTable, fractions: list[float]
 ) -> None:
     cuts = [0, *sorted(int(part * table.raw_size) for part in fractions), table.raw_size]
-    shares = [
-        table.stored_share(start, end - start) for start, end in itertools.pairwise(cuts)
-    ]
+    shares = [table.stored_share(start, end - start) for start, end in itertools.pairwise(cuts)]
     assert sum(shares) == pytest.approx(table.stored_start(len(table.sizes)))
 
 

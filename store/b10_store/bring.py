@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from b10_store.digest import Digest
     from b10_store.frame import FrameTable
     from b10_store.layout import PackId
-    from b10_store.manifest import Entry, Pack
+    from b10_store.manifest import Entry, Manifest, Pack
     from b10_store.placement import Placement
     from b10_store.remote import Remote
-    from b10_store.union import Union
 
 _PACKS_AT_ONCE = 8
 _FRAMES_IN_FLIGHT_PER_WORKER = 8
@@ -58,7 +57,7 @@ def bring(
     packs: Mapping[PackId, Pack],
     *,
     watch: Callable[[str, int], None],
-    refresh: Callable[[], Union | None],
+    refresh: Callable[[], Sequence[Manifest]],
     workers: int,
 ) -> Brought:
     """Read, verify, write aside, and move into place.
@@ -102,27 +101,28 @@ class _PackReader:
         self,
         entries: Iterable[Entry],
         packs: Mapping[PackId, Pack],
-        refresh: Callable[[], Union | None],
+        refresh: Callable[[], Sequence[Manifest]],
         result: Brought,
     ) -> None:
         """Read every entry's blob; look again, where one cannot be had."""
         wanted = {entry.digest: entry for entry in entries}
         self._read(wanted, packs, result)
-        lacking = {*result.damaged, *result.unread}
-        if not lacking:
+        if not (result.damaged or result.unread):
             return
-        fresh = refresh()
-        if fresh is None:
-            return
-        moved = {
-            entry.digest: entry
-            for entry in fresh.entries.values()
-            if entry.digest in lacking and entry.location != wanted[entry.digest].location
-        }
-        for digest in moved:
-            result.damaged.pop(digest, None)
-            result.unread.pop(digest, None)
-        self._read(moved, fresh.packs, result)
+        # Another head may have the same blob in another pack, and a saver may have moved it since.
+        tried = {(digest, entry.location) for digest, entry in wanted.items()}
+        for head in refresh():
+            lacking = result.damaged.keys() | result.unread.keys()
+            elsewhere = {
+                entry.digest: entry
+                for entry in head.entries.values()
+                if entry.digest in lacking and (entry.digest, entry.location) not in tried
+            }
+            tried |= {(digest, entry.location) for digest, entry in elsewhere.items()}
+            for digest in elsewhere:
+                result.damaged.pop(digest, None)
+                result.unread.pop(digest, None)
+            self._read(elsewhere, head.packs, result)
 
     def _read(
         self, wanted: Mapping[Digest, Entry], packs: Mapping[PackId, Pack], result: Brought

@@ -52,22 +52,18 @@ class Session:
             self._over.set()
 
     def is_overtaken(self) -> bool:
-        """Whether a later session of the address is there already, which may not wait for this one.
+        """Whether a later session is there already, which may not wait for this one.
 
         Between drawing an id and creating its token, another saver may draw a later id, create its
         token, and find nobody ahead. Of two sessions that were not overtaken, the later saw the
-        earlier.
+        earlier: sessions of other addresses too, since all of them share the slots.
         """
         try:
             names = self._remote.list(SESSIONS)
         except OSError:
             return False
         parsed = (parse_session_name(name) for name in names)
-        return any(
-            name.address == self.name.address and name.snapshot > self.name.snapshot
-            for name in parsed
-            if name is not None
-        )
+        return any(name.snapshot > self.name.snapshot for name in parsed if name is not None)
 
     def wait_for_turn(self, slots: int, has_work: Callable[[], bool], limit_seconds: float) -> bool:
         """Let saves that began earlier go first: economy, never safety.
@@ -190,7 +186,7 @@ class Session:
 
 
 def open_session(remote: Remote, address: Address) -> Session:
-    """Create a token, exclusively, that no later session of the address has overtaken.
+    """Create a token, exclusively, that no later session has overtaken.
 
     Raises:
         OSError: the store cannot be written.

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING
 
 from b10_store.basis import Basis, holds
 from b10_store.bring import Brought, bring
-from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
+from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
 from b10_store.format_file import check_format
 from b10_store.heads import Heads, ManifestReader, Problem
 from b10_store.layout import TOUCH_INTERVAL_SECONDS
 from b10_store.save import save
-from b10_store.union import Union, union
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from b10_store.envelope import SigningKey
     from b10_store.layout import Address, PackId, SnapshotName
-    from b10_store.manifest import Pack
+    from b10_store.manifest import Manifest, Pack
     from b10_store.manifest_file import Header
     from b10_store.placement import Placement
     from b10_store.remote import Remote
@@ -76,11 +75,11 @@ class Store:
     ) -> Brought:
         """Bring artifacts of `address` to this host; see `b10_store.bring.bring`."""
 
-        def refresh() -> Union | None:
+        def refresh() -> Sequence[Manifest]:
             try:
-                return union(self._reader.heads(address).manifests)
-            except OSError:
-                return None
+                return self._reader.heads(address).manifests
+            except (OSError, StoreError):
+                return ()
 
         return bring(self._remote, placements, packs, watch=watch, refresh=refresh, workers=workers)
 

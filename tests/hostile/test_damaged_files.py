@@ -57,10 +57,12 @@ def run_cases(folder: Path, proof: str, cases: Sequence[Damage]) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        pytest.fail(f"it hangs at {(error.stdout or b'').splitlines()[-1:]!r}")
+        pytest.fail(f"it hangs at {(error.stdout or b'').decode().splitlines()[-1:]}")
     said = done.stdout.decode().splitlines()
-    assert done.returncode == 0, f"it died at {said[-1:]} with {done.returncode}: {done.stderr}"
-    failures = [f"{case}: {line}" for case, line in itertools.pairwise(said) if line[:8] == FAILED]
+    assert done.returncode == 0, f"it died at {said[-1:]} with {done.returncode}: {done.stderr!r}"
+    failures = [
+        f"{case}: {line}" for case, line in itertools.pairwise(said) if line.startswith(FAILED)
+    ]
     assert failures == []
     assert said == lines
 

@@ -23,7 +23,7 @@ _DAMAGE = [
     *(case for case in whole_file_damage(_SIZES) if case.kind in ("zeros", "empty", "gone")),
     *cuts({"FORMAT": 1}),
     *(Damage("cut", "FORMAT", length) for length in (1, _SIZES["FORMAT"] // 2)),
-    *(Damage("flip", "FORMAT", place) for place in range(0, _SIZES["FORMAT"] - 1, 4)),
+    *(Damage("flip", "FORMAT", place) for place in range(0, _SIZES["FORMAT"] - 1, 8)),
 ]
 
 

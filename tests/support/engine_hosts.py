@@ -136,3 +136,23 @@ class EngineHost:
         for identity, item in self.stored().entries.items():
             if here.get(identity) == item.digest:
                 self.loaded[identity] = item.digest
+
+
+class Hosts:
+    """As many hosts around one store as a test asks for."""
+
+    def __init__(self, folder: Path, remote: Remote) -> None:
+        """None yet."""
+        self._folder, self._remote = folder, remote
+        self._count = 0
+
+    def new(
+        self,
+        remote: Remote | None = None,
+        *,
+        address: Address = ADDRESS,
+        key: SigningKey | None = None,
+    ) -> EngineHost:
+        """Another host; it may see the store through a remote of its own."""
+        self._count += 1
+        return EngineHost(remote or self._remote, self._folder / f"host{self._count}", address, key)

@@ -96,7 +96,6 @@ def view_manifest(data: bytes, key: bytes | None = None) -> dict[str, Any]:
     del header["raw_length"], header["summary"]["stored_bytes"]
     return {
         "header": header,
-        "fields": list(header),
         "frames": sorted(frames),
         "artifacts": [_view_entry(value, frames) for value in tables["artifacts"].values()],
     }

@@ -6,7 +6,7 @@ import pytest
 
 from b10_store import pack_health
 from b10_store.layout import PackId, pack_path
-from b10_store.pack_health import VERIFIED_BYTES, look_at_packs
+from b10_store.pack_health import VERIFIED_BYTES, Packs, look_at_packs
 from tests.support.counting_remote import CountingRemote
 from tests.support.packed import Packed, memory_store, pack_blobs
 from tests.support.values import pack_id
@@ -32,14 +32,18 @@ def sizes(*packs: Packed) -> dict[PackId, int]:
     return {item.pack: len(item.data) for item in packs}
 
 
+def packs(*, good: set[PackId], verified: set[PackId], suspects: set[PackId]) -> Packs:
+    return Packs(frozenset(good), frozenset(verified), frozenset(suspects))
+
+
 def test_an_intact_pack_is_good_and_verified(packed: Packed) -> None:
     found = look_at_packs(packed.remote, sizes(packed))
-    assert found == ({packed.pack}, {packed.pack}, frozenset())
+    assert found == packs(good={packed.pack}, verified={packed.pack}, suspects=set())
 
 
 def test_a_pack_that_nobody_relies_on_is_good_and_not_read(packed: Packed) -> None:
     remote = CountingRemote(packed.remote)
-    assert look_at_packs(remote, {}) == ({packed.pack}, frozenset(), frozenset())
+    assert look_at_packs(remote, {}) == packs(good={packed.pack}, verified=set(), suspects=set())
     assert remote.calls == [("list", "packs")]
 
 
@@ -52,7 +56,7 @@ def test_other_files_are_no_packs(packed: Packed) -> None:
 def test_a_pack_that_is_gone_is_neither_good_nor_suspect(packed: Packed) -> None:
     known = {pack_id(1): 100, **sizes(packed)}
     found = look_at_packs(packed.remote, known)
-    assert found == ({packed.pack}, {packed.pack}, frozenset())
+    assert found == packs(good={packed.pack}, verified={packed.pack}, suspects=set())
 
 
 def test_a_pack_in_trash_is_not_there(packed: Packed) -> None:
@@ -67,7 +71,7 @@ def test_a_pack_that_is_not_what_its_id_says_is_suspect(packed: Packed, change: 
     changed = {"shorter": data[:-1], "longer": data + b"x", "other bytes": b"X" + data[1:]}
     packed.replace(changed[change])
     found = look_at_packs(packed.remote, known)
-    assert found == (frozenset(), frozenset(), {packed.pack})
+    assert found == packs(good=set(), verified=set(), suspects={packed.pack})
 
 
 def test_a_changed_byte_in_a_pack_beyond_the_budget_is_seen_only_when_suspected(
@@ -98,7 +102,7 @@ class Failing(WrappedRemote):
 def test_one_failure_convicts_nobody_and_two_do(packed: Packed, effect: str) -> None:
     known = sizes(packed)
     once = look_at_packs(Failing(packed.remote, effect, 1), known)
-    assert once == ({packed.pack}, {packed.pack}, frozenset())
+    assert once == packs(good={packed.pack}, verified={packed.pack}, suspects=set())
     twice = look_at_packs(Failing(packed.remote, effect, 2), known)
     assert twice.suspects == {packed.pack}
 
@@ -111,9 +115,9 @@ def test_a_listing_that_fails_is_an_error(packed: Packed) -> None:
 def test_about_the_budget_is_read_and_the_rest_looked_at(
     remote: MemoryRemote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    packs = [pack_blobs(remote, [b"%d" % number]) for number in range(40)]
-    known = sizes(*packs)
-    size = known[packs[0].pack]
+    many = [pack_blobs(remote, [b"%d" % number]) for number in range(40)]
+    known = sizes(*many)
+    size = known[many[0].pack]
     monkeypatch.setattr(pack_health, "VERIFIED_BYTES", 10 * size)
     seen: set[PackId] = set()
     for _ in range(30):
@@ -128,6 +132,6 @@ def test_about_the_budget_is_read_and_the_rest_looked_at(
 
 
 def test_a_small_store_is_verified_whole(remote: MemoryRemote) -> None:
-    packs = [pack_blobs(remote, [b"%d" % number]) for number in range(5)]
-    assert sum(sizes(*packs).values()) < VERIFIED_BYTES
-    assert look_at_packs(remote, sizes(*packs)).verified == {item.pack for item in packs}
+    many = [pack_blobs(remote, [b"%d" % number]) for number in range(5)]
+    assert sum(sizes(*many).values()) < VERIFIED_BYTES
+    assert look_at_packs(remote, sizes(*many)).verified == {item.pack for item in many}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,7 +141,7 @@ def test_an_earlier_session_of_the_same_address_goes_first(
         asked.append(clock.passed)
         return work_left
 
-    clock.after(7, lambda: remote.delete(ahead.session_path))
+    clock.after(7, partial(remote.delete, ahead.session_path))
     assert one.wait_for_turn(SLOTS, has_work, MINUTE) is work_left
     assert len(asked) == 1
     assert 7 <= asked[0] <= 10
@@ -151,7 +152,7 @@ def test_each_session_that_ends_is_a_reason_to_plan_again(
 ) -> None:
     for number, milliseconds in enumerate((-3, -2, -1)):
         ahead = rival(remote, milliseconds)
-        clock.after(10 * number + 5, lambda path=ahead.session_path: remote.delete(path))
+        clock.after(10 * number + 5, partial(remote.delete, ahead.session_path))
     one = opened(remote)
     asked: list[float] = []
 
@@ -176,7 +177,7 @@ def test_a_slot_is_waited_for(remote: MemoryRemote, clock: SleepingClock, opened
     others = [rival(remote, -number, OTHER) for number in (1, 2, 3)]
     one = opened(remote)
     for seconds, other in zip((5, 10), others, strict=False):
-        clock.after(seconds, lambda path=other.session_path: remote.delete(path))
+        clock.after(seconds, partial(remote.delete, other.session_path))
     assert one.wait_for_turn(2, unasked, MINUTE)
     assert 10 <= clock.passed <= 13
 
@@ -185,7 +186,7 @@ def alive(remote: Remote, clock: SleepingClock, *names: SnapshotName) -> None:
     """Let sessions show a sign of life every 15 seconds."""
     for seconds in range(15, 300, 15):
         for name in names:
-            clock.after(seconds, lambda path=name.session_path: remote.touch(path))
+            clock.after(seconds, partial(remote.touch, name.session_path))
 
 
 def test_without_a_slot_a_save_gives_up_after_a_minute(

@@ -55,11 +55,15 @@ def damage(pack: Path) -> None:
     pack.write_bytes(data)
 
 
+def remove(pack: Path) -> None:
+    pack.unlink()
+
+
 def load_fresh(place: Path) -> LoadReport:
     return load(host(place, "fresh"))
 
 
-@pytest.mark.parametrize("harm", [damage, lambda pack: pack.unlink()], ids=["damaged", "gone"])
+@pytest.mark.parametrize("harm", [damage, remove])
 @pytest.mark.parametrize("which", [0, 1], ids=["older", "younger"])
 def test_what_one_pack_has_not_comes_from_the_other(
     tmp_path: Path, harm: Callable[[Path], None], which: int

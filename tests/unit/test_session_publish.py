@@ -57,6 +57,8 @@ class RecordingToken:
 
     def write(self, chunks: Iterable[bytes]) -> None:
         self._steps.append("write")
+        self._touched.clear()
+        self._touched.wait(0.05)  # long enough for a heartbeat that was not stopped
         self._inner.write(chunks)
 
     def touch(self) -> None:

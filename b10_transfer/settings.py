@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -160,4 +159,6 @@ def _read_scratch(variables: Mapping[str, str], store: str) -> str:
     shared = os.path.commonpath([os.path.realpath(path), os.path.realpath(store)])
     if usable and shared != os.path.realpath(store):
         return path
+    import tempfile  # late: it costs 6 ms, and importing the package should cost next to nothing
+
     return tempfile.gettempdir()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from b10_store import dedup
 from b10_store import session as session_module
 from b10_store.errors import SizeLimitError
 from b10_store.folder_remote import FolderRemote
@@ -190,7 +191,10 @@ def test_a_host_without_the_bytes_removes_no_entry_of_a_pack_that_is_gone(
     assert len(host.stored().entries) == 13
 
 
-def test_another_namespace_costs_only_its_manifest(hosts: Hosts, remote: MemoryRemote) -> None:
+def test_another_namespace_costs_only_its_manifest(
+    hosts: Hosts, remote: MemoryRemote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dedup, "_SECONDS", 60.0)
     tree = {f"{number}.so": noise(300_000, number) for number in range(10)}
     hosts.new().write(tree).save()
     host = hosts.new(address=Address(ADDRESS.environment_key, "another")).write(tree)

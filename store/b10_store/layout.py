@@ -47,6 +47,8 @@ FRAME_RAW_LIMIT = 1 << 20
 PACK_CLOSE_SIZE = 32 << 20
 """A pack takes no further blob once it holds this many compressed bytes."""
 
+_WRONG_CLOCK_MILLISECONDS = 86_400_000
+
 SnapshotId = NewType("SnapshotId", str)
 """`<time of the store's filesystem in ms, 13 digits>-<128 random bits, hex>`; sorts by time."""
 
@@ -120,13 +122,20 @@ def is_namespace(text: str) -> bool:
     return _NAMESPACE.fullmatch(text) is not None
 
 
-def new_snapshot_id(now: float) -> SnapshotId:
+def new_snapshot_id(now: float, after: SnapshotId | None = None) -> SnapshotId:
     """A fresh id.
 
     Args:
         now: seconds since the epoch by the clock of the store's filesystem.
+        after: a snapshot that this one may carry on. The new id is the later one even when the
+            clock has not ticked since; unless that id is a day ahead, and its clock was wrong.
     """
-    return SnapshotId(f"{max(0, int(now * 1000)):013d}-{secrets.token_hex(16)}")
+    milliseconds = max(0, int(now * 1000))
+    if after is not None:
+        ahead = snapshot_milliseconds(after) + 1
+        if milliseconds < ahead < milliseconds + _WRONG_CLOCK_MILLISECONDS:
+            milliseconds = ahead
+    return SnapshotId(f"{milliseconds:013d}-{secrets.token_hex(16)}")
 
 
 def parse_snapshot_id(text: str) -> SnapshotId:

@@ -74,8 +74,9 @@ def save(remote: Remote, reader: ManifestReader, request: SaveRequest) -> SaveOu
     if not view.plan.additions:
         return _nothing_new(view, request)
     write_format(remote)
+    newest = max((name.snapshot for name in view.heads.listed), default=None)
     for attempt in range(FENCED_ATTEMPTS):
-        session = open_session(remote, request.address)
+        session = open_session(remote, request.address, newest)
         try:
             return _save_in_session(remote, reader, request, session, view.packs.suspects)
         except FencedError:

@@ -20,7 +20,7 @@ from b10_store.layout import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from b10_store.layout import Address
+    from b10_store.layout import Address, SnapshotId
     from b10_store.remote import Remote, Token
 
 _OPEN_ATTEMPTS = 5
@@ -185,25 +185,30 @@ class Session:
             self._heartbeat.join()
 
 
-def open_session(remote: Remote, address: Address) -> Session:
+def open_session(remote: Remote, address: Address, after: SnapshotId | None = None) -> Session:
     """Create a token, exclusively, that no later session has overtaken.
+
+    Args:
+        remote: the store.
+        address: what will be published under.
+        after: the newest snapshot of the address, if any; the session's is later.
 
     Raises:
         OSError: the store cannot be written.
     """
     for _ in range(_OPEN_ATTEMPTS - 1):
-        session = _try_open(remote, address)
+        session = _try_open(remote, address, after)
         if session is not None and not session.is_overtaken():
             return session
         if session is not None:
             session.abandon()
-    name = SnapshotName(address, new_snapshot_id(remote.now()))
+    name = SnapshotName(address, new_snapshot_id(remote.now(), after))
     return Session(remote, name, remote.open_token(name.session_path))
 
 
-def _try_open(remote: Remote, address: Address) -> Session | None:
+def _try_open(remote: Remote, address: Address, after: SnapshotId | None) -> Session | None:
     """None when the name is taken: random bits do not repeat, but a server's answer may be lost."""
-    name = SnapshotName(address, new_snapshot_id(remote.now()))
+    name = SnapshotName(address, new_snapshot_id(remote.now(), after))
     try:
         token = remote.open_token(name.session_path)
     except FileExistsError:

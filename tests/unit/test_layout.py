@@ -107,6 +107,18 @@ def test_a_clock_before_1970_still_gives_an_id() -> None:
     assert snapshot_milliseconds(parse_snapshot_id(new_snapshot_id(-5.0))) == 0
 
 
+@pytest.mark.parametrize("ticks", [0.0, 0.001, -5.0])
+def test_a_snapshot_is_later_than_the_one_it_carries_on(ticks: float) -> None:
+    first = new_snapshot_id(1_700_000_000.0)
+    second = new_snapshot_id(1_700_000_000.0 + ticks, first)
+    assert second > first
+
+
+def test_an_id_from_a_wrong_clock_does_not_drag_later_ones_along() -> None:
+    wrong = new_snapshot_id(1_900_000_000.0)
+    assert snapshot_milliseconds(new_snapshot_id(1_700_000_000.0, wrong)) == 1_700_000_000_000
+
+
 @pytest.mark.parametrize(
     "text", ["", STAMP[:-1], STAMP + "0", STAMP + "\n", STAMP.replace("-", "_")]
 )

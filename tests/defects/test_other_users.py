@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,16 +17,30 @@ from tests.support.mounts import read_only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.sites import Host, Site
 
 TREE = compiled_graph("model")
 MORE = compiled_graph("another model", 1)
 
-needs_root = pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user"
-)
+
+def others_may_read_torch() -> bool:
+    """Another user who cannot see torch is in another environment, and shares nothing."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return True
+    file = Path(found.origin)
+    folders_open = all(folder.stat().st_mode & stat.S_IXOTH for folder in file.parents)
+    return folders_open and bool(file.stat().st_mode & stat.S_IROTH)
+
+
+def reason_to_skip() -> str:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return "only root can become another user"
+    return "" if others_may_read_torch() else "other users cannot read this environment's torch"
+
+
+needs_root = pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip() or "can be run")
 
 
 def give_away(host: Host) -> Host:

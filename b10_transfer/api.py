@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("b10_transfer")
 
+_LITTLE_USE = "much was compiled although much had been loaded: `b10-transfer doctor` looks for why"
+
 
 def load_compile_cache() -> OperationStatus:
     """Load what earlier replicas compiled for this environment.
@@ -35,13 +37,7 @@ def load_compile_cache() -> OperationStatus:
         from b10_transfer import transfer
 
         report = transfer.load()
-        if report.status is OperationStatus.DOES_NOT_EXIST:
-            reason = "".join(f" ({problem})" for problem in report.problems)
-            _logger.info(
-                "load: nothing is stored for environment %s yet%s", report.environment_key, reason
-            )
-        else:
-            _log_report("load", report.environment_key, str(report), report.problems)
+        _log_report("load", report.environment_key, str(report), report.problems)
         return report.status
 
     return _guard("load", load)
@@ -63,7 +59,10 @@ def save_compile_cache() -> OperationStatus:
         from b10_transfer import transfer
 
         report = transfer.save()
-        _log_report("save", report.environment_key, str(report), report.problems)
+        problems = report.problems
+        if report.was_of_little_use:
+            problems = (*problems, _LITTLE_USE)
+        _log_report("save", report.environment_key, str(report), problems)
         return report.status
 
     return _guard("save", save)
@@ -73,7 +72,7 @@ def clear_local_cache(roots: Iterable[str] = ("inductor",)) -> bool:
     """Remove local caches of this host; the store is not touched.
 
     Args:
-        roots: names of cache roots ("inductor", "triton").
+        roots: names of cache roots: "inductor", "triton", "vllm", and so on, or of the user's own.
 
     Returns:
         True when they are empty now, or were; False when something could not be removed.
@@ -156,18 +155,19 @@ def _log_report(what: str, key: str, line: str, problems: tuple[str, ...]) -> No
 
 
 def _clear(names: tuple[str, ...]) -> None:
-    from b10_transfer.cache_roots import ROOT_KINDS
+    from b10_transfer.cache_roots import ROOT_NAMES, resolve_roots
     from b10_transfer.errors import CacheValidationError
     from b10_transfer.local_clear import clear_root
     from b10_transfer.settings import check_folder
 
     settings = Settings.from_environment()
-    kinds = {kind.name: kind for kind in ROOT_KINDS}
+    known = dict.fromkeys(ROOT_NAMES, "") | dict(settings.roots)
     for name in names:
-        if name not in kinds:
-            raise CacheValidationError(f"no cache root {name!r}: there are {', '.join(kinds)}")
-    for name in names:
-        clear_root(check_folder(name, kinds[name].resolve(settings.variables)))
+        if name not in known:
+            raise CacheValidationError(f"no cache root {name!r}: there are {', '.join(known)}")
+    for root in resolve_roots(settings.variables, {name: known[name] for name in names}):
+        check_folder(root.name, root.folder)
+        clear_root(root)
 
 
 def _fill(result: dict[str, Any], fill: Callable[[dict[str, Any], Context], None]) -> None:

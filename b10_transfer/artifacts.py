@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import struct
@@ -12,55 +13,50 @@ from typing import TYPE_CHECKING
 from b10_store.errors import LimitError
 from b10_store.manifest import Identity
 from b10_store.paths import check_path, local_path
-from b10_store.scan import CANONICAL_LIMIT, FoundFile, LocalFile, Skipped, walk
+from b10_store.scan import CANONICAL_LIMIT, LocalFile, Skipped, walk
 from b10_transfer.relocation import canonical_group, group_children, is_group, restore_group
+from b10_transfer.tuning import is_timings, unite_timings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from b10_transfer.cache_roots import CacheRoot, RootKind
+    from b10_store.scan import FoundFile
+    from b10_transfer.cache_roots import CacheRoot
+    from b10_transfer.root_kinds import RootKind
 
-_LEFT_OUT = re.compile(
-    r"""(?x)
-    \..*                # hidden: Inductor's own temporary files are called .<pid>.<tid>.tmp
-    | .*\.lock | lock
-    | .*\.tmp
-    | tmp.*\.py         # sources of benchmarks
-    | .*\.error
-    | memoizer_cache\.json
-    """
+_VARIANT_GROUP = re.compile(
+    r"(?:.*/)?(?:fxgraph/[^/]+/[^/]+|aotautograd/[^/]+)(?=/[^/]+$)", re.DOTALL
 )
-_KEPT_OBJECT = re.compile(r".*\.(?:main|optimized)\.o")
-"""What Inductor links a split C++ wrapper from, and builds again when it is not there
-(torch/_inductor/codecache.py, _worker_compile_cpp)."""
-
-_BUILD_FOLDER = re.compile(r"\..*|tmp\..*|.*_CxxBuild")
-_VARIANT_GROUP = re.compile(r"(?:fxgraph/[^/]+/[^/]+|aotautograd/[^/]+)(?=/[^/]+$)")
 _NATIVE = (".so", ".o", ".h", ".gch")
+_GRAPH_LISTS = ("vllm_compile_cache.py", "sglang_compile_cache.py")
 
-_SOURCES, _TRITON, _TRITON_GROUPS, _TUNING, _FX_GRAPH, _AOT_AUTOGRAD, _DYNAMO = range(7)
+_SOURCES, _TRITON, _TRITON_GROUPS, _TUNING, _FX_GRAPH, _AOT_AUTOGRAD, _WHOLE_MODEL, _LIST = range(8)
+_PLACING_ORDERS = (
+    (_LIST, re.compile(r"(?:.*/)?(?:vllm|sglang)_compile_cache\.py", re.DOTALL)),
+    (_WHOLE_MODEL, re.compile(r"(?:.*/)?dynamo/.*", re.DOTALL)),
+    (_AOT_AUTOGRAD, re.compile(r"(?:.*/)?aotautograd/.*", re.DOTALL)),
+    (_FX_GRAPH, re.compile(r"(?:.*/)?fxgraph/.*", re.DOTALL)),
+    (_TRITON_GROUPS, re.compile(r"(?:.*/)?__grp__[^/]*\.json")),
+    (_TRITON, re.compile(r"(?:.*/)?triton(?:_cache)?/.*", re.DOTALL)),
+    (_TUNING, re.compile(r"(?:.*/)?(?:cache/[^/]*|[^/]*\.best_config)")),
+    # What vLLM keeps of a model, beside the caches of its compilers.
+    (_WHOLE_MODEL, re.compile(r"(?:.*/)?rank_[^/]*/(?!inductor_cache/).*", re.DOTALL)),
+)
+
+_KINDS = (
+    ("fxgraph", re.compile(r"(?:.*/)?fxgraph/.*", re.DOTALL)),
+    ("aotautograd", re.compile(r"(?:.*/)?aotautograd/.*", re.DOTALL)),
+    ("dynamo", re.compile(r"(?:.*/)?dynamo/.*", re.DOTALL)),
+    ("timings", re.compile(r"(?:.*/)?(?:cache/[^/]*|[^/]*\.best_config)")),
+)
 
 
-def find_files(root: CacheRoot, elsewhere: Collection[str] = ()) -> list[FoundFile]:
+def find_files(root: CacheRoot) -> list[FoundFile]:
     """The files of a cache root that are not to be left out, by path.
 
     A folder that does not exist holds nothing.
-
-    Args:
-        root: where to look.
-        elsewhere: folders that belong to other roots, absolute.
     """
-    enters = _enters(root.kind)
-
-    def enters_own(path: str) -> bool:
-        return enters(path) and local_path(root.folder, path) not in elsewhere
-
-    layout = root.kind.layout
-    return [
-        item
-        for item in walk(root.folder, enters_own)
-        if _is_taken(item.path) and (layout is None or layout.fullmatch(item.path))
-    ]
+    return [item for item in walk(root.folder, root.kind.enters) if root.takes(item.path)]
 
 
 def select_artifacts(
@@ -78,9 +74,9 @@ def select_artifacts(
         The artifacts by path, and files that would be artifacts if they were whole.
     """
     skipped: list[Skipped] = []
-    broken = set(_not_whole(found, skipped))
+    broken = {*_not_whole(found, skipped), *_unreadable_lists(found, skipped)}
     broken.update(_incomplete_groups(found, broken, skipped))
-    bundles = bundle_folders(item.path for item in found if item.path not in broken)
+    bundles = bundle_folders(root.kind, (item.path for item in found if item.path not in broken))
     files: list[LocalFile] = []
     for item in found:
         if item.path in broken:
@@ -92,11 +88,15 @@ def select_artifacts(
             continue
         files.append(
             LocalFile(
-                identity=Identity(root.name, item.path, _requirement(item.path, requirement)),
+                identity=Identity(
+                    root.name, item.path, requirement if is_native(item.path) else ""
+                ),
                 found=item,
                 bundle=bundle_of(item.path, bundles),
+                mtime_ns=item.fingerprint.mtime_ns if root.kind.keeps_times else None,
                 group_length=variant_group_length(item.path),
                 canonical=canonical_group if is_group(item.path) else None,
+                unite=unite_timings if is_timings(item.path) else None,
             )
         )
     return files, skipped
@@ -108,24 +108,43 @@ def placing_order(path: str) -> int:
     Nothing is ever there before what it refers to: a Triton group needs its files, a graph its
     kernels, an autograd entry its graphs. A reader would fail, or compile again.
     """
-    first = path.partition("/")[0]
-    by_folder = {"fxgraph": _FX_GRAPH, "aotautograd": _AOT_AUTOGRAD, "dynamo": _DYNAMO}
-    if first in by_folder:
-        return by_folder[first]
-    if is_group(path):
-        return _TRITON_GROUPS
-    if first == "triton":
-        return _TRITON
-    return _TUNING if first == "cache" or path.endswith(".best_config") else _SOURCES
+    for order, form in _PLACING_ORDERS:
+        if form.fullmatch(path):
+            return order
+    return _SOURCES
 
 
-def bundle_folders(paths: Iterable[str]) -> frozenset[str]:
-    """The folders among `paths` in which all files are of use only together: Triton's kernels.
+def is_native(path: str) -> bool:
+    """Whether the artifact at `path` is, or is made into, code for the CPU."""
+    return path.endswith(_NATIVE)
+
+
+def artifact_kind(path: str) -> str:
+    """What sort of artifact lies at `path`, in a word or two, for people."""
+    for kind, form in _KINDS:
+        if form.fullmatch(path):
+            return kind
+    name = path.rpartition("/")[2]
+    _, dot, suffix = name.rpartition(".")
+    return f".{suffix}" if dot else "other"
+
+
+def bundle_folders(kind: RootKind, paths: Iterable[str]) -> frozenset[str]:
+    """The folders of `paths` in which all files are of use only together.
 
     Triton fails on a group of which a file is missing (a KeyError in CompiledKernel), and Inductor
-    does not repair a kernel's folder that is not empty (torch/_inductor/triton_bundler.py).
+    does not repair a kernel's folder that is not empty (torch/_inductor/triton_bundler.py). Others
+    are named in the table of cache roots.
     """
-    return frozenset(_folder(path) for path in paths if is_group(path))
+    folders: set[str] = set()
+    others: set[str] = set()
+    for path in paths:
+        folder = _folder(path)
+        if is_group(path):
+            folders.add(folder)
+        else:
+            others.add(folder)
+    return frozenset(folders | {folder for folder in others if kind.bundles.fullmatch(folder)})
 
 
 def bundle_of(path: str, bundles: Collection[str]) -> str:
@@ -192,28 +211,6 @@ def is_whole_elf(location: str, size: int) -> bool:
     return bool(table) and table + entry_size * count <= size
 
 
-def _enters(kind: RootKind) -> Callable[[str], bool]:
-    def enters(path: str) -> bool:
-        parent, _, name = path.rpartition("/")
-        if name in kind.skipped_folders or _BUILD_FOLDER.fullmatch(name):
-            return False
-        return bool(parent) or name not in kind.skipped_at_top
-
-    return enters
-
-
-def _is_taken(path: str) -> bool:
-    folder, _, name = path.rpartition("/")
-    if _LEFT_OUT.fullmatch(name):
-        return False
-    # Object files are steps of a build, except where the compiler keeps them and looks for them.
-    return (
-        not name.endswith(".o")
-        or _KEPT_OBJECT.fullmatch(name) is not None
-        or folder.startswith("cutedsl_compile_cache")
-    )
-
-
 def _not_whole(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[str]:
     if sys.platform != "linux":
         return  # other systems' libraries are not ELF
@@ -222,6 +219,22 @@ def _not_whole(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[s
             continue
         if not is_whole_elf(item.location, item.fingerprint.size):
             skipped.append(Skipped(item.location, "native code that is not whole"))
+            yield item.path
+
+
+def _unreadable_lists(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[str]:
+    """The lists of a model's graphs that are cut short.
+
+    vLLM and SGLang write them in place, and fail on one that is not a Python literal
+    (vllm/compilation/backends.py, sglang/srt/compilation/backend.py: CompilerManager).
+    """
+    for item in found:
+        if item.path.rpartition("/")[2] not in _GRAPH_LISTS:
+            continue
+        try:
+            ast.literal_eval(_read_small(item).decode())
+        except (MemoryError, OSError, RecursionError, SyntaxError, TypeError, ValueError):
+            skipped.append(Skipped(item.location, "a list of graphs that is not whole"))
             yield item.path
 
 
@@ -256,10 +269,6 @@ def _read_small(item: FoundFile) -> bytes:
         raise ValueError(f"over {CANONICAL_LIMIT} bytes")
     with open(item.location, "rb") as file:
         return file.read(CANONICAL_LIMIT + 1)
-
-
-def _requirement(path: str, requirement: str) -> str:
-    return requirement if path.endswith(_NATIVE) else ""
 
 
 def _folder(path: str) -> str:

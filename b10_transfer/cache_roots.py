@@ -1,139 +1,103 @@
-"""Which cache roots there are, and where each compiler keeps its own."""
+"""The cache roots of this host, and which of them an artifact belongs to."""
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
-import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from b10_transfer.cache_folders import is_below
+from b10_transfer.root_kinds import FULL_HEADERS, ROOT_KINDS, RootKind, user_kind
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
-
-@dataclass(frozen=True, slots=True)
-class RootKind:
-    """A row of the table of cache roots.
-
-    Attributes:
-        name: as stored in manifests.
-        resolve: where the compiler keeps it, given the environment variables.
-        skipped_folders: names of folders below it that hold nothing to save.
-        skipped_at_top: the same, directly below the root only.
-        layout: the form of the paths that its compiler writes; None for any.
-    """
-
-    name: str
-    resolve: Callable[[Mapping[str, str]], str]
-    skipped_folders: frozenset[str] = frozenset()
-    skipped_at_top: frozenset[str] = frozenset()
-    layout: re.Pattern[str] | None = None
+ROOT_NAMES = tuple(kind.name for kind in ROOT_KINDS)
+_ROOT_NAME = re.compile(r"[a-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class CacheRoot:
-    """A cache root of this host: its kind, and its folder as an absolute path."""
+    """A cache root of this host.
+
+    Attributes:
+        kind: its row of the table.
+        folder: where it lies, an absolute path.
+        outer: the roots that it lies in. What their rules take is theirs.
+    """
 
     kind: RootKind
     folder: str
+    outer: tuple[CacheRoot, ...] = ()
 
     @property
     def name(self) -> str:
         """The kind's name."""
         return self.kind.name
 
-
-def resolve_inductor(variables: Mapping[str, str]) -> str:
-    """As torch/_inductor/runtime/cache_dir_utils.py, cache_dir()."""
-    chosen = variables.get("TORCHINDUCTOR_CACHE_DIR")
-    return os.path.abspath(chosen or default_inductor(variables))
-
-
-def default_inductor(variables: Mapping[str, str]) -> str:
-    """As torch/_inductor/runtime/cache_dir_utils.py, default_cache_dir()."""
-    user = re.sub(r'[\\/:*?"<>|]', "_", _user_name(variables))
-    return os.path.join(_temporary_folder(variables), "torchinductor_" + user)
+    def takes(self, path: str) -> bool:
+        """Whether a file is an artifact of this root, by its path below it."""
+        return self.kind.takes(path) and not any(
+            other.kind.takes(_path_below(other.folder, self.folder, path)) for other in self.outer
+        )
 
 
-def resolve_triton(variables: Mapping[str, str]) -> str:
-    """As triton/knobs.py, cache_knobs.
-
-    Inductor sets TRITON_CACHE_DIR to a folder of its own root when the user did not
-    (torch/_inductor/runtime/triton_heuristics.py), for itself alone: that does not count.
-    """
-    inductor = resolve_inductor(variables)
-    chosen = variables.get("TRITON_CACHE_DIR")
-    if chosen and not is_below(os.path.abspath(chosen), inductor):
-        return os.path.abspath(chosen)
-    home = variables.get("TRITON_HOME", _home(variables))
-    return os.path.abspath(os.path.join(home, ".triton", "cache"))
-
-
-INDUCTOR = RootKind(
-    name="inductor",
-    resolve=resolve_inductor,
-    skipped_folders=frozenset({"locks"}),
-    skipped_at_top=frozenset(
-        {
-            "aoti_eager",
-            "autoheuristic",
-            "compiler_bisect",
-            "gcc",
-            "torch_cutlass",
-            "unhashed_kernel_inputs",
-        }
-    ),
-)
-TRITON = RootKind(
-    name="triton",
-    resolve=resolve_triton,
-    # <hash of the kernel>/<file>: 52 characters of base32 since Triton 3.0, 64 hex digits before.
-    layout=re.compile(r"[A-Za-z0-9_=-]{32,}/[^/]+"),
-)
-
-ROOT_KINDS = (INDUCTOR, TRITON)
-"""The table."""
+def is_root_name(text: str) -> bool:
+    """Whether a user may call a cache root so."""
+    return _ROOT_NAME.fullmatch(text) is not None
 
 
 def resolve_roots(
-    variables: Mapping[str, str], kinds: Iterable[RootKind] = ROOT_KINDS
+    variables: Mapping[str, str],
+    chosen: Mapping[str, str] | None = None,
+    *,
+    full_headers: bool = False,
 ) -> tuple[CacheRoot, ...]:
-    """The cache roots of this host, whether they exist or not; each folder once."""
-    roots = {root.folder: root for root in (CacheRoot(k, k.resolve(variables)) for k in kinds)}
-    return tuple(roots.values())
+    """The cache roots of this host, whether they exist or not.
+
+    Args:
+        variables: the environment variables of the process that compiles.
+        chosen: names of roots; with each its folder, or "" for the one that its compiler uses. A
+            name that the table does not have is a root of the user's. By default the table.
+        full_headers: whether precompiled headers are artifacts too, and not their text alone.
+    """
+    rows = {kind.name: kind for kind in ROOT_KINDS}
+    if full_headers:
+        rows[FULL_HEADERS.name] = FULL_HEADERS
+    roots: list[CacheRoot] = []
+    for name, folder in (dict.fromkeys(ROOT_NAMES, "") if chosen is None else chosen).items():
+        kind = rows.get(name) or user_kind(name, folder)
+        roots.append(CacheRoot(kind, folder or kind.resolve(variables)))
+    return tuple(
+        replace(root, outer=tuple(_outer_roots(place, roots))) for place, root in enumerate(roots)
+    )
 
 
-def folders_of_others(root: CacheRoot, roots: Iterable[CacheRoot]) -> frozenset[str]:
-    """The folders of the other roots: what lies in one is an artifact of that one alone."""
-    return frozenset(other.folder for other in roots if other.folder != root.folder)
+def without_refused(roots: Sequence[CacheRoot], refused: Collection[str]) -> tuple[CacheRoot, ...]:
+    """Less some roots, by name; what lies in one of these is left to the roots in it."""
+    kept = [root for root in roots if root.name not in refused]
+    return tuple(
+        replace(root, outer=tuple(item for item in root.outer if item.name not in refused))
+        for root in kept
+    )
 
 
-def is_below(path: str, folder: str) -> bool:
-    """Whether `path` is `folder` or lies in it; both absolute, links not followed."""
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+def _outer_roots(place: int, roots: Sequence[CacheRoot]) -> list[CacheRoot]:
+    """The roots around the one at `place`; of two with one folder, the first is around the other.
+
+    A compiler that keeps the caches of others in a folder of its own, as vLLM and SGLang do, tells
+    them so within its own process. So an artifact belongs to the outermost root that takes it: a
+    process beside the server, which knows the server's folder alone, finds the same artifacts.
+    """
+    own = roots[place].folder
+    return [
+        other
+        for index, other in enumerate(roots)
+        if index != place and is_below(own, other.folder) and (own != other.folder or index < place)
+    ]
 
 
-def _user_name(variables: Mapping[str, str]) -> str:
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        if variables.get(name):
-            return variables[name]
-    try:
-        return getpass.getuser()
-    except (KeyError, ModuleNotFoundError, OSError):
-        getuid = getattr(os, "getuid", None)
-        return f"uid_{getuid()}" if callable(getuid) else "unknown_user"
-
-
-def _temporary_folder(variables: Mapping[str, str]) -> str:
-    """As the standard library's tempfile.gettempdir(), which tries the same variables first."""
-    for name in ("TMPDIR", "TEMP", "TMP"):
-        folder = variables.get(name)
-        if folder and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
-            return os.path.abspath(folder)
-    return tempfile.gettempdir()
-
-
-def _home(variables: Mapping[str, str]) -> str:
-    return variables.get("HOME") or os.path.expanduser("~")
+def _path_below(outer: str, folder: str, path: str) -> str:
+    relative = os.path.relpath(folder, outer)
+    return path if relative == os.curdir else f"{relative.replace(os.sep, '/')}/{path}"

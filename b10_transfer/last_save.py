@@ -1,6 +1,7 @@
 """The last save of this host that left nothing to do, so that the next need not look so closely.
 
-Beside the first cache root, `.b10_transfer/saved` notes what the tree and the store were like.
+Beside the first cache root that holds anything, `.b10_transfer/saved` notes what the tree and the
+store were like.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from b10_transfer.local_record import SETTLED_NS, UNUSABLE, read_record, write_r
 
 if TYPE_CHECKING:
     from b10_store.layout import Address
+    from b10_transfer.context import Context
     from b10_transfer.local_scan import Tree
 
 _NAME = "saved"
@@ -32,24 +34,30 @@ class LastSave:
         basis: of the store.
         found: artifacts in the local tree.
         stored_bytes: see `SaveReport.stored_bytes`.
-        compiled_anew: see `SaveReport.compiled_anew`.
+        brought: see `LocalScan.brought`.
+        compiled_anew: see `LocalScan.compiled_anew`.
     """
 
     state: str
     basis: Basis
     found: int
     stored_bytes: int
-    compiled_anew: int | None
+    brought: int
+    compiled_anew: dict[str, int] | None
 
 
-def local_state(tree: Tree, store: str, address: Address) -> str | None:
+def local_state(tree: Tree, context: Context) -> str | None:
     """A digest of everything local that a save depends on.
+
+    Args:
+        tree: the cache roots and their files.
+        context: of this host.
 
     Returns:
         None while files are so fresh that a change might not show in their times.
     """
     limit = time.time_ns() - SETTLED_NS
-    parts = [store, str(address)]
+    parts = [context.settings.store, str(context.address), context.environment.requirement]
     for root, found in tree:
         parts.append(f"{root.name}\0{root.folder}\0{_stamp_of_loads(root.folder)}")
         for item in found:
@@ -63,8 +71,9 @@ def read_last_save(tree: Tree, address: Address) -> LastSave | None:
     """What is noted, or None."""
     if not tree:
         return None
-    content = read_record(tree[0][0].folder, _NAME)
+    content = read_record(_home_of(tree), _NAME)
     try:
+        compiled = content["compiled_anew"]
         return LastSave(
             state=str(content["state"]),
             basis=Basis(
@@ -76,7 +85,8 @@ def read_last_save(tree: Tree, address: Address) -> LastSave | None:
             ),
             found=int(content["found"]),
             stored_bytes=int(content["stored_bytes"]),
-            compiled_anew=content["compiled_anew"],
+            brought=int(content["brought"]),
+            compiled_anew=None if compiled is None else {k: int(n) for k, n in compiled.items()},
         )
     except UNUSABLE:
         return None
@@ -91,9 +101,15 @@ def write_last_save(tree: Tree, last: LastSave) -> None:
         "packs": dict(last.basis.packs),
         "found": last.found,
         "stored_bytes": last.stored_bytes,
+        "brought": last.brought,
         "compiled_anew": last.compiled_anew,
     }
-    write_record(tree[0][0].folder, _NAME, content)
+    write_record(_home_of(tree), _NAME, content)
+
+
+def _home_of(tree: Tree) -> str:
+    """The first cache root that holds anything, else the first."""
+    return next((root.folder for root, found in tree if found), tree[0][0].folder)
 
 
 def _names(address: Address, snapshots: list[str]) -> frozenset[SnapshotName]:

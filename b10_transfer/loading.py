@@ -6,17 +6,23 @@ import contextlib
 import os
 import time
 from collections import defaultdict
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from b10_store.bring import Brought
-from b10_store.placement import LocalNames, Placed, Placement
+from b10_store.errors import StoreError
+from b10_store.placement import Placed
 from b10_store.union import union
-from b10_transfer.artifacts import bundle_folders, bundle_of, placing_order, restorer
 from b10_transfer.context import worker_count
 from b10_transfer.errors import CacheError
+from b10_transfer.header_placeholders import plant_placeholders, remove_placeholders
+from b10_transfer.host_checks import check_execution, check_tools
+from b10_transfer.host_placements import choose_placements, not_here
 from b10_transfer.local_lock import lock_root
 from b10_transfer.local_record import (
     Hashed,
+    UsedSince,
     note_environment,
     read_hashed,
     read_loaded,
@@ -25,19 +31,29 @@ from b10_transfer.local_record import (
 )
 from b10_transfer.local_space import NO_ROOM, LocalSpace
 from b10_transfer.local_sweep import has_leftovers, sweep
+from b10_transfer.nearest import nearest_differences, other_namespaces, recorded_differences
 from b10_transfer.reports import LoadReport, problem_lines
+from b10_transfer.root_kinds import HEADERS
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from b10_store.manifest import Entry
+    from b10_store.heads import Heads
+    from b10_store.placement import Placement
     from b10_store.scan import Fingerprint
     from b10_store.union import Union
+    from b10_transfer.cache_roots import CacheRoot
     from b10_transfer.context import Context
+    from b10_transfer.environment import Difference, Environment
 
 _LOCK_SECONDS = 60.0
 """How long a load waits for another one of this host; then it works beside it, as safely."""
+
+_NEAREST_AMONG = 32
+"""How many environments are looked at, when there is nothing for this one."""
+
+_NAMED_NAMESPACES = 8
 
 
 def load_artifacts(context: Context, started: float) -> LoadReport:
@@ -51,7 +67,7 @@ def load_artifacts(context: Context, started: float) -> LoadReport:
         CacheError: nothing could be read.
         StoreError, OSError: the store, or every cache root, cannot be used.
     """
-    problems = _note_environments(context)
+    problems = [*context.problems, *_note_environments(context)]
     if not context.settings.load_enabled:
         # As if nothing were stored, so that what is compiled now is saved, and supersedes.
         problems.append("loading is turned off by B10_CACHE_LOAD=0")
@@ -59,40 +75,84 @@ def load_artifacts(context: Context, started: float) -> LoadReport:
     heads = context.store.heads(context.address)
     problems += problem_lines(heads.problems)
     if not heads.listed:
-        return _nothing_stored(context, problems, started)
+        report = _nothing_stored(context, problems, started)
+        return _with_nearest(context, report)
     if not heads.manifests:
         raise CacheError(f"no manifest of this environment can be read: {'; '.join(problems)}")
     stored = union(heads.manifests)
-    placements = _placements(context, stored.entries.values())
-    lacking = _not_here(placements)
+    chosen = choose_placements(
+        context.roots_by_name, context.environment.requirement, stored.entries.values()
+    )
+    placements = chosen.placements
+    problems += _host_problems(context, placements)
+    _remove_placeholders(context, placements)
+    lacking = not_here(placements)
     _sweep_idle({item.folder for item in placements} - {item.folder for item in lacking})
     with contextlib.ExitStack() as locks:
         folders = {item.folder for item in lacking}
-        usable = _lock_roots(locks, folders, context.environment.key, problems)
+        usable = _lock_roots(locks, folders, context.environment, problems)
         # Another load of this host may have brought everything while the lock was waited for.
-        wanted = _not_here([item for item in lacking if item.folder in usable])
+        wanted = not_here([item for item in lacking if item.folder in usable])
         brought = _bring(context, stored, wanted)
         _remember({item.folder for item in placements}, brought)
+    _plant_placeholders(context, placements)
     context.store.note_use(heads)
     unusable = sum(item.folder not in usable for item in lacking)
     already_here = len(placements) - unusable - len(wanted)
     problems += _bring_problems(brought)
-    return _load_report(context, already_here, len(wanted) + unusable, brought, problems, started)
-
-
-def _not_here(placements: Sequence[Placement]) -> list[Placement]:
-    names = {folder: LocalNames(folder) for folder in {item.folder for item in placements}}
-    return [item for item in placements if not names[item.folder].has(item.entry.identity.path)]
+    report = _load_report(context, already_here, len(wanted) + unusable, brought, problems, started)
+    return replace(report, left_aside=chosen.left_aside, differences=_differences(context, heads))
 
 
 def _note_environments(context: Context) -> list[str]:
     """Note whose the cache roots are, before anything is compiled; a line for each of another."""
-    return [
-        f"{root.folder} was used under another environment: what is left there from then is not "
-        "saved, and may be wrong here; clear it"
-        for root in context.roots
-        if os.path.isdir(root.folder) and note_environment(root.folder, context.environment.key)
-    ]
+    lines: list[str] = []
+    for root in context.roots:
+        since = UsedSince(0, 0)
+        if os.path.isdir(root.folder):
+            since = note_environment(root.folder, context.environment)
+        if since.environment_ns:
+            lines.append(
+                f"{root.folder} was used under another environment: what is left there from then "
+                "is not saved, and may be wrong here; clear it"
+            )
+        elif since.host_ns:
+            lines.append(
+                f"{root.folder} was used with another CPU or C library: native code that is left "
+                "there from then is not saved, and may fail here; clear it"
+            )
+    return lines
+
+
+def _host_problems(context: Context, placements: Iterable[Placement]) -> list[str]:
+    """What on this machine would keep its compilers from using the artifacts."""
+    paths: defaultdict[str, list[str]] = defaultdict(list)
+    for placement in placements:
+        paths[placement.entry.identity.root].append(placement.entry.identity.path)
+    lines = check_tools(context.settings.variables, chain.from_iterable(paths.values()))
+    for root in context.roots:
+        lines += check_execution(root, paths[root.name])
+    return lines
+
+
+def _differences(context: Context, heads: Heads) -> tuple[Difference, ...]:
+    newest = max(heads.manifests, key=lambda head: head.name.snapshot)
+    return recorded_differences(context.environment, newest.lineage.recorded)
+
+
+def _with_nearest(context: Context, report: LoadReport) -> LoadReport:
+    """Say what is stored instead, as far as that can be found out quickly."""
+    try:
+        headers = context.store.listing(newest=_NEAREST_AMONG).headers
+    except (OSError, StoreError):
+        return report
+    problems = report.problems
+    namespaces = other_namespaces(context.address, headers)
+    if namespaces:
+        names = ", ".join(name or "none" for name in namespaces[:_NAMED_NAMESPACES])
+        problems = (*problems, f"this environment has something in other namespaces: {names}")
+    differences = () if namespaces else nearest_differences(context.environment, headers)
+    return replace(report, problems=problems, differences=differences)
 
 
 def _nothing_stored(context: Context, problems: list[str], started: float) -> LoadReport:
@@ -105,7 +165,10 @@ def _nothing_stored(context: Context, problems: list[str], started: float) -> Lo
 
 
 def _lock_roots(
-    locks: contextlib.ExitStack, folders: Iterable[str], key: str, problems: list[str]
+    locks: contextlib.ExitStack,
+    folders: Iterable[str],
+    environment: Environment,
+    problems: list[str],
 ) -> set[str]:
     """Lock cache roots and sweep what killed processes left there; returns those that can be used.
 
@@ -116,7 +179,7 @@ def _lock_roots(
         try:
             if locks.enter_context(lock_root(folder, _LOCK_SECONDS)):
                 sweep(folder)
-            note_environment(folder, key)
+            note_environment(folder, environment)
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise
@@ -135,33 +198,22 @@ def _sweep_idle(folders: Iterable[str]) -> None:
                     sweep(folder)
 
 
-def _placements(context: Context, entries: Iterable[Entry]) -> list[Placement]:
-    """What of the stored artifacts this host can run, and where it belongs."""
-    folders = context.folders
-    chosen: dict[tuple[str, str], Entry] = {}
-    for entry in entries:
-        root, path, requirement = entry.identity
-        if root not in folders or requirement not in ("", context.environment.requirement):
-            continue
-        if requirement or (root, path) not in chosen:
-            chosen[root, path] = entry
-    names: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    for root, path in chosen:
-        folder, _, name = path.rpartition("/")
-        names[root, folder].add(name)
-    bundles = {
-        root: bundle_folders(path for other, path in chosen if other == root) for root in folders
-    }
-    return [
-        Placement(
-            entry=entry,
-            folder=folders[root],
-            order=placing_order(path),
-            restore=restorer(path, folders[root], names[root, path.rpartition("/")[0]]),
-            bundle=bundle_of(path, bundles[root]),
-        )
-        for (root, path), entry in chosen.items()
-    ]
+def _remove_placeholders(context: Context, placements: Iterable[Placement]) -> None:
+    root = context.roots_by_name.get(HEADERS.name)
+    if root is not None and context.settings.full_headers:
+        remove_placeholders(root.folder, _paths_in(root, placements))
+
+
+def _plant_placeholders(context: Context, placements: Iterable[Placement]) -> None:
+    root = context.roots_by_name.get(HEADERS.name)
+    if root is not None:
+        texts = [path for path in _paths_in(root, placements) if path.endswith(".h")]
+        plant_placeholders(root.folder, texts)
+
+
+def _paths_in(root: CacheRoot, placements: Iterable[Placement]) -> list[str]:
+    identities = (item.entry.identity for item in placements)
+    return [identity.path for identity in identities if identity.root == root.name]
 
 
 def _bring(context: Context, stored: Union, wanted: Sequence[Placement]) -> Brought:
@@ -188,7 +240,8 @@ def _remember(folders: Iterable[str], brought: Brought) -> None:
             for placement, fingerprint in placed[folder]:
                 entry = placement.entry
                 loaded.digests[entry.identity.path] = entry.digest
-                hashed[entry.identity.path] = Hashed(fingerprint, entry.digest, entry.size)
+                if not placement.replaces:
+                    hashed[entry.identity.path] = Hashed(fingerprint, entry.digest, entry.size)
             write_hashed(folder, hashed)
         write_loaded(folder, loaded)
 
@@ -204,7 +257,10 @@ def _load_report(
     placed = [placement for placement, _ in brought.placed.placed]
     kept = len(brought.placed.kept)
     missed = lacking - len(placed) - kept
-    if missed and not placed and not already_here + kept:
+    # A kernel of which one file is for other machines is nothing that could not be had.
+    unusable_here = len(brought.placed.torn) + len(brought.placed.failed)
+    could_not_be_had = missed > unusable_here or not brought.placed.torn
+    if missed and could_not_be_had and not placed and not already_here + kept:
         raise CacheError(f"none of {missed} stored artifacts could be had: {'; '.join(problems)}")
     return LoadReport(
         status=OperationStatus.SUCCESS if placed else OperationStatus.SKIPPED,

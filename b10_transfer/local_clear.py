@@ -6,10 +6,14 @@ import contextlib
 import os
 import secrets
 import shutil
+from typing import TYPE_CHECKING
 
 from b10_store.paths import RECORD_FOLDER
 from b10_transfer.artifacts import placing_order
 from b10_transfer.local_lock import lock_root
+
+if TYPE_CHECKING:
+    from b10_transfer.cache_roots import CacheRoot
 
 CLEARED_PREFIX = "cleared-"
 """Begins the name of the folder that a clear moves everything to."""
@@ -17,16 +21,18 @@ CLEARED_PREFIX = "cleared-"
 _LOCK_SECONDS = 60.0
 
 
-def clear_root(folder: str) -> None:
+def clear_root(root: CacheRoot) -> None:
     """Remove everything in a cache root, our own records included, and the root itself.
 
-    Each top-level item is renamed away as a whole, in the opposite order of a load, before anything
-    is removed: a process that is killed meanwhile leaves no entry without its parts and no file cut
-    short, and the next load or clear removes what it renamed.
+    Of a root that is more than a cache, only the folders with caches go. Each top-level item is
+    renamed away as a whole, in the opposite order of a load, before anything is removed: a process
+    that is killed meanwhile leaves no entry without its parts and no file cut short, and the next
+    load or clear removes what it renamed.
 
     Raises:
         OSError: something could not be removed.
     """
+    folder = root.folder
     if not os.path.isdir(folder):
         return
     with lock_root(folder, _LOCK_SECONDS) as held:
@@ -35,10 +41,13 @@ def clear_root(folder: str) -> None:
         doomed = os.path.join(folder, RECORD_FOLDER, CLEARED_PREFIX + secrets.token_hex(8))
         os.mkdir(doomed)
         names = [name for name in os.listdir(folder) if name != RECORD_FOLDER]
-        for name in sorted(names, key=lambda name: placing_order(name + "/"), reverse=True):
+        paths = sorted(
+            root.kind.within or names, key=lambda path: placing_order(path + "/"), reverse=True
+        )
+        for number, path in enumerate(paths):
             # What vanishes meanwhile was a compiler's temporary file.
             with contextlib.suppress(FileNotFoundError):
-                os.rename(os.path.join(folder, name), os.path.join(doomed, name))
+                os.rename(os.path.join(folder, path), os.path.join(doomed, str(number)))
         shutil.rmtree(doomed)
         shutil.rmtree(os.path.join(folder, RECORD_FOLDER))
     with contextlib.suppress(OSError):

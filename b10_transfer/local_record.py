@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from b10_store.digest import Digest, parse_digest
 from b10_store.errors import StoreError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from b10_store.scan import Scanned
+    from b10_transfer.environment import Environment
 
 _VERSION = 1
 TEMPORARY_SUFFIX = ".tmp"
@@ -102,7 +103,19 @@ def write_hashed(folder: str, hashed: Mapping[str, Hashed]) -> None:
     write_record(folder, "hashed", {"files": files})
 
 
-def note_environment(folder: str, key: str) -> int:
+class UsedSince(NamedTuple):
+    """Since when a cache root is used on this kind of machine, ns since the epoch; 0 for always.
+
+    Attributes:
+        environment_ns: under this environment key. All that is older was made for another.
+        host_ns: on a CPU and C library like these. Native code that is older was made for others.
+    """
+
+    environment_ns: int
+    host_ns: int
+
+
+def note_environment(folder: str, environment: Environment) -> UsedSince:
     """Note that a cache root is used under an environment.
 
     A cache root on a volume may move to another kind of machine. What it holds then was made for
@@ -110,19 +123,25 @@ def note_environment(folder: str, key: str) -> int:
 
     Args:
         folder: the cache root.
-        key: the environment's key.
+        environment: of this host.
 
     Returns:
-        Since when the root is used under this environment: ns since the epoch; 0 for always.
+        Since when that is so.
     """
     content = read_record(folder, "environment")
+    key, requirement = environment.key, environment.requirement
     try:
-        if content["key"] == key:
-            return int(content["since_ns"])
-        since = time.time_ns()
+        since = UsedSince(int(content["since_ns"]), int(content["host_since_ns"]))
+        if content["key"] != key:
+            since = UsedSince(time.time_ns(), time.time_ns())
+        elif content["requirement"] != requirement:
+            since = since._replace(host_ns=time.time_ns())
+        else:
+            return since
     except UNUSABLE:
-        since = 0
-    write_record(folder, "environment", {"key": key, "since_ns": since})
+        since = UsedSince(0, 0)
+    noted = {"since_ns": since.environment_ns, "host_since_ns": since.host_ns}
+    write_record(folder, "environment", {"key": key, "requirement": requirement, **noted})
     return since
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.paths import local_path
-from b10_store.scan import hash_files
-from b10_transfer.artifacts import find_files, select_artifacts
-from b10_transfer.cache_roots import folders_of_others
+from b10_store.scan import Skipped, hash_files
+from b10_transfer.artifacts import artifact_kind, find_files, is_native, select_artifacts
 from b10_transfer.local_record import (
     Hashed,
+    Loaded,
     note_environment,
     read_hashed,
     read_loaded,
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from b10_store.digest import Digest
     from b10_store.layout import PackId
     from b10_store.manifest import Identity
-    from b10_store.scan import FoundFile, LocalFile, Scanned, Skipped
+    from b10_store.scan import FoundFile, LocalFile, Scanned
     from b10_transfer.cache_roots import CacheRoot
+    from b10_transfer.environment import Environment
 
 
 class LocalScan(NamedTuple):
@@ -35,7 +37,9 @@ class LocalScan(NamedTuple):
         skipped: files that would be artifacts if they were whole and at rest.
         loaded: the digest that was loaded for an artifact, where one was.
         distrusted: (digest, pack) that failed verification twice here.
-        compiled_anew: artifacts made or replaced since the last load; None when there was none.
+        brought: how many of the artifacts are as a load brought or found them.
+        compiled_anew: how many artifacts of each kind were made or replaced since the last load;
+            None when there was none.
         others: files from when a cache root was used under another environment.
     """
 
@@ -43,7 +47,8 @@ class LocalScan(NamedTuple):
     skipped: list[Skipped]
     loaded: dict[Identity, Digest]
     distrusted: frozenset[tuple[Digest, PackId]]
-    compiled_anew: int | None
+    brought: int
+    compiled_anew: dict[str, int] | None
     others: int
 
 
@@ -53,44 +58,108 @@ Tree = list[tuple["CacheRoot", "list[FoundFile]"]]
 
 def walk_roots(roots: Sequence[CacheRoot]) -> Tree:
     """Find the files in `roots`; those that do not exist hold nothing."""
-    return [(root, find_files(root, folders_of_others(root, roots))) for root in roots]
+    return [(root, find_files(root)) for root in roots]
 
 
-def scan_tree(tree: Tree, environment_key: str, requirement: str, workers: int) -> LocalScan:
+def scan_tree(tree: Tree, environment: Environment, workers: int) -> LocalScan:
     """Hash the artifacts in cache roots.
 
     Args:
         tree: the roots and their files.
-        environment_key: of this host; files from before a root came here are not this host's.
-        requirement: see `select_artifacts`.
+        environment: of this host; files from before a root came here are not this host's.
         workers: threads.
     """
+    # On a CPU the environment key says what native code needs of a host.
+    requirement = environment.requirement if environment.is_gpu else ""
     artifacts: list[Scanned] = []
     skipped: list[Skipped] = []
     loaded: dict[Identity, Digest] = {}
     distrusted: set[tuple[Digest, PackId]] = set()
-    compiled_anew: int | None = None
     others = 0
+    finished_ns = 0
+    newest_library_ns = _newest_library_ns(tree)
     for root, found in tree:
-        since = note_environment(root.folder, environment_key) if found else 0
-        own = [item for item in found if item.fingerprint.ctime_ns >= since]
+        own = _made_here(root, found, environment) if found else []
         others += len(found) - len(own)
+        remembered = read_loaded(root.folder)
+        own = _without_unproven_headers(own, newest_library_ns, remembered, skipped)
         files, left_out = select_artifacts(root, own, requirement)
         scanned, changed = _hash(root, files, workers)
         scanned = _without_torn_bundles(scanned, files)
         artifacts += scanned
         skipped += left_out + changed
-        remembered = read_loaded(root.folder)
         distrusted |= remembered.distrusted
+        finished_ns = max(finished_ns, remembered.finished_ns)
         for item in scanned:
             digest = remembered.digests.get(item.file.identity.path)
             if digest is not None:
                 loaded[item.file.identity] = digest
-        if remembered.finished_ns:
-            compiled_anew = (compiled_anew or 0) + sum(
-                item.file.found.fingerprint.ctime_ns > remembered.finished_ns for item in scanned
-            )
-    return LocalScan(artifacts, skipped, loaded, frozenset(distrusted), compiled_anew, others)
+    # An empty file is a mark, which its compiler may touch at each use.
+    anew = [
+        item
+        for item in artifacts
+        if item.size and item.file.found.fingerprint.ctime_ns > finished_ns
+    ]
+    kinds = Counter(artifact_kind(item.file.identity.path) for item in anew)
+    return LocalScan(
+        artifacts=artifacts,
+        skipped=skipped,
+        loaded=loaded,
+        distrusted=frozenset(distrusted),
+        brought=len(loaded.keys() - {item.file.identity for item in anew}),
+        compiled_anew=dict(kinds) if finished_ns else None,
+        others=others,
+    )
+
+
+def _made_here(
+    root: CacheRoot, found: Sequence[FoundFile], environment: Environment
+) -> list[FoundFile]:
+    since = note_environment(root.folder, environment)
+    return [
+        item
+        for item in found
+        if item.fingerprint.ctime_ns
+        >= max(since.environment_ns, since.host_ns if is_native(item.path) else 0)
+    ]
+
+
+def _newest_library_ns(tree: Tree) -> int:
+    return max(
+        (
+            item.fingerprint.mtime_ns
+            for _, found in tree
+            for item in found
+            if item.path.endswith(".so")
+        ),
+        default=0,
+    )
+
+
+def _without_unproven_headers(
+    found: Sequence[FoundFile], newest_library_ns: int, loaded: Loaded, skipped: list[Skipped]
+) -> list[FoundFile]:
+    """Less the precompiled headers that are placeholders, or may not be whole.
+
+    gcc writes one to its final name, and what is left of it when gcc is killed makes every later
+    compilation fail. Only one that was loaded, or that a library was compiled after, is known to be
+    good.
+    """
+    proven: list[FoundFile] = []
+    for item in found:
+        if not item.path.endswith(".gch"):
+            proven.append(item)
+        elif not item.fingerprint.size:
+            continue
+        elif item.fingerprint.mtime_ns < newest_library_ns or _is_as_loaded(item, loaded):
+            proven.append(item)
+        else:
+            skipped.append(Skipped(item.location, "nothing was compiled with it yet"))
+    return proven
+
+
+def _is_as_loaded(item: FoundFile, loaded: Loaded) -> bool:
+    return item.path in loaded.digests and item.fingerprint.ctime_ns <= loaded.finished_ns
 
 
 def _without_torn_bundles(scanned: list[Scanned], files: list[LocalFile]) -> list[Scanned]:

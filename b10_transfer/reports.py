@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from b10_transfer.status import OperationStatus
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from b10_store.heads import Problem
-    from b10_transfer.status import OperationStatus
+    from b10_transfer.environment import Difference
+
+_LITTLE_USE = 0.25
+"""More than this part of what was loaded, compiled all the same, is worth a hint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,12 @@ class LoadReport:
         bytes_loaded: their size on disk, in bytes.
         already_here: stored artifacts of which a file was here; it was left as it is.
         missed: stored artifacts that could not be had; the compiler makes them again.
-        problems: what was wrong with the store or the disk, a line each.
+        left_aside: stored artifacts of cache roots that are not used here, or native code for
+            other machines alone.
+        differences: what differs from the machine that saved last, beside the environment key;
+            where nothing is stored, what differs from the nearest environment that has something.
+            None of it makes a result wrong; it may make the compiler work all the same.
+        problems: what was wrong with the store or with this machine, a line each.
         seconds: how long the load took.
     """
 
@@ -33,18 +43,28 @@ class LoadReport:
     bytes_loaded: int = 0
     already_here: int = 0
     missed: int = 0
+    left_aside: int = 0
+    differences: tuple[Difference, ...] = ()
     problems: tuple[str, ...] = ()
     seconds: float = 0.0
 
     def __str__(self) -> str:
         """One line, for a log."""
+        if self.status is OperationStatus.DOES_NOT_EXIST:
+            near = difference_lines(self.differences)
+            return "nothing is stored yet" + (f"; the nearest environment has {near}" * bool(near))
         parts = [
             f"{self.loaded} artifacts loaded ({self.bytes_loaded / 1e6:.1f} MB)",
             f"{self.already_here} already here",
         ]
         if self.missed:
             parts.append(f"{self.missed} could not be had and will be compiled")
-        return f"{', '.join(parts)} in {self.seconds:.2f} s"
+        if self.left_aside:
+            parts.append(f"{self.left_aside} are not for this host")
+        line = f"{', '.join(parts)} in {self.seconds:.2f} s"
+        if self.differences:
+            line += f"; the machine that saved had {difference_lines(self.differences)}"
+        return line
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +79,9 @@ class SaveReport:
         superseded: artifacts whose stored bytes were replaced by the local ones.
         uploaded_bytes: bytes of new packs in the store.
         stored_bytes: compressed bytes that the newest manifest references.
-        compiled_anew: artifacts that a compiler made or replaced here since the last load; None
-            when nothing was loaded here.
+        brought: artifacts here that are as a load brought or found them.
+        compiled_kinds: how many artifacts of each kind a compiler made or replaced here since the
+            last load; None when nothing was loaded here.
         left_out: files that were not saved because they were not whole, changed meanwhile, or were
             made when the cache root was used under another environment.
         problems: what was wrong with the store or the disk, a line each.
@@ -74,10 +95,21 @@ class SaveReport:
     superseded: int = 0
     uploaded_bytes: int = 0
     stored_bytes: int = 0
-    compiled_anew: int | None = None
+    brought: int = 0
+    compiled_kinds: Mapping[str, int] | None = None
     left_out: int = 0
     problems: tuple[str, ...] = ()
     seconds: float = 0.0
+
+    @property
+    def compiled_anew(self) -> int | None:
+        """Artifacts that a compiler made or replaced since the last load; None without one."""
+        return None if self.compiled_kinds is None else sum(self.compiled_kinds.values())
+
+    @property
+    def was_of_little_use(self) -> bool:
+        """Whether much was compiled although much had been loaded."""
+        return (self.compiled_anew or 0) > _LITTLE_USE * self.brought > 0
 
     def __str__(self) -> str:
         """One line, for a log."""
@@ -87,11 +119,24 @@ class SaveReport:
             f"{self.superseded} superseded",
             f"{self.uploaded_bytes / 1e6:.1f} MB uploaded",
         ]
-        if self.compiled_anew is not None:
-            parts.append(f"{self.compiled_anew} compiled since the load")
+        if self.compiled_kinds is not None:
+            parts.append(f"{self.brought} loaded before")
+            parts.append(f"{self.compiled_anew} compiled since{_kinds_in(self.compiled_kinds)}")
         if self.left_out:
             parts.append(f"{self.left_out} files left out")
         return f"{', '.join(parts)} in {self.seconds:.2f} s"
+
+
+def difference_lines(differences: Iterable[Difference]) -> str:
+    """The fields in which two environments differ, with both values."""
+    return ", ".join(f"{item.name} {item.there} (here {item.here})" for item in differences)
+
+
+def _kinds_in(kinds: Mapping[str, int]) -> str:
+    if not kinds:
+        return ""
+    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return f" ({', '.join(f'{count} {kind}' for kind, count in ordered)})"
 
 
 def problem_lines(problems: Iterable[Problem]) -> list[str]:

@@ -31,7 +31,7 @@ def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveRepor
         StoreError, OSError: nothing was published.
     """
     tree = walk_roots(context.roots)
-    state = local_state(tree, context.settings.store, context.address)
+    state = local_state(tree, context)
     last = read_last_save(tree, context.address) if context.settings.load_enabled else None
     if (
         last is not None
@@ -39,17 +39,24 @@ def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveRepor
         and context.store.still_holds(context.address, last.basis)
     ):
         return _unchanged_report(context, last, started)
-    scan = scan_tree(tree, context.environment.key, _requirement_made_here(context), worker_count())
+    scan = scan_tree(tree, context.environment, worker_count())
     if not scan.artifacts:
         return _save_report(context, scan, None, started)
     outcome = context.store.save(_request(context, scan, wait=wait))
     _remember(context, scan, outcome)
-    state = local_state(tree, context.settings.store, context.address)
+    state = local_state(tree, context)
     if state is not None and not (scan.skipped or scan.others or outcome.changed):
         found = len(scan.artifacts)
         write_last_save(
             tree,
-            LastSave(state, outcome.basis, found, outcome.stored_bytes, scan.compiled_anew),
+            LastSave(
+                state,
+                outcome.basis,
+                found,
+                outcome.stored_bytes,
+                scan.brought,
+                scan.compiled_anew,
+            ),
         )
     return _save_report(context, scan, outcome, started)
 
@@ -96,7 +103,9 @@ def _unchanged_report(context: Context, last: LastSave, started: float) -> SaveR
         environment_key=context.environment.key,
         found=last.found,
         stored_bytes=last.stored_bytes,
-        compiled_anew=last.compiled_anew,
+        brought=last.brought,
+        compiled_kinds=last.compiled_anew,
+        problems=context.problems,
         seconds=time.monotonic() - started,
     )
 
@@ -113,13 +122,9 @@ def _save_report(
         superseded=outcome.superseded if outcome else 0,
         uploaded_bytes=outcome.uploaded_bytes if outcome else 0,
         stored_bytes=outcome.stored_bytes if outcome else 0,
-        compiled_anew=scan.compiled_anew,
+        brought=scan.brought,
+        compiled_kinds=scan.compiled_anew,
         left_out=len(scan.skipped) + scan.others + (outcome.changed if outcome else 0),
-        problems=tuple(problem_lines(outcome.problems)) if outcome else (),
+        problems=(*context.problems, *(problem_lines(outcome.problems) if outcome else ())),
         seconds=time.monotonic() - started,
     )
-
-
-def _requirement_made_here(context: Context) -> str:
-    """What native code made on this host needs: on a CPU the environment key says it already."""
-    return context.environment.requirement if context.environment.is_gpu else ""

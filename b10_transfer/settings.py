@@ -39,6 +39,11 @@ class Settings:
         concurrent_saves: MAX_CONCURRENT_SAVES: how many saves may run at once in the store.
         namespace: B10_CACHE_NAMESPACE, or "" for none.
         load_enabled: B10_CACHE_LOAD: False for a start that is cold on purpose.
+        roots: B10_CACHE_ROOTS: names of cache roots; with each its folder, or "" for the one that
+            its compiler uses.
+        full_headers: B10_CACHE_HEADERS=full: carry what gcc makes of the headers that Inductor
+            precompiles, about 150 MB each, instead of a placeholder.
+        strict_roots: B10_STRICT_ROOTS: refuse a cache root that others could write to.
         variables: all environment variables, as they were when the settings were read.
     """
 
@@ -49,6 +54,9 @@ class Settings:
     concurrent_saves: int
     namespace: str
     load_enabled: bool
+    roots: Mapping[str, str]
+    full_headers: bool
+    strict_roots: bool
     variables: Mapping[str, str]
 
     @classmethod
@@ -76,6 +84,9 @@ class Settings:
             concurrent_saves=_read_number(found, "MAX_CONCURRENT_SAVES", 50),
             namespace=_read_namespace(found),
             load_enabled=_read_switch(found, "B10_CACHE_LOAD", default=True),
+            roots=_read_roots(found),
+            full_headers=_read_headers(found) == "full",
+            strict_roots=_read_switch(found, "B10_STRICT_ROOTS", default=False),
             variables=found,
         )
 
@@ -148,6 +159,36 @@ def _read_namespace(variables: Mapping[str, str]) -> str:
         raise CacheValidationError(
             f"B10_CACHE_NAMESPACE={value!r} has other characters than a-z 0-9 _ -, or more than 64"
         )
+    return value
+
+
+def _read_roots(variables: Mapping[str, str]) -> dict[str, str]:
+    """Parse `inductor,triton,mine=/folder`; `default` stands for the whole table."""
+    from b10_transfer.cache_roots import ROOT_NAMES, is_root_name
+
+    value = variables.get("B10_CACHE_ROOTS", "").strip() or "default"
+    roots: dict[str, str] = {}
+    for item in value.split(","):
+        name, has_folder, folder = (part.strip() for part in item.partition("="))
+        if has_folder and is_root_name(name):
+            roots[name] = check_folder(f"{name} in B10_CACHE_ROOTS", folder)
+        elif not has_folder and name == "default":
+            roots = dict.fromkeys(ROOT_NAMES, "") | roots
+        elif not has_folder and name in ROOT_NAMES:
+            roots.setdefault(name, "")
+        else:
+            raise CacheValidationError(
+                f"B10_CACHE_ROOTS={value!r}: {item!r} is neither 'default' nor one of "
+                f"{', '.join(ROOT_NAMES)}; a folder of your own is written name=/folder, its name "
+                "in a-z 0-9 _ -"
+            )
+    return roots
+
+
+def _read_headers(variables: Mapping[str, str]) -> str:
+    value = variables.get("B10_CACHE_HEADERS", "").strip().lower() or "placeholder"
+    if value not in {"placeholder", "full"}:
+        raise CacheValidationError(f"B10_CACHE_HEADERS={value!r} is neither placeholder nor full")
     return value
 
 

@@ -7,6 +7,7 @@ process that compiles.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import os
@@ -26,13 +27,34 @@ if TYPE_CHECKING:
 
 _RENDEZVOUS_SECONDS = 240.0
 
+# Not dynamic unless asked for: each length is compiled by itself, so the artifacts of one do not
+# depend on the order in which a process met the lengths.
+_COMPILED: dict[str, dict[str, Any]] = {
+    "static": {"dynamic": False},
+    "dynamic": {"dynamic": True},
+    "max-autotune": {"dynamic": False, "mode": "max-autotune"},
+    "freezing": {"dynamic": False, "options": {"freezing": True}},
+    "training": {"dynamic": False},
+}
+
+# Of a training: the second step's loss is of what the first one changed.
+_STEPS = 2
+_LEARNING_RATE = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call of a compiled model: which model, and the length of its input in tokens."""
+    """One call of a compiled model, or a few steps of its training.
+
+    Attributes:
+        model: The name of a small model.
+        length: Of its input, in tokens or pixels.
+        way: How it is compiled: static, dynamic, max-autotune, freezing or training.
+    """
 
     model: str
     length: int
+    way: str = "static"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +68,8 @@ class Request:
         references: Files of outputs to compare with; those they lack are not compared.
         outputs: The file to write the outputs to.
         rendezvous: Before the save, wait until two processes have come to this folder.
+        packages: Before the save, have torch write the packages of TORCH_CACHING_PRECOMPILE:
+            only torch.compiler.save_cache_artifacts() does (torch/_dynamo/precompile_context.py).
         save: Save at the end.
     """
 
@@ -54,12 +78,13 @@ class Request:
     references: tuple[str, ...] = ()
     outputs: str | None = None
     rendezvous: str | None = None
+    packages: bool = False
     save: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The first call for one question.
+    """What a question took, with the torch.compile() of a model that it was the first to need.
 
     Attributes:
         wall_seconds: Time that passed.
@@ -95,13 +120,19 @@ class Outcome:
     saved: transfers.Saved | None
 
 
-def compile_in(replica: Replica, request: Request) -> Outcome:
+def compile_in(replica: Replica, request: Request, **changes: str | None) -> Outcome:
     """Run a request in a new process of the replica.
+
+    Args:
+        replica: Where to run.
+        request: What to do.
+        changes: Variables of the replica's environment: settings of torch.
 
     Raises:
         ReplicaFailedError: The process failed; the message has its output.
     """
-    answer: dict[str, Any] = json.loads(replica.run(__name__, json.dumps(asdict(request))))
+    line = replica.run(__name__, json.dumps(asdict(request)), **changes)
+    answer: dict[str, Any] = json.loads(line)
     loaded, saved = answer["loaded"], answer["saved"]
     return Outcome(
         import_seconds=answer["import_seconds"],
@@ -126,40 +157,74 @@ def _import_torch() -> float:
     return time.perf_counter() - start
 
 
-def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+@dataclass(slots=True)
+class _Subject:
+    """A model of this process, and what torch.compile made of it when it was first asked."""
+
+    model: nn.Module
+    compiled: Callable[[Tensor], Tensor] | None = None
+
+
+def _respond(forward: Callable[[Tensor], Tensor], asked: Tensor) -> Tensor:
     import torch
 
-    # Not dynamic: each length is compiled by itself, so the artifacts of one do not depend on
-    # the order in which a process met the lengths.
-    # Ignored: torch annotates the backend as a bare Callable.
-    return torch.compile(model, dynamic=False)  # pyright: ignore[reportUnknownMemberType]
+    # Not inference_mode(): there torch rejects the packages of its own TORCH_CACHING_PRECOMPILE.
+    with torch.no_grad():
+        return forward(asked)
 
 
-def _answer(
-    question: Question,
-    compiled: Callable[[Tensor], Tensor],
-    eager: Callable[[Tensor], Tensor],
-    reference: Tensor | None,
-) -> tuple[Tensor, Call]:
+def _train(forward: Callable[[Tensor], Tensor], model: nn.Module, asked: Tensor) -> Tensor:
+    """Take some steps; returns their losses and the whole state of the model after them."""
+    import torch
+    from torch.nn.functional import nll_loss
+
+    model.train()
+    parameters = list(model.parameters())
+    losses: list[Tensor] = []
+    for _ in range(_STEPS):
+        loss = nll_loss(forward(asked), torch.arange(len(asked)))
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.sub_(gradient, alpha=_LEARNING_RATE)
+        losses.append(loss.detach().reshape(1))
+    state = (value.detach().float().flatten() for value in model.state_dict().values())
+    return torch.cat([*losses, *state])
+
+
+def _answer_compiled(question: Question, subject: _Subject, asked: Tensor) -> Tensor:
     import torch
 
-    from tools.small_models import tokens
+    if subject.compiled is None:
+        # Ignored: torch annotates the backend as a bare Callable.
+        subject.compiled = torch.compile(  # pyright: ignore[reportUnknownMemberType]
+            subject.model, **_COMPILED[question.way]
+        )
+    if question.way == "training":
+        return _train(subject.compiled, subject.model, asked)
+    return _respond(subject.compiled, asked)
+
+
+def _answer(question: Question, subject: _Subject, reference: Tensor | None) -> tuple[Tensor, Call]:
+    import torch
+
+    from tools.small_models import example
 
     cache_root = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
-    asked = tokens(question.length)
+    asked = example(question.model, question.length)
+    eager = copy.deepcopy(subject.model)
     before = artifacts_below(cache_root)
     wall, cpu = time.perf_counter(), _cpu_seconds()
-    with torch.inference_mode():
-        output = compiled(asked)
+    output = _answer_compiled(question, subject, asked)
     wall, cpu = time.perf_counter() - wall, _cpu_seconds() - cpu
     made = written_since(before, cache_root)
-    with torch.inference_mode():
-        eager_difference = float((output - eager(asked)).abs().max())
+    training = question.way == "training"
+    expected = _train(eager, eager, asked) if training else _respond(eager, asked)
     return output, Call(
         wall_seconds=wall,
         cpu_seconds=cpu,
         made=made,
-        eager_difference=eager_difference,
+        eager_difference=float((output - expected).abs().max()),
         difference=None if reference is None else float((output - reference).abs().max()),
         equal=None if reference is None else torch.equal(output, reference),
     )
@@ -170,20 +235,19 @@ def _answer_all(request: Request) -> tuple[Call, ...]:
 
     from tools.small_models import build
 
-    names = {question.model for question in request.questions}
-    eager = {name: build(name) for name in names}
-    compiled = {name: _compiled(model) for name, model in eager.items()}
+    subjects = {(each.model, each.way): _Subject(build(each.model)) for each in request.questions}
     reference: dict[str, Tensor] = {}
     for path in request.references:
         reference |= torch.load(path, weights_only=True)
     outputs: dict[str, Tensor] = {}
     calls: list[Call] = []
     for question in request.questions:
-        name = f"{question.model} {question.length}"
-        outputs[name], call = _answer(
-            question, compiled[question.model], eager[question.model], reference.get(name)
-        )
+        name = f"{question.model} {question.length} {question.way}"
+        subject = subjects[question.model, question.way]
+        outputs[name], call = _answer(question, subject, reference.get(name))
         calls.append(call)
+    if request.packages:
+        torch.compiler.save_cache_artifacts()
     if request.outputs is not None:
         torch.save(outputs, request.outputs)
     return tuple(calls)

@@ -43,15 +43,18 @@ class Replica:
         host_temporary: TMPDIR. Inductor keeps a precompiled C++ header of about 150 MB in
             `$TMPDIR/torchinductor_<user>/precompiled_headers` whatever TORCHINDUCTOR_CACHE_DIR
             says, and builds it, some ten seconds, before it even looks for a compiled kernel.
-            It is no artifact of the inductor root, so a load does not bring it. Replicas that
-            are compared share this folder, like processes of one host: the header is there for
-            the cold and for the warm one alike, and charged to neither.
+            Replicas that share this folder, like processes of one host, build it once: where
+            cold and warm are compared, it is charged to neither. What a load does about it shows
+            in a replica with a folder of its own.
+        user: LOGNAME and USER, after which torch names its default folders; None for the
+            caller's.
     """
 
     store: Path
     cache_root: Path
     home: Path
     host_temporary: Path
+    user: str | None = None
 
     def environment(self, **changes: str | None) -> dict[str, str]:
         """Return the environment of this replica's processes.
@@ -73,6 +76,8 @@ class Replica:
             "TMPDIR": str(self.host_temporary),
             "PYTHONPATH": os.pathsep.join([str(_CHECKOUT), str(_CHECKOUT / "store")]),
         }
+        if self.user is not None:
+            own |= {"LOGNAME": self.user, "USER": self.user}
         changed = {name: value for name, value in {**own, **changes}.items() if value is not None}
         left_out = {name for name, value in changes.items() if value is None}
         return {name: value for name, value in {**kept, **changed}.items() if name not in left_out}

@@ -6,6 +6,7 @@ input, so outputs of different processes can be compared bit by bit.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _VOCABULARY = 256
 _HEADS = 4
+_COLORS = 3
 
 # Blocks of equal width share their kernels, and a model of three kernels starts cold too fast to
 # be a model of anything: each block has a width of its own.
@@ -52,12 +54,16 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A decoder-only language model of four blocks: token ids to probabilities."""
+    """A decoder-only language model: token ids to probabilities.
 
-    def __init__(self) -> None:
+    Args:
+        widths: Of its blocks, one each.
+    """
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(_VOCABULARY, _WIDTHS[0])
-        steps = zip(_WIDTHS, (*_WIDTHS[1:], _VOCABULARY), strict=True)
+        self.embedding = nn.Embedding(_VOCABULARY, widths[0])
+        steps = pairwise((*widths, _VOCABULARY))
         self.blocks = nn.Sequential(*(Block(width, following) for width, following in steps))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -85,10 +91,79 @@ class Perceptron(nn.Module):
         return activated
 
 
+class DeepPerceptron(nn.Module):
+    """Layers of growing width, each with a kernel of its own for what follows the product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(_VOCABULARY, 32)
+        self.layers = nn.Sequential(
+            *(
+                nn.Sequential(nn.Linear(width, following), nn.GELU(), nn.Softmax(dim=-1))
+                for width, following in pairwise(range(32, 256, 32))
+            )
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return one activation per token and feature, float32."""
+        activated: Tensor = self.layers(self.embedding(tokens))
+        return activated
+
+
+class Convolutions(nn.Module):
+    """An image classifier: convolutions with batch norm, pooling, and a linear map.
+
+    Args:
+        channels: After each convolution.
+    """
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        # Softplus: an activation that oneDNN cannot take into its convolution remains a kernel.
+        self.features = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.Softplus()
+                )
+                for before, after in pairwise((_COLORS, *channels))
+            ),
+            nn.MaxPool2d(2),
+        )
+        self.classes = nn.Linear(channels[-1], 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images of shape (batch, colors, height, width) to log probabilities of classes."""
+        features: Tensor = self.features(images)
+        scores: Tensor = self.classes(features.mean(dim=(2, 3)))
+        return scores.log_softmax(dim=-1)
+
+
+class Products(nn.Module):
+    """Attention written out, in batched matrix products: of those Inductor has templates to tune.
+
+    Its templates for a product with a weight are tried only on frozen weights.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(_VOCABULARY, _WIDTHS[0])
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return one mixed state per token and feature, float32."""
+        states: Tensor = self.embedding(tokens)
+        scores = torch.bmm(states, states.transpose(1, 2).contiguous())
+        return torch.bmm(scores.softmax(dim=-1), states.tanh())
+
+
 _MODELS: dict[str, Callable[[], nn.Module]] = {
-    "transformer": Transformer,
+    "transformer": lambda: Transformer(_WIDTHS),
+    "one-block-transformer": lambda: Transformer((64,)),
     "gelu-perceptron": lambda: Perceptron(nn.GELU()),
     "tanh-perceptron": lambda: Perceptron(nn.Tanh()),
+    "deep-perceptron": DeepPerceptron,
+    "convolutions": lambda: Convolutions((8, 16)),
+    "deep-convolutions": lambda: Convolutions(tuple(range(4, 44, 4))),
+    "products": Products,
 }
 
 
@@ -102,7 +177,14 @@ def build(name: str) -> nn.Module:
     return _MODELS[name]().eval()
 
 
-def tokens(length: int) -> Tensor:
-    """Return token ids of shape (1, length), the same in every process."""
+def example(name: str, length: int) -> Tensor:
+    """Return an input of a model, the same in every process.
+
+    Args:
+        name: Of the model.
+        length: In tokens; for a model of images, their height and width in pixels.
+    """
     generator = torch.Generator().manual_seed(length)
+    if name.endswith("convolutions"):
+        return torch.rand(4, _COLORS, length, length, generator=generator)
     return torch.randint(0, _VOCABULARY, (1, length), generator=generator)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.envelope import BODY_LIMIT, HEADER_LIMIT, PREFIX_SIZE, open_body
+from b10_store.envelope import BODY_LIMIT, HEADER_LIMIT, PREFIX_SIZE, open_body, open_prefix
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
 from b10_store.layout import MANIFESTS, SnapshotName, parse_manifest_name
 from b10_store.manifest_file import Header, decode_header, decode_manifest
@@ -120,14 +120,15 @@ class ManifestReader:
             OSError: it cannot be read.
         """
         data = read_bounded(self._remote, name.manifest_path, _HEADER_GUESS)
-        if len(data) == _HEADER_GUESS:
-            data = read_bounded(self._remote, name.manifest_path, PREFIX_SIZE + HEADER_LIMIT)
+        needed = PREFIX_SIZE + open_prefix(data, self._keys).header_length
+        if len(data) == _HEADER_GUESS < needed:
+            data = read_bounded(self._remote, name.manifest_path, needed)
         return decode_header(data, name, self._keys)[1]
 
     def heads(self, address: Address) -> Heads:
         """Read the heads of an address: normally one file.
 
-        The newest manifest is read first, and what it supersedes is not read at all. A manifest
+        What a manifest that was read supersedes is not read at all. A manifest
         that vanishes between the listing and the reading was superseded meanwhile, so the listing
         is repeated once.
         """
@@ -140,13 +141,14 @@ class ManifestReader:
         listed = tuple(name for name in self.names() if name.address == address)
         read: list[Manifest] = []
         problems: list[Problem] = []
-        waiting = list(listed)
-        while waiting and not read:
-            self._read_some([waiting.pop()], read, problems)
-        superseded = superseded_by(read)
-        self._read_some(
-            [name for name in waiting if name.snapshot not in superseded], read, problems
-        )
+        # Newest first, in waves that grow, so that each tells what the next need not read.
+        waiting = list(reversed(listed))
+        wave = 1
+        while waiting:
+            self._read_some(waiting[:wave], read, problems)
+            superseded = superseded_by(read)
+            waiting = [name for name in waiting[wave:] if name.snapshot not in superseded]
+            wave = max(1, min(len(read), _PARALLEL_READS))
         return Heads(_only_heads(read), listed, tuple(read), tuple(problems))
 
     def _read_some(

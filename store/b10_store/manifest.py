@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from b10_store.frame import FrameTable
     from b10_store.layout import Address, PackId, SnapshotId, SnapshotName
 
+GENERATION_LIMIT = (1 << 32) - 1
+"""Largest generation that the format holds."""
+
 
 class Identity(NamedTuple):
     """Which artifact of an environment an entry is about.

@@ -40,8 +40,10 @@ class Placement:
         folder: the local cache root, absolute.
         order: artifacts of a lower order are in place before those of a higher one.
         restore: makes the bytes on disk of the stored ones; None where they are the same. Only
-            artifacts under 1 MiB have one. Raises ValueError when the bytes cannot be used.
+            artifacts under 1 MiB have one, and those that replace a file. Raises ValueError when
+            the bytes cannot be used.
         bundle: artifacts of one root and bundle are placed together or not at all; "" for none.
+        replaces: whether a file that is there gives way: `restore` has taken its bytes over.
     """
 
     entry: Entry
@@ -49,6 +51,7 @@ class Placement:
     order: int = 0
     restore: Callable[[bytes], bytes] | None = None
     bundle: str = ""
+    replaces: bool = False
 
     @property
     def location(self) -> str:
@@ -64,6 +67,7 @@ class Placed:
         placed: artifacts now in place, with the fingerprint of their file.
         kept: artifacts of which a file was there already; it was left as it is.
         failed: artifacts that could not be placed, and why.
+        torn: artifacts of bundles of which another one failed.
     """
 
     placed: list[tuple[Placement, Fingerprint]] = field(
@@ -71,6 +75,7 @@ class Placed:
     )
     kept: list[Placement] = field(default_factory=list[Placement])
     failed: list[tuple[Placement, str]] = field(default_factory=list[tuple[Placement, str]])
+    torn: list[Placement] = field(default_factory=list[Placement])
 
 
 class LocalNames:
@@ -181,9 +186,12 @@ class _Mover:
     def _move_file(self, placement: Placement, fingerprint: Fingerprint) -> None:
         target = placement.location
         try:
-            moved = _move_without_replacing(
-                local_path(self._staging, placement.entry.identity.path), target
-            )
+            source = local_path(self._staging, placement.entry.identity.path)
+            if placement.replaces:
+                _move_over(source, target)
+                moved = True
+            else:
+                moved = _move_without_replacing(source, target)
             if moved:
                 # Moving a single file may change its ctime, which is part of the fingerprint.
                 fingerprint = fingerprint_of(os.stat(target, follow_symlinks=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.basis import Basis
@@ -10,36 +10,28 @@ from b10_store.dedup import WORTHWHILE_BYTES, find_elsewhere
 from b10_store.errors import FencedError, StoreError
 from b10_store.expiry import expire_oldest
 from b10_store.format_file import check_format, write_format
-from b10_store.layout import (
-    FENCED_ATTEMPTS,
-    MANIFESTS,
-    SUPERSEDE_AGE_SECONDS,
-    TRASH,
-    snapshot_milliseconds,
-)
-from b10_store.manifest import Lineage, Manifest, referenced_packs, stored_bytes
+from b10_store.knowledge import Knowledge
+from b10_store.layout import FENCED_ATTEMPTS, snapshot_milliseconds
+from b10_store.manifest import Manifest, referenced_packs, stored_bytes
 from b10_store.manifest_file import encode_manifest
 from b10_store.pack import Written, write_packs
 from b10_store.pack_health import Packs, look_at_packs
-from b10_store.save_plan import (
-    Knowledge,
-    SavePlan,
-    finish_entries,
-    move_small_packs,
-    plan_save,
-)
+from b10_store.rewritten import unite_rewritten
+from b10_store.save_plan import SavePlan, finish_entries, move_small_packs, plan_save
 from b10_store.save_request import SaveOutcome, SaveRequest
 from b10_store.session import open_session
+from b10_store.succession import lineage_of, trash_superseded
 from b10_store.union import union
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from b10_store.digest import Digest
     from b10_store.heads import Heads, ManifestReader
-    from b10_store.layout import PackId, SnapshotId
+    from b10_store.layout import PackId
     from b10_store.manifest import Entry, Identity, Location, Pack
     from b10_store.remote import Remote
+    from b10_store.scan import Scanned
     from b10_store.session import Session
     from b10_store.union import Union
 
@@ -52,6 +44,7 @@ class _View(NamedTuple):
         parents: those of the heads that this saver may carry on.
         stored: what the parents hold.
         packs: what is known of the packs.
+        artifacts: what is here, those that a compiler rewrites united with what is stored.
         plan: what to do.
     """
 
@@ -59,6 +52,7 @@ class _View(NamedTuple):
     parents: tuple[Manifest, ...]
     stored: Union
     packs: Packs
+    artifacts: tuple[Scanned, ...]
     plan: SavePlan
 
 
@@ -116,9 +110,9 @@ def _save_in_session(
         session.abandon()
         return _nothing_new(view, request)
     plan = move_small_packs(
-        view.plan, view.stored.packs, [item.candidate for item in request.artifacts]
+        view.plan, view.stored.packs, [item.candidate for item in view.artifacts]
     )
-    written = _upload(remote, request, plan)
+    written = _upload(remote, request, view.artifacts, plan)
     if not plan.realized(written.locations):
         # Every file that was to be added changed meanwhile: the next save takes them.
         session.abandon()
@@ -126,7 +120,7 @@ def _save_in_session(
     packs = {**view.stored.packs, **elsewhere, **written.packs}
     manifest = _compose(session, request, view, packs, finish=(plan, written))
     session.publish([encode_manifest(manifest, request.scratch, request.key)])
-    _trash_superseded(remote, view, session.name.snapshot)
+    trash_superseded(remote, view.heads, view.parents, session.name.snapshot)
     return _outcome(request, view, manifest, plan, written)
 
 
@@ -145,12 +139,17 @@ def _look(
     parents = tuple(head for head in heads.manifests if request.key or not head.signed)
     stored = union(parents)
     packs = look_at_packs(remote, _pack_sizes(stored.packs), suspects)
-    plan = _plan(stored, request, packs, {})
-    return _View(heads, parents, stored, packs, plan)
+    artifacts = unite_rewritten(remote, stored, request.artifacts, packs.good, cold=request.cold)
+    plan = _plan(stored, artifacts, request, packs, {})
+    return _View(heads, parents, stored, packs, artifacts, plan)
 
 
 def _plan(
-    stored: Union, request: SaveRequest, packs: Packs, elsewhere: Mapping[Digest, Location]
+    stored: Union,
+    artifacts: Sequence[Scanned],
+    request: SaveRequest,
+    packs: Packs,
+    elsewhere: Mapping[Digest, Location],
 ) -> SavePlan:
     knowledge = Knowledge(
         good_packs=packs.good,
@@ -158,8 +157,9 @@ def _plan(
         distrusted=frozenset(item for item in request.distrusted if item[1] not in packs.verified),
         elsewhere=elsewhere,
         cold=request.cold,
+        now_ms=time.time_ns() // 1_000_000,
     )
-    return plan_save(stored, [item.candidate for item in request.artifacts], knowledge)
+    return plan_save(stored, [item.candidate for item in artifacts], knowledge)
 
 
 def _with_elsewhere(
@@ -174,11 +174,14 @@ def _with_elsewhere(
         for digest, location in locations.items()
         if (digest, location.pack) not in distrusted
     }
-    return view._replace(plan=_plan(view.stored, request, view.packs, trusted)), packs
+    plan = _plan(view.stored, view.artifacts, request, view.packs, trusted)
+    return view._replace(plan=plan), packs
 
 
-def _upload(remote: Remote, request: SaveRequest, plan: SavePlan) -> Written:
-    by_digest = {item.digest: item for item in request.artifacts}
+def _upload(
+    remote: Remote, request: SaveRequest, artifacts: Sequence[Scanned], plan: SavePlan
+) -> Written:
+    by_digest = {item.digest: item for item in artifacts}
     uploads = sorted(
         (by_digest[digest] for digest in plan.uploads),
         key=lambda item: _kind(item.candidate.identity),
@@ -212,46 +215,10 @@ def _compose(
     )
     return Manifest(
         session.name,
-        _lineage(view, request),
+        lineage_of(view.heads, view.parents, request),
         referenced_packs(entries.values(), packs),
         entries,
     )
-
-
-def _lineage(view: _View, request: SaveRequest) -> Lineage:
-    parents = {head.name.snapshot for head in view.parents}
-    listed = {name.snapshot for name in view.heads.listed}
-    ancestors = {
-        snapshot
-        for manifest in view.heads.read
-        if request.key or not manifest.signed
-        for snapshot in manifest.lineage.supersedes
-    }
-    return Lineage(
-        parents=tuple(sorted(parents)),
-        ancestors=tuple(sorted((ancestors & listed) - parents)),
-        environment=request.environment,
-        recorded=request.recorded,
-    )
-
-
-def _trash_superseded(remote: Remote, view: _View, own: SnapshotId) -> None:
-    """Move manifests to trash that an old enough head supersedes, the oldest first.
-
-    Old enough: a listing that runs at the same time must see one of the two. Whether this succeeds
-    is of no consequence: gc does the same.
-    """
-    old_enough = snapshot_milliseconds(own) - SUPERSEDE_AGE_SECONDS * 1000
-    superseded: set[SnapshotId] = set()
-    for manifest in view.parents:
-        snapshot = manifest.name.snapshot
-        if snapshot_milliseconds(snapshot) < old_enough:
-            superseded |= {older for older in manifest.lineage.supersedes if older < snapshot}
-    for name in sorted(view.heads.listed):
-        if name.snapshot in superseded:
-            target = name.manifest_path.replace(MANIFESTS, f"{TRASH}/{own}", 1)
-            with contextlib.suppress(OSError):
-                remote.rename(name.manifest_path, target)
 
 
 def _nothing_new(view: _View, request: SaveRequest) -> SaveOutcome:

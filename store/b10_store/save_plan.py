@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from b10_store.manifest import Entry, Group, Identity, Location
+from b10_store.knowledge import HOUR_MS, Candidate, Knowledge
+from b10_store.manifest import GENERATION_LIMIT, Entry, Identity, Location
+from b10_store.variant_groups import GroupPolicy, limit_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,70 +17,17 @@ if TYPE_CHECKING:
     from b10_store.manifest import Pack
     from b10_store.union import Union
 
-GROUP_LIMIT = 8
-"""Most members of a variant group; the oldest go first."""
+_REPLACED_FREELY = 4
+"""How often an artifact is superseded without delay. What a compiler makes anew at each start would
+be uploaded at each start, and serve nobody."""
 
-GENERATION_LIMIT = (1 << 32) - 1
-"""Largest generation that the format holds."""
+_LONGEST_DELAY_MS = 24 * HOUR_MS
 
 SMALL_PACK_SIZE = 4 << 20
 """Packs below this many bytes are worth putting together."""
 
 SMALL_PACK_LIMIT = 8
 """How many small packs one manifest may reference before they are put together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An artifact that is here and could be saved.
-
-    Attributes:
-        identity: which artifact it is.
-        digest: of its canonical bytes.
-        size: of its canonical bytes.
-        executable: whether its file has the execute bits.
-        mtime_ns: to be restored by loads, or None.
-        group_length: see `Entry.group_length`.
-        bundle: artifacts of one root and bundle are of use only together; "" for none.
-    """
-
-    identity: Identity
-    digest: Digest
-    size: int
-    executable: bool = False
-    mtime_ns: int | None = None
-    group_length: int = 0
-    bundle: str = ""
-
-    @property
-    def group(self) -> Group | None:
-        """The variant group that the artifact is a member of."""
-        root, path, requirement = self.identity
-        return Group(root, path[: self.group_length], requirement) if self.group_length else None
-
-
-@dataclass(frozen=True, slots=True)
-class Knowledge:
-    """What a saver knows beside the manifests.
-
-    Attributes:
-        good_packs: packs that are in the store, by a listing made while the token existed.
-        loaded: the stored digest of an artifact that this host and the store last had in common.
-        distrusted: (digest, pack) that failed verification here twice.
-        elsewhere: blobs of other environments' manifests that may be referenced.
-        cold: the user started without the cache on purpose, so that what is here replaces it.
-    """
-
-    good_packs: frozenset[PackId]
-    loaded: Mapping[Identity, Digest] = field(default_factory=dict[Identity, "Digest"])
-    distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
-    elsewhere: Mapping[Digest, Location] = field(default_factory=dict["Digest", Location])
-    cold: bool = False
-
-    def trusts(self, entry: Entry) -> bool:
-        """Whether a load could be given the entry's bytes, as far as is known here."""
-        pack = entry.location.pack
-        return pack in self.good_packs and (entry.digest, pack) not in self.distrusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +106,12 @@ def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -
     - Of an artifact stored with other bytes the stored ones stay, since compilers do not write the
       same bytes twice and fifty replicas must not store fifty variants; unless the compiler
       replaced what this host had loaded, or the stored ones cannot be had, or the start was cold
-      on purpose.
+      on purpose, or the local bytes hold all that the stored ones do. What is replaced again and
+      again is replaced ever more rarely, once a day in the end.
     - An artifact whose stored bytes cannot be had is uploaded again.
     """
     known_blobs = _trusted_locations(stored, knowledge)
-    groups = _GroupPolicy(stored, local, knowledge)
+    groups = GroupPolicy(stored, local, knowledge)
     additions: list[Addition] = []
     for candidate in local:
         present = stored.entries.get(candidate.identity)
@@ -182,61 +131,18 @@ def _stays(present: Entry, candidate: Candidate, knowledge: Knowledge) -> bool:
         return False
     if present.digest == candidate.digest or present.group_length:
         return True
-    return not knowledge.cold and knowledge.loaded.get(candidate.identity) != present.digest
+    if knowledge.cold or candidate.is_united:
+        return False
+    was_loaded = knowledge.loaded.get(candidate.identity) == present.digest
+    return not was_loaded or knowledge.is_younger(present, _replacing_delay_ms(present))
 
 
-class _GroupPolicy:
-    """Which new artifacts variant groups take, and which members make room for them."""
-
-    def __init__(self, stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -> None:
-        self._stored = stored
-        self._here = {candidate.identity for candidate in local}
-        self._knowledge = knowledge
-        self._members: defaultdict[Group, list[Entry]] = defaultdict(list)
-        for entry in stored.entries.values():
-            group = entry.group
-            if group is not None:
-                self._members[group].append(entry)
-        self._added: Counter[Group] = Counter()
-        self._replaced: set[Group] = set()
-
-    def generation_of_new(self, candidate: Candidate) -> int | None:
-        """0 for an artifact to be added, more if it replaces others, None if it is not added."""
-        group = candidate.group
-        if group is None:
-            return 0
-        members = self._members.get(group, [])
-        if any(self._is_missed(entry) for entry in members):
-            if not self._knowledge.cold:
-                return None
-            self._replaced.add(group)
-            return min(max(entry.generation for entry in members) + 1, GENERATION_LIMIT)
-        # What was stored before and made room for others is not offered again: two hosts would
-        # push out each other's variants for ever.
-        full = len(members) >= GROUP_LIMIT or self._added[group] >= GROUP_LIMIT
-        if full and (not members or candidate.identity in self._knowledge.loaded):
-            return None
-        self._added[group] += 1
+def _replacing_delay_ms(present: Entry) -> int:
+    """How old an entry must be before bytes that a compiler made after a load replace it."""
+    times_too_many = present.generation - _REPLACED_FREELY
+    if times_too_many < 0:
         return 0
-
-    def without_replaced(self) -> dict[Identity, Entry]:
-        """The stored entries, less those that make room for new members of their group."""
-        return {
-            identity: entry
-            for identity, entry in self._stored.entries.items()
-            if identity in self._here or not self._makes_room(entry)
-        }
-
-    def _is_missed(self, entry: Entry) -> bool:
-        """Whether the member could be had and is not here."""
-        return entry.identity not in self._here and self._knowledge.trusts(entry)
-
-    def _makes_room(self, entry: Entry) -> bool:
-        group = entry.group
-        if group is None:
-            return False
-        failed = (entry.digest, entry.location.pack) in self._knowledge.distrusted
-        return group in self._replaced or (failed and self._added[group] > 0)
+    return min(HOUR_MS << min(times_too_many, 8), _LONGEST_DELAY_MS)
 
 
 def _trusted_locations(stored: Union, knowledge: Knowledge) -> dict[Digest, Location]:
@@ -268,7 +174,20 @@ def finish_entries(
             saved_ms=saved_ms,
             location=location,
         )
-    return _limit_groups(entries)
+    return limit_groups(entries)
+
+
+def _smallest(small: Iterable[PackId], packs: Mapping[PackId, Pack]) -> set[PackId]:
+    ordered = sorted(small, key=lambda pack: (packs[pack].size, pack))
+    chosen: set[PackId] = set()
+    total = 0
+    for place, pack in enumerate(ordered):
+        others = len(ordered) - place
+        if len(chosen) > 1 and packs[pack].size > total and others < SMALL_PACK_LIMIT:
+            break
+        chosen.add(pack)
+        total += packs[pack].size
+    return chosen
 
 
 def move_small_packs(
@@ -277,7 +196,9 @@ def move_small_packs(
     """Write the blobs of many small packs anew, so that loads stay few reads.
 
     Only of packs of which everything is here: of the others a remainder would stay behind, and be
-    written anew by each save.
+    written anew by each save. And only the smallest, none larger than those before it together
+    (beyond what the limit asks for): so a blob is written anew as often as its pack doubles, not at
+    every eighth save.
     """
     here = {candidate.digest for candidate in local}
     used = {entry.location.pack for entry in plan.kept.values()}
@@ -287,21 +208,8 @@ def move_small_packs(
     small = {pack for pack in used - partly_elsewhere if packs[pack].size < SMALL_PACK_SIZE}
     if len(small) <= SMALL_PACK_LIMIT:
         return plan
+    small = _smallest(small, packs)
     moves = {
         entry.digest: entry.size for entry in plan.kept.values() if entry.location.pack in small
     }
     return replace(plan, moves=moves)
-
-
-def _limit_groups(entries: dict[Identity, Entry]) -> dict[Identity, Entry]:
-    members: defaultdict[Group, list[Entry]] = defaultdict(list)
-    for entry in entries.values():
-        group = entry.group
-        if group is not None:
-            members[group].append(entry)
-    for group_entries in members.values():
-        if len(group_entries) > GROUP_LIMIT:
-            group_entries.sort(key=lambda entry: (entry.saved_ms, entry.identity))
-            for entry in group_entries[:-GROUP_LIMIT]:
-                del entries[entry.identity]
-    return entries

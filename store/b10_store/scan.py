@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from blake3 import blake3
 
 from b10_store.digest import Digest, digest_of
+from b10_store.knowledge import Candidate
 from b10_store.layout import FRAME_RAW_LIMIT
-from b10_store.save_plan import Candidate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 BLOCK_SIZE = FRAME_RAW_LIMIT
 CANONICAL_LIMIT = FRAME_RAW_LIMIT - 1
 """Largest artifact that may have a canonical form of its own, in bytes."""
+
+UNITED_LIMIT = 32 << 20
+"""Largest artifact that is united with what is stored of it, in bytes."""
 
 _BATCH = 64
 """Files handed to a thread at once: handing over costs more than hashing a small file."""
@@ -73,6 +76,9 @@ class LocalFile:
         bundle: see `Candidate.bundle`.
         canonical: makes the bytes that are stored of those on disk; None where they are the same.
             Raises ValueError when the file is not what it should be.
+        unite: for a file that its compiler rewrites with what it learns: unites its bytes with
+            other ones, given last, which stand where both know the same. Raises ValueError when it
+            cannot.
     """
 
     identity: Identity
@@ -81,14 +87,22 @@ class LocalFile:
     group_length: int = 0
     bundle: str = ""
     canonical: Callable[[bytes], bytes] | None = None
+    unite: Callable[[bytes, bytes], bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A hashed artifact: what a save plans with, and a source of its bytes."""
+    """A hashed artifact: what a save plans with, and a source of its bytes.
+
+    Attributes:
+        file: the local file.
+        candidate: what a save plans with.
+        content: the bytes, where they are not those of the file alone.
+    """
 
     file: LocalFile
     candidate: Candidate
+    content: bytes | None = None
 
     @property
     def digest(self) -> Digest:
@@ -106,6 +120,10 @@ class Scanned:
         Raises:
             OSError: the file is gone, or no regular file any more.
         """
+        if self.content is not None:
+            for start in range(0, len(self.content), BLOCK_SIZE):
+                yield self.content[start : start + BLOCK_SIZE]
+            return
         if self.file.canonical is None:
             yield from _read_blocks(self.file.found.location)
             return

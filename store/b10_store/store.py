@@ -105,8 +105,12 @@ class Store:
         """
         return check_format(self._remote) and holds(self._remote, self._reader, address, basis)
 
-    def listing(self, address: Address | None = None) -> Listing:
+    def listing(self, address: Address | None = None, newest: int | None = None) -> Listing:
         """The newest readable manifest of every address, or of one, by header alone.
+
+        Args:
+            address: the one to list; by default all.
+            newest: how many addresses to look at, those that were saved to last; by default all.
 
         Raises:
             UnsupportedFormatError: the store is of another format version.
@@ -120,7 +124,9 @@ class Store:
         headers: list[Header] = []
         problems: list[Problem] = []
         with ThreadPoolExecutor(_PARALLEL_READS, "b10-headers") as pool:
-            for header, wrong in pool.map(self._newest_header, by_address.values()):
+            groups = sorted(by_address.values(), key=lambda names: names[-1].snapshot)
+            chosen = groups if newest is None else groups[-newest:]
+            for header, wrong in pool.map(self._newest_header, chosen):
                 headers += header
                 problems += wrong
         return Listing(tuple(headers), tuple(problems))

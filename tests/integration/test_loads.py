@@ -14,7 +14,9 @@ import pytest
 import b10_transfer
 from b10_store.placement import place_staged
 from b10_transfer import CacheError, OperationStatus
+from b10_transfer.cache_roots import CacheRoot
 from b10_transfer.local_clear import clear_root
+from b10_transfer.root_kinds import INDUCTOR
 from tests.support.cache_trees import (
     LOCAL_RECORD,
     TRITON_HASH,
@@ -248,7 +250,7 @@ def test_a_root_that_is_cleared_while_a_load_waits_for_it_is_filled_all_the_same
         shutil.rmtree(path)
 
     monkeypatch.setattr("b10_transfer.local_clear.shutil", SimpleNamespace(rmtree=remove_slowly))
-    clear_root(str(host.root))
+    clear_root(CacheRoot(INDUCTOR, str(host.root)))
     load.join()
     (report,) = reports
     assert isinstance(report, b10_transfer.LoadReport), report

@@ -22,6 +22,7 @@ def machine(place: Path, root: str, capability: str) -> Settings:
             "B10FS_CACHE_DIR": str(place / "store"),
             "TORCHINDUCTOR_CACHE_DIR": str(place / root),
             "HOME": str(place),
+            "TMPDIR": str(place),
             "LOCAL_WORK_DIR": str(place),
             "ATEN_CPU_CAPABILITY": capability,
         }

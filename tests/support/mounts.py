@@ -1,4 +1,4 @@
-"""Small, full and read-only filesystems, mounted for a test and gone after it."""
+"""Small, full, read-only and noexec filesystems, mounted for a test and gone after it."""
 
 from __future__ import annotations
 
@@ -36,9 +36,22 @@ def tmpfs(folder: Path, size: int, files: int = 0) -> Generator[Path]:
 @contextlib.contextmanager
 def read_only(folder: Path) -> Generator[None]:
     """`folder` as it is, but not to be written to, not by root either."""
+    with _bound(folder, "ro"):
+        yield
+
+
+@contextlib.contextmanager
+def no_execution(folder: Path) -> Generator[None]:
+    """`folder` as it is, but what lies in it cannot be executed or mapped as code."""
+    with _bound(folder, "noexec"):
+        yield
+
+
+@contextlib.contextmanager
+def _bound(folder: Path, option: str) -> Generator[None]:
     _mount("--bind", str(folder), str(folder))
     try:
-        _mount("-o", "remount,bind,ro", str(folder))
+        _mount("-o", f"remount,bind,{option}", str(folder))
         yield
     finally:
         _unmount(folder)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from b10_store.knowledge import Candidate, Knowledge
 from b10_store.manifest import Location
-from b10_store.save_plan import Candidate, Knowledge, SavePlan, finish_entries, plan_save
+from b10_store.save_plan import SavePlan, finish_entries, plan_save
 from b10_store.union import Union
 from tests.support.values import pack, pack_id
 

@@ -23,7 +23,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # What would change where a compiler keeps its cache, or which environment this is.
 _FOREIGN = (
     *("ATEN_", "B10", "BASETEN_", "CUDA_", "HOME", "LOCAL_WORK_DIR", "MAX_", "PYTHON"),
-    *("TEMP", "TMP", "TORCH", "TRITON_", "VLLM_", "XDG_"),
+    *("TEMP", "TMP", "TORCH", "TRITON_", "VLLM_", "XDG_", "SGLANG_", "SGL_", "FLASHINFER_"),
+    *("DG_", "DJ_", "TILELANG_", "CUTE_DSL_", "USER", "LOGNAME", "LNAME", "USERNAME"),
 )
 
 

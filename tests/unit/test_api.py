@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import inspect
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 import b10_transfer
 from b10_transfer import OperationStatus as Status
+from b10_transfer.cache_roots import ROOT_NAMES
 from tests.support.api_answers import info, listing, only_record
-from tests.support.cache_trees import TRITON_HASH, compiled_graph, snapshot, write_tree
+from tests.support.cache_trees import TRITON_HASH, compiled_graph, read_tree, snapshot, write_tree
 from tests.support.mounts import read_only
 from tests.support.sites import Host, Site, become
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 TREE = compiled_graph("model")
 
@@ -187,10 +188,52 @@ def test_clear_of_a_root_that_there_is_not_says_which_there_are(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     host = become(site.host("host", TREE), monkeypatch)
+    become(host, monkeypatch, B10_CACHE_ROOTS=f"inductor,mine={host.folder}/mine")
     assert b10_transfer.clear_local_cache(roots=["inductor", "tritn"]) is False
-    assert "'tritn'" in only_record(caplog).getMessage()
-    assert "inductor, triton" in only_record(caplog).getMessage()
+    message = only_record(caplog).getMessage()
+    assert "'tritn'" in message
+    assert ", ".join([*ROOT_NAMES, "mine"]) in message
     assert host.tree() == TREE
+
+
+def test_clear_of_the_root_of_a_server_leaves_what_is_no_cache(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = site.host("host", TREE)
+    root = host.folder / "vllm"
+    write_tree(root, {"torch_compile_cache/abc/rank_0_0/backbone/x": b"", "assets/weights": b"w"})
+    become(host, monkeypatch, VLLM_CACHE_ROOT=str(root))
+    assert b10_transfer.clear_local_cache(roots=["vllm"]) is True
+    assert read_tree(root) == {"assets/weights": b"w"}
+    assert host.tree() == TREE
+
+
+def test_clear_takes_the_roots_of_the_users_and_those_that_are_not_in_use(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = site.host("host", TREE)
+    mine = host.folder / "mine"
+    write_tree(mine, {"a/b": b""})
+    write_tree(host.triton, {f"{TRITON_HASH}/kernel.cubin": b"code"})
+    become(host, monkeypatch, B10_CACHE_ROOTS=f"mine={mine}")
+    assert b10_transfer.clear_local_cache(roots=("mine", "triton")) is True
+    assert not mine.exists()
+    assert not host.triton.exists()
+    assert host.tree() == TREE
+
+
+def test_clear_of_a_root_that_is_the_home_folder_removes_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = site.host("host", TREE)
+    home = Path(host.variables()["HOME"])
+    write_tree(home, {"torch_compile_cache/x": b"", "letters/y": b""})
+    become(host, monkeypatch, VLLM_CACHE_ROOT="~", TILELANG_CACHE_DIR=str(home))
+    for name in ("vllm", "tilelang"):
+        caplog.clear()
+        assert b10_transfer.clear_local_cache(roots=[name]) is False
+        assert f"{name}={str(home)!r}" in only_record(caplog).getMessage()
+    assert read_tree(home) == {"torch_compile_cache/x": b"", "letters/y": b""}
 
 
 def test_the_functions_take_no_arguments_that_must_be_given() -> None:

@@ -42,6 +42,9 @@ NONSENSE = [
     ("B10_CACHE_NAMESPACE", "Two Words"),
     ("B10_CACHE_NAMESPACE", "../up"),
     ("B10_CACHE_LOAD", "sometimes"),
+    ("B10_CACHE_ROOTS", "inductor,tritn"),
+    ("B10_CACHE_HEADERS", "some"),
+    ("B10_STRICT_ROOTS", "partly"),
 ]
 
 

@@ -18,13 +18,14 @@ from b10_transfer.artifacts import (
     select_artifacts,
     variant_group_length,
 )
-from b10_transfer.cache_roots import INDUCTOR, TRITON, CacheRoot
+from b10_transfer.cache_roots import CacheRoot
+from b10_transfer.root_kinds import DEEP_JIT, FLASHINFER, INDUCTOR, TRITON
 from tests.support.cache_trees import LOCAL_RECORD, TRITON_HASH, elf, triton_kernel, write_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_transfer.cache_roots import RootKind
+    from b10_transfer.root_kinds import RootKind
 
 KEPT = [
     "ab/cabcdef.py",
@@ -100,10 +101,18 @@ def test_of_a_triton_root_only_the_files_of_kernels_are_artifacts(tmp_path: Path
     assert artifacts_in(root_at(tmp_path, TRITON)) == (sorted(kept), [])
 
 
-def test_what_lies_in_a_folder_of_another_root_is_left_to_that_one(tmp_path: Path) -> None:
-    write_tree(tmp_path, {"ab/x.py": b"", "triton/0/y.cubin": b"", "triton2/z": b""})
-    found = find_files(root_at(tmp_path), {str(tmp_path / "triton")})
-    assert [item.path for item in found] == ["ab/x.py", "triton2/z"]
+def test_what_lies_in_a_folder_of_another_root_belongs_to_the_outermost_that_takes_it(
+    tmp_path: Path,
+) -> None:
+    kernel = f"triton/{TRITON_HASH}/k.cubin"
+    write_tree(tmp_path, {"ab/x.py": b"", kernel: b"", "triton2/z": b""})
+    outer = root_at(tmp_path)
+    inner = CacheRoot(TRITON, str(tmp_path / "triton"), (outer,))
+    assert [item.path for item in find_files(outer)] == ["ab/x.py", kernel, "triton2/z"]
+    assert find_files(inner) == []
+    write_tree(tmp_path, {f"gcc/triton/{TRITON_HASH}/k.cubin": b""})
+    inner = CacheRoot(TRITON, str(tmp_path / "gcc" / "triton"), (outer,))
+    assert [item.path for item in find_files(inner)] == [f"{TRITON_HASH}/k.cubin"]
 
 
 def test_a_folder_that_is_not_there_or_is_a_file_holds_nothing(tmp_path: Path) -> None:
@@ -236,7 +245,10 @@ def test_native_files_carry_the_hosts_requirement_and_others_do_not(tmp_path: Pa
         ("fxgraph/ab/fabc/sub/0123", ""),
         ("aotautograd/0123", ""),
         ("aotautograd/a/b/0123", ""),
-        ("deep/fxgraph/ab/fabc/0123", ""),
+        ("deep/fxgraph/ab/fabc/0123", "deep/fxgraph/ab/fabc"),
+        ("deep/inductor_cache/aotautograd/aabc/0123", "deep/inductor_cache/aotautograd/aabc"),
+        ("notfxgraph/ab/fabc/0123", ""),
+        ("deep/notaotautograd/aabc/0123", ""),
         ("ab/cabc.py", ""),
     ],
 )
@@ -261,9 +273,32 @@ def test_nothing_is_placed_before_what_it_refers_to() -> None:
 
 def test_a_kernels_files_are_one_bundle_and_others_are_none() -> None:
     paths = ["HASH/__grp__k.json", "HASH/k.cubin", "other/k.cubin", "__grp__top.json", "top.txt"]
-    bundles = bundle_folders(paths)
+    bundles = bundle_folders(TRITON, paths)
     assert [bundle_of(path, bundles) for path in paths] == ["HASH", "HASH", "", ".", "."]
-    assert bundle_folders(["HASH/k.cubin"]) == frozenset()
+    assert bundle_folders(TRITON, ["HASH/k.cubin"]) == frozenset()
+
+
+def test_the_bundles_that_a_kind_of_root_names_are_bundles_without_a_group(tmp_path: Path) -> None:
+    kernel = "cache/sm90_gemm.0abc"
+    write_tree(tmp_path, dict.fromkeys([f"{kernel}/kernel.cubin", f"{kernel}/.committed"], b""))
+    root = root_at(tmp_path, DEEP_JIT)
+    files, _ = select_artifacts(root, find_files(root), "")
+    assert {file.identity.path: file.bundle for file in files} == {
+        f"{kernel}/kernel.cubin": kernel,
+        f"{kernel}/.committed": kernel,
+    }
+
+
+@pytest.mark.parametrize("kind", [INDUCTOR, FLASHINFER])
+def test_the_time_of_a_file_is_stored_where_its_compiler_looks_at_it(
+    tmp_path: Path, kind: RootKind
+) -> None:
+    write_tree(tmp_path, {"ab/x.py": b""})
+    os.utime(tmp_path / "ab" / "x.py", ns=(0, 1_234_567_890_123_456_789))
+    root = root_at(tmp_path, kind)
+    files, _ = select_artifacts(root, find_files(root), "")
+    expected = 1_234_567_890_123_456_789 if kind is FLASHINFER else None
+    assert [file.mtime_ns for file in files] == [expected]
 
 
 def test_only_groups_are_rewritten_on_load(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from b10_store.digest import digest_of
 from b10_store.layout import pack_id_of
 from b10_store.scan import Fingerprint
+from b10_transfer.environment import Environment, Field
 from b10_transfer.local_record import (
     Hashed,
     Loaded,
@@ -62,16 +63,28 @@ def test_nothing_is_remembered_of_a_root_that_is_not_there(tmp_path: Path) -> No
     assert not absent.exists(), "a note is no reason to make a cache root"
 
 
+def machine(torch: str = "2.13", requirement: str = "1" * 16) -> Environment:
+    return Environment((Field("torch", torch, ""),), (), requirement)
+
+
 def test_a_root_is_used_under_one_environment_until_it_is_used_under_another(
     tmp_path: Path,
 ) -> None:
-    assert note_environment(str(tmp_path), KEY) == 0
-    assert note_environment(str(tmp_path), KEY) == 0
+    first, second = machine(torch="2.12"), machine(torch="2.13")
+    assert note_environment(str(tmp_path), first) == (0, 0)
+    assert note_environment(str(tmp_path), first) == (0, 0)
     before = time.time_ns()
-    since = note_environment(str(tmp_path), OTHER_KEY)
-    assert before <= since <= time.time_ns()
-    assert note_environment(str(tmp_path), OTHER_KEY) == since
-    assert note_environment(str(tmp_path), KEY) > since
+    since = note_environment(str(tmp_path), second)
+    assert before <= since.environment_ns <= since.host_ns <= time.time_ns()
+    assert note_environment(str(tmp_path), second) == since
+    assert note_environment(str(tmp_path), first).environment_ns > since.environment_ns
+
+
+def test_a_root_that_comes_to_another_cpu_keeps_all_but_its_native_code(tmp_path: Path) -> None:
+    assert note_environment(str(tmp_path), machine(requirement="1" * 16)) == (0, 0)
+    since = note_environment(str(tmp_path), machine(requirement="2" * 16))
+    assert since.environment_ns == 0 < since.host_ns
+    assert note_environment(str(tmp_path), machine(requirement="2" * 16)) == since
 
 
 DAMAGE = [
@@ -109,8 +122,8 @@ def test_a_damaged_record_counts_as_empty(tmp_path: Path, data: bytes) -> None:
         (tmp_path / LOCAL_RECORD / name).write_bytes(data)
     assert read_loaded(str(tmp_path)) == Loaded()
     assert read_hashed(str(tmp_path)) == {}
-    assert note_environment(str(tmp_path), KEY) >= 0
-    assert note_environment(str(tmp_path), KEY) >= 0
+    assert note_environment(str(tmp_path), machine()) >= (0, 0)
+    assert note_environment(str(tmp_path), machine()) >= (0, 0)
 
 
 def test_a_record_of_another_release_counts_as_empty(tmp_path: Path) -> None:

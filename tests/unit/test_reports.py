@@ -6,6 +6,7 @@ import pytest
 
 from b10_store.heads import Problem
 from b10_transfer import LoadReport, OperationStatus, SaveReport
+from b10_transfer.environment import Difference
 from b10_transfer.reports import problem_lines
 
 LOADED = LoadReport(
@@ -36,15 +37,67 @@ def test_what_a_load_missed_is_told_where_there_is_any() -> None:
     assert line.endswith("3 could not be had and will be compiled in 0.50 s")
 
 
+def test_what_a_load_left_aside_is_told_where_there_is_any() -> None:
+    assert "not for this host" not in str(LOADED)
+    line = str(dataclasses.replace(LOADED, left_aside=5))
+    assert ", 2 already here, 5 are not for this host in 0.50 s" in line
+
+
+def test_a_load_names_what_the_machine_that_saved_had_otherwise() -> None:
+    found = (Difference("threads", "8", "64"), Difference("driver", "570", "580"))
+    line = str(dataclasses.replace(LOADED, differences=found))
+    assert (
+        line == f"{LOADED}; the machine that saved had threads 64 (here 8), driver 580 (here 570)"
+    )
+
+
+def test_where_nothing_is_stored_a_load_names_what_the_nearest_environment_has_otherwise() -> None:
+    nothing = LoadReport(OperationStatus.DOES_NOT_EXIST, "0" * 32)
+    assert str(nothing) == "nothing is stored yet"
+    near = (Difference("torch", "2.13.0", "2.12.1"), Difference("triton", "3.7.1", "3.6.0"))
+    assert str(dataclasses.replace(nothing, differences=near)) == (
+        "nothing is stored yet; the nearest environment has "
+        "torch 2.12.1 (here 2.13.0), triton 3.6.0 (here 3.7.1)"
+    )
+
+
 def test_a_save_is_told_in_one_line_with_counts_bytes_and_seconds() -> None:
     assert str(SAVED) == "10 artifacts here, 4 added, 1 superseded, 2.0 MB uploaded in 1.25 s"
 
 
-@pytest.mark.parametrize("count", [0, 7])
-def test_what_was_compiled_since_the_load_is_told_where_there_was_a_load(count: int) -> None:
+def test_what_was_compiled_since_a_load_is_told_by_kind_the_most_frequent_first() -> None:
+    kinds = {".py": 2, "fxgraph": 3, ".so": 2}
+    line = str(dataclasses.replace(SAVED, brought=20, compiled_kinds=kinds))
+    assert ", 20 loaded before, 7 compiled since (3 fxgraph, 2 .py, 2 .so) in 1.25 s" in line
+
+
+def test_that_nothing_was_compiled_since_a_load_is_told_without_kinds() -> None:
+    line = str(dataclasses.replace(SAVED, brought=20, compiled_kinds={}))
+    assert ", 20 loaded before, 0 compiled since in 1.25 s" in line
+
+
+def test_without_a_load_a_save_says_nothing_of_what_was_compiled_since() -> None:
+    assert SAVED.compiled_anew is None
+    assert "loaded before" not in str(SAVED)
     assert "compiled since" not in str(SAVED)
-    line = str(dataclasses.replace(SAVED, compiled_anew=count))
-    assert f", {count} compiled since the load in " in line
+
+
+@pytest.mark.parametrize(
+    ("brought", "kinds", "of_little_use"),
+    [
+        pytest.param(0, None, False, id="no load"),
+        pytest.param(0, {".so": 9}, False, id="a load that brought nothing"),
+        pytest.param(20, {}, False, id="nothing compiled"),
+        pytest.param(20, {".so": 3, "fxgraph": 2}, False, id="a quarter compiled"),
+        pytest.param(20, {".so": 3, "fxgraph": 3}, True, id="more than a quarter compiled"),
+        pytest.param(1, {".so": 1}, True, id="as much compiled as loaded"),
+    ],
+)
+def test_a_load_was_of_little_use_when_more_than_a_quarter_of_it_was_compiled_all_the_same(
+    brought: int, kinds: dict[str, int] | None, of_little_use: bool
+) -> None:
+    report = dataclasses.replace(SAVED, brought=brought, compiled_kinds=kinds)
+    assert report.was_of_little_use is of_little_use
 
 
 def test_what_a_save_left_out_is_told_where_there_is_any() -> None:

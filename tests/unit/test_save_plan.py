@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b10_store.manifest import Group, Location
-from b10_store.save_plan import GENERATION_LIMIT, GROUP_LIMIT, finish_entries, plan_save
+from b10_store.manifest import GENERATION_LIMIT, Group, Location
+from b10_store.save_plan import finish_entries, plan_save
 from b10_store.union import Union
+from b10_store.variant_groups import GROUP_LIMIT
 from tests.support.saves import carried_out, knowledge, saved, saves_until_rest, stored
 from tests.support.values import candidate, digest, entry, pack_id
 
 if TYPE_CHECKING:
-    from b10_store.save_plan import Candidate, Knowledge, SavePlan
+    from b10_store.knowledge import Candidate, Knowledge
+    from b10_store.save_plan import SavePlan
 
 GROUP = "fxgraph/aa/key"
 NOTHING = Union({}, {})

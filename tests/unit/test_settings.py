@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer import CacheValidationError, Settings
+from b10_transfer.cache_roots import ROOT_NAMES
 from b10_transfer.settings import check_folder
 from tests.support.mounts import read_only
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 FOLDER_VARIABLES = ["B10FS_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"]
 NUMBER_VARIABLES = ["MAX_CACHE_SIZE_MB", "MAX_CONCURRENT_SAVES"]
-SWITCH_VARIABLES = ["BASETEN_FS_ENABLED", "B10_CACHE_LOAD"]
+SWITCH_VARIABLES = ["BASETEN_FS_ENABLED", "B10_CACHE_LOAD", "B10_STRICT_ROOTS"]
 
 
 def settings(**variables: str) -> Settings:
@@ -39,6 +40,9 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert found.concurrent_saves == 50
     assert found.namespace == ""
     assert found.load_enabled is True
+    assert dict(found.roots) == dict.fromkeys(ROOT_NAMES, "")
+    assert found.full_headers is False
+    assert found.strict_roots is False
 
 
 def test_an_empty_value_is_as_good_as_none() -> None:
@@ -67,12 +71,14 @@ def test_settings_are_read_from_this_process_when_no_variables_are_given(
 def test_a_switch_is_on(value: str) -> None:
     assert settings(BASETEN_FS_ENABLED=value).enabled is True
     assert settings(B10_CACHE_LOAD=value).load_enabled is True
+    assert settings(B10_STRICT_ROOTS=value).strict_roots is True
 
 
 @pytest.mark.parametrize("value", ["0", "false", "False", "no", "off", ""])
 def test_a_switch_is_off(value: str) -> None:
     assert settings(BASETEN_FS_ENABLED=value).enabled is False
     assert settings(B10_CACHE_LOAD=value).load_enabled is False
+    assert settings(B10_STRICT_ROOTS=value).strict_roots is False
 
 
 @pytest.mark.parametrize("variable", SWITCH_VARIABLES)

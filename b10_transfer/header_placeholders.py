@@ -1,0 +1,49 @@
+"""Empty files in place of precompiled headers, so that a warm start does not build any.
+
+Before it looks for a compiled kernel at all, Inductor precompiles the header which its kernels
+include, unless a `.gch` lies beside the header's text (torch/_inductor/codecache.py,
+CppCodeCache.load_async and _precompile_header): 150 MB and many seconds, for nothing when every
+kernel is there. It asks only whether the file exists, and gcc passes over one that is empty, so a
+kernel that is not there is compiled without it, correctly and a little more slowly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SUFFIX = ".gch"
+
+
+def plant_placeholders(folder: str, headers: Iterable[str]) -> None:
+    """Put an empty `.gch` beside the text of each header, where there is none.
+
+    Failing to is of no consequence beyond a header that is built.
+
+    Args:
+        folder: the cache root.
+        headers: paths of headers' texts below it; those that are not there get no placeholder.
+    """
+    for path in headers:
+        text = os.path.join(folder, path)
+        if os.path.isfile(text):
+            with contextlib.suppress(OSError):
+                os.close(os.open(text + _SUFFIX, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+
+
+def remove_placeholders(folder: str, precompiled: Iterable[str]) -> None:
+    """Remove the placeholders of precompiled headers that are about to be brought.
+
+    Args:
+        folder: the cache root.
+        precompiled: paths of precompiled headers below it.
+    """
+    for path in precompiled:
+        location = os.path.join(folder, path)
+        with contextlib.suppress(OSError):
+            if path.endswith(_SUFFIX) and os.stat(location).st_size == 0:
+                os.unlink(location)

@@ -1,0 +1,100 @@
+"""What on this machine would keep a compiler from using what was loaded, found out in advance."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING
+
+from b10_transfer import probes
+from b10_transfer.probes import NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from b10_transfer.cache_roots import CacheRoot
+
+_CPU_KERNEL = ".so"
+
+
+def check_tools(variables: Mapping[str, str], paths: Iterable[str]) -> list[str]:
+    """What Inductor needs to run before it uses even a compiled C++ kernel, and is not here.
+
+    It looks for the compiler and its version to name the kernel's file
+    (torch/_inductor/cpp_builder.py, get_cpp_compiler), and runs openssl to name the precompiled
+    header (torch/_inductor/codecache.py, _precompile_header).
+
+    Args:
+        variables: the environment variables of the process that compiles.
+        paths: of artifacts.
+
+    Returns:
+        A line for each tool that is missing; none where no artifact is a compiled kernel.
+    """
+    if not any(path.endswith(_CPU_KERNEL) for path in paths):
+        return []
+    lines: list[str] = []
+    compiler = probes.cxx_compiler(variables)
+    if compiler.value == NONE:
+        lines.append(
+            f"no C++ compiler ({compiler.source}): Inductor asks it for its version before it uses "
+            "a C++ kernel, loaded or not, and fails; install g++ or set CXX"
+        )
+    headers = probes.precompiled_headers(variables)
+    if headers.value == "on" and shutil.which("openssl", path=variables.get("PATH")) is None:
+        lines.append(
+            "there is no openssl: Inductor runs it before it uses a C++ kernel, loaded or not, and "
+            "fails; install it, or set TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS=0 for the "
+            "replicas that save and that load"
+        )
+    return lines
+
+
+def check_execution(root: CacheRoot, paths: Iterable[str]) -> list[str]:
+    """A line if the root's filesystem is mounted noexec, and one of its artifacts is a library.
+
+    A root that does not exist yet will be on the filesystem of the folder that it is made in.
+    """
+    if not any(path.endswith(_CPU_KERNEL) for path in paths):
+        return []
+    no_execution = getattr(os, "ST_NOEXEC", 0)
+    folder = root.folder
+    while not os.path.exists(folder) and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+    try:
+        flags = os.statvfs(folder).f_flag
+    except (OSError, AttributeError):
+        return []
+    if not flags & no_execution:
+        return []
+    return [
+        f"the cache root {root.folder} is on a filesystem mounted noexec: shared libraries in it "
+        "cannot be used; mount it exec, or put the cache root elsewhere"
+    ]
+
+
+def exposure(root: CacheRoot) -> str | None:
+    """Who else could put files into a cache root, and what would end that.
+
+    Whoever can write there can run code in the process that uses the cache; so can whoever owns a
+    link that leads there.
+
+    Returns:
+        None when nobody could, or when it does not exist.
+    """
+    try:
+        link, status = os.lstat(root.folder), os.stat(root.folder)
+    except OSError:
+        return None
+    own = getattr(os, "geteuid", lambda: status.st_uid)()
+    for owner in (link.st_uid, status.st_uid):
+        if owner != own:
+            return (
+                f"the cache root {root.folder} belongs to another user (uid {owner}; chown it, or "
+                "put the cache root elsewhere)"
+            )
+    for_all = stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_IWOTH)
+    if for_all and not status.st_mode & stat.S_ISVTX:
+        return f"the cache root {root.folder} can be written by every user (chmod o-w ends that)"
+    return None

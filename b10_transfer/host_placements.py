@@ -1,0 +1,105 @@
+"""What of the stored artifacts belongs on this host, where, and what of it is not there yet."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from b10_store.placement import LocalNames, Placement
+from b10_store.scan import UNITED_LIMIT
+from b10_transfer.artifacts import bundle_folders, bundle_of, placing_order, restorer
+from b10_transfer.local_record import read_loaded
+from b10_transfer.tuning import is_timings, unite_timings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from b10_store.manifest import Entry
+    from b10_transfer.cache_roots import CacheRoot
+
+
+class Chosen(NamedTuple):
+    """The stored artifacts, from the view of one host.
+
+    Attributes:
+        placements: what this host can use, and where it belongs.
+        left_aside: how many artifacts are of a cache root that is not used here, or are native code
+            for other machines alone.
+    """
+
+    placements: list[Placement]
+    left_aside: int
+
+
+def choose_placements(
+    roots: Mapping[str, CacheRoot], requirement: str, entries: Iterable[Entry]
+) -> Chosen:
+    """Choose what of the stored artifacts this host can use.
+
+    Args:
+        roots: the cache roots of this host, by name.
+        requirement: what native code may need to run here; see `Environment.requirement`.
+        entries: what is stored.
+    """
+    chosen: dict[tuple[str, str], Entry] = {}
+    aside: set[tuple[str, str]] = set()
+    for entry in entries:
+        name, path, needed = entry.identity
+        root = roots.get(name)
+        if root is None or needed not in ("", requirement) or not root.kind.takes(path):
+            aside.add((name, path))
+        elif needed or (name, path) not in chosen:
+            chosen[name, path] = entry
+    bundles = {
+        name: bundle_folders(root.kind, (path for other, path in chosen if other == name))
+        for name, root in roots.items()
+    }
+    names: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for name, path in chosen:
+        folder, _, base = path.rpartition("/")
+        names[name, folder].add(base)
+    placements = [
+        Placement(
+            entry=entry,
+            folder=roots[name].folder,
+            order=placing_order(path),
+            restore=restorer(path, roots[name].folder, names[name, path.rpartition("/")[0]]),
+            bundle=bundle_of(path, bundles[name]),
+        )
+        for (name, path), entry in chosen.items()
+    ]
+    return Chosen(placements, len(aside - chosen.keys()))
+
+
+def not_here(placements: Sequence[Placement]) -> list[Placement]:
+    """Those of which nothing is here, or of which the store knows more than this host."""
+    folders = {item.folder for item in placements}
+    names = {folder: LocalNames(folder) for folder in folders}
+    with_timings = {item.folder for item in placements if is_timings(item.entry.identity.path)}
+    digests = {folder: read_loaded(folder).digests for folder in with_timings}
+    wanted: list[Placement] = []
+    for item in placements:
+        path = item.entry.identity.path
+        if not names[item.folder].has(path):
+            wanted.append(item)
+        elif is_timings(path) and digests[item.folder].get(path) != item.entry.digest:
+            wanted.append(replace(item, restore=_uniter(item.location), replaces=True))
+    return wanted
+
+
+def _uniter(location: str) -> Callable[[bytes], bytes]:
+    def unite(stored: bytes) -> bytes:
+        try:
+            with open(location, "rb") as file:
+                local = file.read(UNITED_LIMIT + 1)
+        except FileNotFoundError:
+            return stored
+        except OSError as error:
+            raise ValueError(str(error)) from error
+        if len(local) > UNITED_LIMIT or not os.path.isfile(location):
+            raise ValueError(f"{location} is no file of timings")
+        return unite_timings(stored, local)
+
+    return unite

@@ -1,0 +1,68 @@
+"""The files in which compilers keep what they measured, and rewrite as they measure more.
+
+Inductor keeps the timings of max-autotune in one JSON file for each kind of device,
+`cache/<hash of the device and versions>`; on CPUs its name is always the same
+(torch/_inductor/codecache.py, CacheBase and PersistentCache).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import cast
+
+_TIMINGS = re.compile(r"(?:.*/)?cache/[0-9a-f]{64}", re.DOTALL)
+
+
+def is_timings(path: str) -> bool:
+    """Whether the artifact at `path` holds timings, which unite with those of another host."""
+    return _TIMINGS.fullmatch(path) is not None
+
+
+def unite_timings(others: bytes, preferred: bytes) -> bytes:
+    """Everything that either knows; where both know the same thing, what `preferred` says.
+
+    One that is damaged knows nothing.
+
+    Returns:
+        The bytes of one of the two where it holds all of the other already.
+
+    Raises:
+        ValueError: neither of them is what it should be.
+    """
+    try:
+        theirs = _parse(others)
+    except ValueError:
+        _parse(preferred)
+        return preferred
+    try:
+        ours = _parse(preferred)
+    except ValueError:
+        return others
+    try:
+        united = _unite(theirs, ours)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if united == ours:
+        return preferred
+    return others if united == theirs else json.dumps(united).encode()
+
+
+def _parse(data: bytes) -> dict[str, object]:
+    try:
+        content: object = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from error
+    if isinstance(content, dict):
+        return cast("dict[str, object]", content)
+    raise ValueError("JSON, but no object")
+
+
+def _unite(others: dict[str, object], preferred: dict[str, object]) -> dict[str, object]:
+    united = dict(others)
+    for name, value in preferred.items():
+        other = united.get(name)
+        if isinstance(value, dict) and isinstance(other, dict):
+            value = _unite(cast("dict[str, object]", other), cast("dict[str, object]", value))
+        united[name] = value
+    return united

@@ -1,0 +1,77 @@
+"""What a saver knows: the artifacts that are here, and what of the store it may rely on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from b10_store.manifest import Entry, Group, Identity, Location
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from b10_store.digest import Digest
+    from b10_store.layout import PackId
+
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An artifact that is here and could be saved.
+
+    Attributes:
+        identity: which artifact it is.
+        digest: of its canonical bytes.
+        size: of its canonical bytes.
+        executable: whether its file has the execute bits.
+        mtime_ns: to be restored by loads, or None.
+        group_length: see `Entry.group_length`.
+        bundle: artifacts of one root and bundle are of use only together; "" for none.
+        is_united: its bytes hold all that the stored ones hold, and may replace them.
+    """
+
+    identity: Identity
+    digest: Digest
+    size: int
+    executable: bool = False
+    mtime_ns: int | None = None
+    group_length: int = 0
+    bundle: str = ""
+    is_united: bool = False
+
+    @property
+    def group(self) -> Group | None:
+        """The variant group that the artifact is a member of."""
+        root, path, requirement = self.identity
+        return Group(root, path[: self.group_length], requirement) if self.group_length else None
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What a saver knows beside the manifests.
+
+    Attributes:
+        good_packs: packs that are in the store, by a listing made while the token existed.
+        loaded: the stored digest of an artifact that this host and the store last had in common.
+        distrusted: (digest, pack) that failed verification here twice.
+        elsewhere: blobs of other environments' manifests that may be referenced.
+        cold: the user started without the cache on purpose, so that what is here replaces it.
+        now_ms: the time, ms since the epoch; None: nothing is put off.
+    """
+
+    good_packs: frozenset[PackId]
+    loaded: Mapping[Identity, Digest] = field(default_factory=dict[Identity, "Digest"])
+    distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
+    elsewhere: Mapping[Digest, Location] = field(default_factory=dict["Digest", Location])
+    cold: bool = False
+    now_ms: int | None = None
+
+    def trusts(self, entry: Entry) -> bool:
+        """Whether a load could be given the entry's bytes, as far as is known here."""
+        pack = entry.location.pack
+        return pack in self.good_packs and (entry.digest, pack) not in self.distrusted
+
+    def is_younger(self, entry: Entry, age_ms: int) -> bool:
+        """Whether the entry was saved less than `age_ms` ago."""
+        return self.now_ms is not None and self.now_ms - entry.saved_ms < age_ms

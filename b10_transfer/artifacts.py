@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
-import struct
-import sys
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from b10_store.errors import LimitError
 from b10_store.manifest import Identity
 from b10_store.paths import check_path, local_path
-from b10_store.scan import CANONICAL_LIMIT, LocalFile, Skipped, walk
+from b10_store.scan import LocalFile, Skipped, walk
 from b10_transfer.relocation import canonical_group, group_children, is_group, restore_group
 from b10_transfer.tuning import is_timings, unite_timings
+from b10_transfer.whole_files import find_broken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from b10_store.scan import FoundFile
     from b10_transfer.cache_roots import CacheRoot
@@ -28,7 +25,6 @@ _VARIANT_GROUP = re.compile(
     r"(?:.*/)?(?:fxgraph/[^/]+/[^/]+|aotautograd/[^/]+)(?=/[^/]+$)", re.DOTALL
 )
 _NATIVE = (".so", ".o", ".h", ".gch")
-_GRAPH_LISTS = ("vllm_compile_cache.py", "sglang_compile_cache.py")
 
 _SOURCES, _TRITON, _TRITON_GROUPS, _TUNING, _FX_GRAPH, _AOT_AUTOGRAD, _WHOLE_MODEL, _LIST = range(8)
 _PLACING_ORDERS = (
@@ -73,9 +69,7 @@ def select_artifacts(
     Returns:
         The artifacts by path, and files that would be artifacts if they were whole.
     """
-    skipped: list[Skipped] = []
-    broken = {*_not_whole(found, skipped), *_unreadable_lists(found, skipped)}
-    broken.update(_incomplete_groups(found, broken, skipped))
+    broken, skipped = find_broken(found)
     bundles = bundle_folders(root.kind, (item.path for item in found if item.path not in broken))
     files: list[LocalFile] = []
     for item in found:
@@ -184,91 +178,6 @@ def variant_group_length(path: str) -> int:
     """
     match = _VARIANT_GROUP.match(path)
     return match.end() if match is not None else 0
-
-
-def is_whole_elf(location: str, size: int) -> bool:
-    """Whether a shared library is there to its end.
-
-    Linkers write to the final name; a library that is cut short kills the process that loads it
-    with SIGBUS. The section headers come last in the file, and the ELF header says where.
-    """
-    try:
-        with open(location, "rb") as file:
-            header = file.read(64)
-    except OSError:
-        return False
-    if len(header) < 52 or header[:4] != b"\x7fELF" or header[4] not in (1, 2):
-        return False
-    order = "<" if header[5] == 1 else ">"
-    if header[4] == 2:
-        if len(header) < 64:
-            return False
-        (table,) = struct.unpack_from(order + "Q", header, 0x28)
-        entry_size, count = struct.unpack_from(order + "HH", header, 0x3A)
-    else:
-        (table,) = struct.unpack_from(order + "I", header, 0x20)
-        entry_size, count = struct.unpack_from(order + "HH", header, 0x2E)
-    return bool(table) and table + entry_size * count <= size
-
-
-def _not_whole(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[str]:
-    if sys.platform != "linux":
-        return  # other systems' libraries are not ELF
-    for item in found:
-        if not item.path.endswith((".so", ".o")):
-            continue
-        if not is_whole_elf(item.location, item.fingerprint.size):
-            skipped.append(Skipped(item.location, "native code that is not whole"))
-            yield item.path
-
-
-def _unreadable_lists(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[str]:
-    """The lists of a model's graphs that are cut short.
-
-    vLLM and SGLang write them in place, and fail on one that is not a Python literal
-    (vllm/compilation/backends.py, sglang/srt/compilation/backend.py: CompilerManager).
-    """
-    for item in found:
-        if item.path.rpartition("/")[2] not in _GRAPH_LISTS:
-            continue
-        try:
-            ast.literal_eval(_read_small(item).decode())
-        except (MemoryError, OSError, RecursionError, SyntaxError, TypeError, ValueError):
-            skipped.append(Skipped(item.location, "a list of graphs that is not whole"))
-            yield item.path
-
-
-def _incomplete_groups(
-    found: Sequence[FoundFile], broken: set[str], skipped: list[Skipped]
-) -> Iterator[str]:
-    """Triton groups of which a file is missing: Triton fails on them, so they are not spread."""
-    names: defaultdict[str, set[str]] = defaultdict(set)
-    for item in found:
-        if item.path not in broken:
-            folder, _, name = item.path.rpartition("/")
-            names[folder].add(name)
-    for item in found:
-        if not is_group(item.path):
-            continue
-        folder = item.path.rpartition("/")[0]
-        try:
-            children = group_children(_read_small(item))
-        except (OSError, ValueError) as error:
-            skipped.append(Skipped(item.location, f"not a Triton group: {error}"))
-            yield item.path
-            continue
-        missing = sorted(set(children) - names[folder])
-        if missing:
-            skipped.append(Skipped(item.location, f"a Triton group without {missing[0]}"))
-            yield item.path
-            yield from (f"{folder}/{child}" if folder else child for child in children)
-
-
-def _read_small(item: FoundFile) -> bytes:
-    if item.fingerprint.size > CANONICAL_LIMIT:
-        raise ValueError(f"over {CANONICAL_LIMIT} bytes")
-    with open(item.location, "rb") as file:
-        return file.read(CANONICAL_LIMIT + 1)
 
 
 def _folder(path: str) -> str:

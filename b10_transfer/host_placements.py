@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.placement import LocalNames, Placement
-from b10_store.scan import UNITED_LIMIT
 from b10_transfer.artifacts import bundle_folders, bundle_of, placing_order, restorer
 from b10_transfer.local_record import read_loaded
 from b10_transfer.tuning import is_timings, unite_timings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from b10_store.manifest import Entry
     from b10_transfer.cache_roots import CacheRoot
@@ -48,8 +46,10 @@ def choose_placements(
     for entry in entries:
         name, path, needed = entry.identity
         root = roots.get(name)
-        if root is None or needed not in ("", requirement) or not root.kind.takes(path):
+        if root is None or needed not in ("", requirement):
             aside.add((name, path))
+        elif not root.kind.takes(path):
+            continue  # what this host would not save, it does not place
         elif needed or (name, path) not in chosen:
             chosen[name, path] = entry
     bundles = {
@@ -85,21 +85,5 @@ def not_here(placements: Sequence[Placement]) -> list[Placement]:
         if not names[item.folder].has(path):
             wanted.append(item)
         elif is_timings(path) and digests[item.folder].get(path) != item.entry.digest:
-            wanted.append(replace(item, restore=_uniter(item.location), replaces=True))
+            wanted.append(replace(item, unite=unite_timings))
     return wanted
-
-
-def _uniter(location: str) -> Callable[[bytes], bytes]:
-    def unite(stored: bytes) -> bytes:
-        try:
-            with open(location, "rb") as file:
-                local = file.read(UNITED_LIMIT + 1)
-        except FileNotFoundError:
-            return stored
-        except OSError as error:
-            raise ValueError(str(error)) from error
-        if len(local) > UNITED_LIMIT or not os.path.isfile(location):
-            raise ValueError(f"{location} is no file of timings")
-        return unite_timings(stored, local)
-
-    return unite

@@ -240,7 +240,7 @@ def _remember(folders: Iterable[str], brought: Brought) -> None:
             for placement, fingerprint in placed[folder]:
                 entry = placement.entry
                 loaded.digests[entry.identity.path] = entry.digest
-                if not placement.replaces:
+                if placement.unite is None:
                     hashed[entry.identity.path] = Hashed(fingerprint, entry.digest, entry.size)
             write_hashed(folder, hashed)
         write_loaded(folder, loaded)

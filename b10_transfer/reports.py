@@ -129,7 +129,13 @@ class SaveReport:
 
 def difference_lines(differences: Iterable[Difference]) -> str:
     """The fields in which two environments differ, with both values."""
-    return ", ".join(f"{item.name} {item.there} (here {item.here})" for item in differences)
+    return ", ".join(
+        f"{_value(item.name, item.there)} (here {item.here or 'none'})" for item in differences
+    )
+
+
+def _value(name: str, value: str | None) -> str:
+    return f"no {name}" if value is None else f"{name} {value}"
 
 
 def _kinds_in(kinds: Mapping[str, int]) -> str:

@@ -41,8 +41,8 @@ class Settings:
         load_enabled: B10_CACHE_LOAD: False for a start that is cold on purpose.
         roots: B10_CACHE_ROOTS: names of cache roots; with each its folder, or "" for the one that
             its compiler uses.
-        full_headers: B10_CACHE_HEADERS=full: carry what gcc makes of the headers that Inductor
-            precompiles, about 150 MB each, instead of a placeholder.
+        full_headers: B10_CACHE_HEADERS: carry what gcc makes of the headers that Inductor
+            precompiles, about 150 MB each; False: placeholders.
         strict_roots: B10_STRICT_ROOTS: refuse a cache root that others could write to.
         variables: all environment variables, as they were when the settings were read.
     """
@@ -186,9 +186,9 @@ def _read_roots(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _read_headers(variables: Mapping[str, str]) -> str:
-    value = variables.get("B10_CACHE_HEADERS", "").strip().lower() or "placeholder"
-    if value not in {"placeholder", "full"}:
-        raise CacheValidationError(f"B10_CACHE_HEADERS={value!r} is neither placeholder nor full")
+    value = variables.get("B10_CACHE_HEADERS", "").strip().lower() or "full"
+    if value not in {"full", "placeholder"}:
+        raise CacheValidationError(f"B10_CACHE_HEADERS={value!r} is neither full nor placeholder")
     return value
 
 

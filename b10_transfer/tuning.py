@@ -19,6 +19,15 @@ def is_timings(path: str) -> bool:
     return _TIMINGS.fullmatch(path) is not None
 
 
+def check_timings(data: bytes) -> None:
+    """Check that these are the bytes of a file of timings.
+
+    Raises:
+        ValueError: they are not.
+    """
+    _parse(data)
+
+
 def unite_timings(others: bytes, preferred: bytes) -> bytes:
     """Everything that either knows; where both know the same thing, what `preferred` says.
 

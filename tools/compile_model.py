@@ -168,7 +168,8 @@ class _Subject:
 def _respond(forward: Callable[[Tensor], Tensor], asked: Tensor) -> Tensor:
     import torch
 
-    # Not inference_mode(): there torch rejects the packages of its own TORCH_CACHING_PRECOMPILE.
+    # Not inference_mode(): there torch 2.13 fails on the packages of its TORCH_CACHING_PRECOMPILE
+    # (an AssertionError in torch/_dynamo/utils.py, CleanupHook.create), wherever they were made.
     with torch.no_grad():
         return forward(asked)
 

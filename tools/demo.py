@@ -85,20 +85,8 @@ def _replica(folder: Path, name: str, user: str) -> Replica:
         store=folder / "store",
         cache_root=home / f"torchinductor_{user}",
         home=home,
-        host_temporary=folder / "tmp",
+        host_temporary=home / "tmp",
     )
-
-
-def _prepare_host(folder: Path, console: Console) -> None:
-    console.print(
-        "[bold]Step 0.[/] Let torch build its precompiled C++ header. It is made once per host, "
-        "outside the cache folder, and is not transferred; built now, it is charged to neither "
-        "side of the comparison."
-    )
-    outcome = compile_in(
-        _replica(folder, "header", "nobody"), Request((Question("gelu-perceptron", 8),))
-    )
-    console.print(f"  {outcome.calls[0].wall_seconds:.1f} s, for a model of one layer.\n")
 
 
 def _tell(console: Console, outcome: Outcome) -> None:
@@ -124,12 +112,12 @@ def _tell(console: Console, outcome: Outcome) -> None:
 
 
 def _run(folder: Path, console: Console) -> tuple[Comparison, Comparison]:
-    _prepare_host(folder, console)
     outputs = [str(folder / f"outputs-{number}.pt") for number in (1, 2)]
 
     console.print(
-        "[bold]Step 1.[/] Replica 1 has an empty cache, and the store is empty too: it compiles "
-        "a small transformer for one shape, then saves."
+        "[bold]Step 1.[/] Replica 1 is a new machine, and the store is empty too: it compiles a "
+        "small transformer for one shape, with the C++ header that torch precompiles first, and "
+        "saves."
     )
     first = compile_in(
         _replica(folder, "replica-1", "ann"), Request((_FIRST,), outputs=outputs[0], save=True)
@@ -137,7 +125,7 @@ def _run(folder: Path, console: Console) -> tuple[Comparison, Comparison]:
     _tell(console, first)
 
     console.print(
-        "[bold]Step 2.[/] Replica 2 is a new process with an empty cache at another path: it "
+        "[bold]Step 2.[/] Replica 2 is another new machine, with its folders at other paths: it "
         "loads and makes the same call, which must compile nothing. Then it is called with a "
         "second shape, which nobody has compiled yet, and saves: only what is new is added."
     )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from b10_store.errors import NoSpaceError
 from b10_store.paths import RECORD_FOLDER, local_path
 from b10_store.placement import Placed, Placement, place_staged
-from b10_store.scan import CANONICAL_LIMIT, UNITED_LIMIT, Fingerprint, fingerprint_of
+from b10_store.scan import CANONICAL_LIMIT, Fingerprint, fingerprint_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -82,20 +82,17 @@ class Staging:
     def put(self, digest: Digest, data: bytes | memoryview) -> None:
         """Write every file that has these bytes."""
         for placement in self._targets.get(digest, ()):
-            self.write_file(placement, data)
+            self._write_file(placement, data)
 
     def stream(self, digest: Digest) -> StagedBlob:
         """Write every file that has these bytes, in parts."""
         placements: list[Placement] = []
-        gathered: list[Placement] = []
         for placement in self._targets.get(digest, ()):
             if placement.restore is None:
                 placements.append(placement)
-            elif placement.replaces and placement.entry.size <= UNITED_LIMIT:
-                gathered.append(placement)
             else:
                 self._fail(placement, f"over {CANONICAL_LIMIT} bytes")
-        return StagedBlob(self, placements, gathered)
+        return StagedBlob(self, placements)
 
     def place(self) -> Placed:
         """Move everything that was written to its place, in order; of a torn bundle, nothing."""
@@ -182,12 +179,7 @@ class Staging:
             raise NoSpaceError(f"{placement.folder}: {error.strerror}") from error
         self._fail(placement, str(error))
 
-    def write_file(self, placement: Placement, data: bytes | memoryview) -> None:
-        """Write an artifact whose bytes are all there.
-
-        Raises:
-            NoSpaceError: there is no room for them.
-        """
+    def _write_file(self, placement: Placement, data: bytes | memoryview) -> None:
         if placement.restore is not None:
             try:
                 data = placement.restore(bytes(data))
@@ -219,19 +211,9 @@ class Staging:
 class StagedBlob:
     """A blob of several frames on its way into its files; a `fetch.BlobStream`."""
 
-    def __init__(
-        self, staging: Staging, placements: Sequence[Placement], gathered: Sequence[Placement] = ()
-    ) -> None:
-        """Create the files.
-
-        Args:
-            staging: where they come to be.
-            placements: what is written as it comes.
-            gathered: what is written at the end, since its bytes are to be restored.
-        """
+    def __init__(self, staging: Staging, placements: Sequence[Placement]) -> None:
+        """Create the files."""
         self._staging = staging
-        self._gathered = gathered
-        self._parts: list[bytes] = []
         self._open: list[tuple[Placement, int]] = []
         try:
             for placement in placements:
@@ -245,8 +227,6 @@ class StagedBlob:
 
     def write(self, data: bytes | memoryview) -> None:
         """See `BlobStream.write`."""
-        if self._gathered:
-            self._parts.append(bytes(data))
         for placement, handle in self._open:
             self._staging.write(placement, handle, data)
 
@@ -255,8 +235,6 @@ class StagedBlob:
         for placement, handle in self._open:
             self._staging.finish_file(placement, handle)
         self._close()
-        for placement in self._gathered:
-            self._staging.write_file(placement, b"".join(self._parts))
 
     def discard(self) -> None:
         """See `BlobStream.discard`."""

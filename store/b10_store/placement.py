@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.paths import local_path
-from b10_store.scan import Fingerprint, fingerprint_of
+from b10_store.scan import UNITED_LIMIT, Fingerprint, fingerprint_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,10 +40,11 @@ class Placement:
         folder: the local cache root, absolute.
         order: artifacts of a lower order are in place before those of a higher one.
         restore: makes the bytes on disk of the stored ones; None where they are the same. Only
-            artifacts under 1 MiB have one, and those that replace a file. Raises ValueError when
-            the bytes cannot be used.
+            artifacts under 1 MiB have one. Raises ValueError when the bytes cannot be used.
         bundle: artifacts of one root and bundle are placed together or not at all; "" for none.
-        replaces: whether a file that is there gives way: `restore` has taken its bytes over.
+        unite: for a file that its compiler rewrites with what it learns, where there is one: makes
+            of the stored bytes and the local ones what takes its place. Raises ValueError when it
+            cannot.
     """
 
     entry: Entry
@@ -51,7 +52,7 @@ class Placement:
     order: int = 0
     restore: Callable[[bytes], bytes] | None = None
     bundle: str = ""
-    replaces: bool = False
+    unite: Callable[[bytes, bytes], bytes] | None = None
 
     @property
     def location(self) -> str:
@@ -187,15 +188,15 @@ class _Mover:
         target = placement.location
         try:
             source = local_path(self._staging, placement.entry.identity.path)
-            if placement.replaces:
-                _move_over(source, target)
+            if placement.unite is not None:
+                _move_united(source, target, placement.unite)
                 moved = True
             else:
                 moved = _move_without_replacing(source, target)
             if moved:
                 # Moving a single file may change its ctime, which is part of the fingerprint.
                 fingerprint = fingerprint_of(os.stat(target, follow_symlinks=False))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._result.failed.append((placement, str(error)))
             return
         if moved:
@@ -228,6 +229,35 @@ def _move_without_replacing(source: str, target: str) -> bool:
     else:
         os.unlink(source)
     return True
+
+
+def _move_united(source: str, target: str, unite: Callable[[bytes, bytes], bytes]) -> None:
+    """Put in the place of a file what it and the staged one hold together.
+
+    The file that is there is read last, so that what its compiler adds to it meanwhile is lost only
+    within the moment that this takes.
+    """
+    stored = _read_whole(source)
+    try:
+        local = _read_whole(target)
+    except FileNotFoundError:
+        _move_over(source, target)
+        return
+    content = unite(stored, local)
+    if content == local:
+        return
+    if content != stored:
+        with open(source, "wb") as file:
+            file.write(content)
+    _move_over(source, target)
+
+
+def _read_whole(location: str) -> bytes:
+    with open(location, "rb") as file:
+        data = file.read(UNITED_LIMIT + 1)
+    if len(data) > UNITED_LIMIT:
+        raise ValueError(f"{location} has over {UNITED_LIMIT} bytes")
+    return data
 
 
 def _move_over(source: str, target: str) -> None:

@@ -33,7 +33,7 @@ HEADER = {"cabc.h": TEXT}
 PRECOMPILED = {"cabc.h.gch": noise(3000, 7)}
 PLACEHOLDER = {"cabc.h.gch": b""}
 KERNELS = compiled_graph("model")
-FULL = "full"
+FULL, PLAIN = "full", "placeholder"
 
 LARGE_SIZE = 60 << 20
 MEMORY_LIMIT = 40 << 20
@@ -69,29 +69,29 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
-# The text and a placeholder, which is what is done by default.
+# The text and a placeholder.
 
 
 def test_the_text_is_saved_and_what_gcc_made_of_it_is_not(site: Site) -> None:
-    report = compiling_host(site, "saver").save()
+    report = compiling_host(site, "saver").save(B10_CACHE_HEADERS=PLAIN)
     assert (report.found, report.left_out) == (len(KERNELS) + len(HEADER), 0)
     assert report.uploaded_bytes < sum(map(len, KERNELS.values())) + 1000
 
 
 def test_a_load_places_the_text_and_an_empty_precompiled_header(site: Site) -> None:
-    compiling_host(site, "saver").save()
+    compiling_host(site, "saver").save(B10_CACHE_HEADERS=PLAIN)
     host = site.host("host")
-    report = host.load()
+    report = host.load(B10_CACHE_HEADERS=PLAIN)
     assert (report.loaded, report.problems) == (len(KERNELS) + len(HEADER), ())
     assert headers_in(host) == {**HEADER, **PLACEHOLDER}
 
 
 def test_a_load_that_brings_nothing_places_it_too(site: Site) -> None:
-    compiling_host(site, "saver").save()
+    compiling_host(site, "saver").save(B10_CACHE_HEADERS=PLAIN)
     host = site.host("host")
-    host.load()
+    host.load(B10_CACHE_HEADERS=PLAIN)
     (headers_of(host) / "cabc.h.gch").unlink()
-    assert host.load().status is Status.SKIPPED
+    assert host.load(B10_CACHE_HEADERS=PLAIN).status is Status.SKIPPED
     assert headers_in(host) == {**HEADER, **PLACEHOLDER}
 
 
@@ -109,82 +109,91 @@ def test_a_real_precompiled_header_is_never_replaced(site: Site, headers: str) -
 def test_where_the_text_could_not_be_had_there_is_no_placeholder_either(site: Site) -> None:
     saver = site.host("saver")
     precompile(saver, HEADER)
-    saver.save()
+    saver.save(B10_CACHE_HEADERS=PLAIN)
     packs_of_headers = site.files("packs")
     saver.write(KERNELS)
-    saver.save()
+    saver.save(B10_CACHE_HEADERS=PLAIN)
     for pack in packs_of_headers:
         pack.unlink()
     host = site.host("host")
-    report = host.load()
+    report = host.load(B10_CACHE_HEADERS=PLAIN)
     assert (report.loaded, report.missed) == (len(KERNELS), len(HEADER))
     assert headers_in(host) == {}
 
 
 def test_a_placeholder_is_never_saved_by_either_way(site: Site) -> None:
-    compiling_host(site, "saver").save()
+    compiling_host(site, "saver").save(B10_CACHE_HEADERS=PLAIN)
     host = site.host("host")
-    host.load()
+    host.load(B10_CACHE_HEADERS=PLAIN)
     time.sleep(0.02)
     host.write(compiled_graph("another model"))
-    for headers in (None, FULL):
+    for headers in (PLAIN, FULL):
         report = host.save(B10_CACHE_HEADERS=headers)
         assert (report.found, report.left_out) == (2 * len(KERNELS) + len(HEADER), 0)
 
 
 def test_a_read_only_folder_with_the_text_is_no_failure(site: Site) -> None:
-    compiling_host(site, "saver").save()
+    compiling_host(site, "saver").save(B10_CACHE_HEADERS=PLAIN)
     host = site.host("host")
     precompile(host, HEADER)
     with read_only(headers_of(host)):
-        report = host.load()
+        report = host.load(B10_CACHE_HEADERS=PLAIN)
     assert (report.status, report.problems) == (Status.SUCCESS, ())
     assert (report.loaded, report.already_here) == (len(KERNELS), len(HEADER))
     assert headers_in(host) == HEADER
 
 
 def test_a_read_only_folder_without_the_text_is_named_and_the_rest_is_loaded(site: Site) -> None:
-    compiling_host(site, "saver").save()
+    compiling_host(site, "saver").save(B10_CACHE_HEADERS=PLAIN)
     host = site.host("host")
     headers_of(host).mkdir(parents=True)
     with read_only(headers_of(host)):
-        report = host.load()
+        report = host.load(B10_CACHE_HEADERS=PLAIN)
     assert (report.status, report.loaded, report.missed) == (Status.SUCCESS, len(KERNELS), 1)
     assert [line for line in report.problems if str(headers_of(host)) in line]
     assert headers_in(host) == {}
     assert host.tree() == KERNELS
 
 
-# What gcc made of it, where that is asked for.
+# What gcc made of it.
 
 
-def test_a_precompiled_header_is_carried_where_that_is_asked_for(site: Site) -> None:
-    report = compiling_host(site, "saver").save(B10_CACHE_HEADERS=FULL)
+@pytest.mark.parametrize("headers", [None, FULL])
+def test_a_precompiled_header_is_carried_by_default(site: Site, headers: str | None) -> None:
+    report = compiling_host(site, "saver").save(B10_CACHE_HEADERS=headers)
     assert (report.found, report.left_out) == (len(KERNELS) + 2, 0)
     host = site.host("host")
-    assert host.load(B10_CACHE_HEADERS=FULL).loaded == len(KERNELS) + 2
+    assert host.load(B10_CACHE_HEADERS=headers).loaded == len(KERNELS) + 2
     assert headers_in(host) == {**HEADER, **PRECOMPILED}
+
+
+@pytest.mark.parametrize("headers", [None, FULL])
+def test_where_none_is_stored_a_placeholder_does(site: Site, headers: str | None) -> None:
+    compiling_host(site, "saver").save(B10_CACHE_HEADERS=PLAIN)
+    host = site.host("host")
+    assert host.load(B10_CACHE_HEADERS=headers).problems == ()
+    assert headers_in(host) == {**HEADER, **PLACEHOLDER}
 
 
 def test_a_precompiled_header_takes_the_place_of_a_placeholder(site: Site) -> None:
     compiling_host(site, "saver").save(B10_CACHE_HEADERS=FULL)
     host = site.host("host")
-    host.load()
+    host.load(B10_CACHE_HEADERS=PLAIN)
     assert headers_in(host) == {**HEADER, **PLACEHOLDER}
     report = host.load(B10_CACHE_HEADERS=FULL)
     assert (report.status, report.loaded, report.missed) == (Status.SUCCESS, 1, 0)
     assert headers_in(host) == {**HEADER, **PRECOMPILED}
-    assert host.load().status is Status.SKIPPED
+    assert host.load(B10_CACHE_HEADERS=PLAIN).status is Status.SKIPPED
     assert headers_in(host) == {**HEADER, **PRECOMPILED}
 
 
 def test_a_placeholder_that_could_not_be_replaced_is_there_again(site: Site) -> None:
     saver = compiling_host(site, "saver")
-    saver.save()
+    saver.save(B10_CACHE_HEADERS=PLAIN)
     other_packs = site.files("packs")
     saver.save(B10_CACHE_HEADERS=FULL)
     host = site.host("host")
-    host.load()
+    host.load(B10_CACHE_HEADERS=PLAIN)
     for pack in site.files("packs"):
         if pack not in other_packs:
             pack.unlink()
@@ -192,13 +201,15 @@ def test_a_placeholder_that_could_not_be_replaced_is_there_again(site: Site) -> 
     assert headers_in(host) == {**HEADER, **PLACEHOLDER}
 
 
-def test_by_default_a_stored_precompiled_header_is_left_aside(site: Site) -> None:
+def test_where_placeholders_are_asked_for_a_stored_precompiled_header_is_not_loaded(
+    site: Site,
+) -> None:
     compiling_host(site, "saver").save(B10_CACHE_HEADERS=FULL)
     host = site.host("host")
-    report = host.load()
-    assert (report.loaded, report.left_aside) == (len(KERNELS) + len(HEADER), 1)
+    report = host.load(B10_CACHE_HEADERS=PLAIN)
+    assert (report.loaded, report.left_aside) == (len(KERNELS) + len(HEADER), 0)
     assert headers_in(host) == {**HEADER, **PLACEHOLDER}
-    assert host.save().status is Status.SKIPPED
+    assert host.save(B10_CACHE_HEADERS=PLAIN).status is Status.SKIPPED
     late = site.host("late host")
     late.load(B10_CACHE_HEADERS=FULL)
     assert headers_in(late) == {**HEADER, **PRECOMPILED}, "another's save did not remove it"
@@ -233,7 +244,7 @@ def test_one_of_which_the_half_is_written_is_not_saved(site: Site) -> None:
 def test_one_that_was_loaded_later_than_the_libraries_is_none_that_is_left_out(site: Site) -> None:
     compiling_host(site, "saver").save(B10_CACHE_HEADERS=FULL)
     host = site.host("host")
-    host.load()
+    host.load(B10_CACHE_HEADERS=PLAIN)
     time.sleep(0.02)
     host.load(B10_CACHE_HEADERS=FULL)
     report = host.save(B10_CACHE_HEADERS=FULL)

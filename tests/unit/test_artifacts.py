@@ -12,7 +12,6 @@ from b10_transfer.artifacts import (
     bundle_folders,
     bundle_of,
     find_files,
-    is_whole_elf,
     placing_order,
     restorer,
     select_artifacts,
@@ -20,6 +19,7 @@ from b10_transfer.artifacts import (
 )
 from b10_transfer.cache_roots import CacheRoot
 from b10_transfer.root_kinds import DEEP_JIT, FLASHINFER, INDUCTOR, TRITON
+from b10_transfer.whole_files import is_whole_elf
 from tests.support.cache_trees import LOCAL_RECORD, TRITON_HASH, elf, triton_kernel, write_tree
 
 if TYPE_CHECKING:

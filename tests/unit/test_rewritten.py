@@ -14,7 +14,6 @@ from b10_store.digest import digest_of
 from b10_store.folder_remote import FolderRemote
 from b10_store.pack_health import look_at_packs
 from b10_store.rewritten import unite_rewritten
-from b10_store.scan import CANONICAL_LIMIT
 from tests.support.counting_remote import CountingRemote
 from tests.support.engine_hosts import Hosts
 
@@ -201,10 +200,14 @@ def test_a_file_that_vanishes_before_it_is_read_again_fails_no_other(case: Case)
     assert content_of(second) == b"here stored"
 
 
-def test_stored_bytes_too_large_to_be_held_at_once_are_not_read(case: Case) -> None:
-    case.stored({WORDS: b"a " * (CANONICAL_LIMIT // 2 + 1)})
-    host = case.hosts.new().write({WORDS: b"here"})
-    assert_as_here(case.unite(host)[WORDS], b"here")
+@pytest.mark.parametrize(("stored", "here"), [(b"a " * 51, b"b"), (b"a", b"b " * 51)])
+def test_bytes_too_large_to_be_held_at_once_are_not_united(
+    case: Case, monkeypatch: pytest.MonkeyPatch, stored: bytes, here: bytes
+) -> None:
+    monkeypatch.setattr("b10_store.rewritten.UNITED_LIMIT", 100)
+    case.stored({WORDS: stored})
+    host = case.hosts.new().write({WORDS: here})
+    assert_as_here(case.unite(host)[WORDS], here)
     assert case.remote.calls == []
 
 

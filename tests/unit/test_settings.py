@@ -41,7 +41,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert found.namespace == ""
     assert found.load_enabled is True
     assert dict(found.roots) == dict.fromkeys(ROOT_NAMES, "")
-    assert found.full_headers is False
+    assert found.full_headers is True
     assert found.strict_roots is False
 
 

@@ -102,7 +102,7 @@ def test_the_home_folder_itself_is_no_cache_root(
 
 @pytest.mark.parametrize(
     ("value", "full"),
-    [("", False), ("placeholder", False), ("full", True), (" FULL ", True), ("Placeholder", False)],
+    [("", True), ("placeholder", False), ("full", True), (" FULL ", True), ("Placeholder", False)],
 )
 def test_of_the_headers_a_placeholder_is_kept_or_all_of_them(value: str, full: bool) -> None:
     assert Settings.from_environment({"B10_CACHE_HEADERS": value}).full_headers is full

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from b10_store.digest import digest_of
 from b10_store.placement import LocalNames, Placement
+from b10_store.scan import CANONICAL_LIMIT
 from b10_transfer.artifacts import bundle_folders, bundle_of, placing_order, restorer
 from b10_transfer.local_record import read_loaded
+from b10_transfer.relocation import canonical_group, is_group
 from b10_transfer.tuning import is_timings, unite_timings
 
 if TYPE_CHECKING:
@@ -80,10 +86,61 @@ def not_here(placements: Sequence[Placement]) -> list[Placement]:
     with_timings = {item.folder for item in placements if is_timings(item.entry.identity.path)}
     digests = {folder: read_loaded(folder).digests for folder in with_timings}
     wanted: list[Placement] = []
+    here: list[Placement] = []
     for item in placements:
         path = item.entry.identity.path
         if not names[item.folder].has(path):
             wanted.append(item)
-        elif is_timings(path) and digests[item.folder].get(path) != item.entry.digest:
+            continue
+        here.append(item)
+        if is_timings(path) and digests[item.folder].get(path) != item.entry.digest:
             wanted.append(replace(item, unite=unite_timings))
-    return wanted
+    return _refusing_strange_kernels(wanted, here)
+
+
+def _refusing_strange_kernels(
+    wanted: list[Placement], here: Sequence[Placement]
+) -> list[Placement]:
+    """`wanted`, but those fail that would complete a Triton kernel of which other bytes are here.
+
+    A kernel that lacks its group or its notes Triton compiles again. Completed, it is used with all
+    that is in its folder: also with a file that a crash of this machine cut short.
+    """
+    incomplete = {(item.folder, item.bundle) for item in wanted if item.bundle}
+    parts: defaultdict[tuple[str, str], list[Placement]] = defaultdict(list)
+    for item in here:
+        if (item.folder, item.bundle) in incomplete:
+            parts[item.folder, item.bundle].append(item)
+    if not parts:
+        return wanted
+    kernels = {
+        (item.folder, item.bundle)
+        for item in chain(wanted, here)
+        if is_group(item.entry.identity.path)
+    }
+    strange = {
+        key for key, items in parts.items() if key in kernels and not all(map(_is_as_stored, items))
+    }
+    return [
+        replace(item, restore=_refuse) if (item.folder, item.bundle) in strange else item
+        for item in wanted
+    ]
+
+
+def _refuse(_: bytes) -> NoReturn:
+    raise ValueError("a part of the Triton kernel is here, with other bytes than the stored ones")
+
+
+def _is_as_stored(item: Placement) -> bool:
+    is_list = is_group(item.entry.identity.path)
+    try:
+        status = os.lstat(item.location)
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        if status.st_size > CANONICAL_LIMIT if is_list else status.st_size != item.entry.size:
+            return False
+        with open(item.location, "rb") as file:
+            data = file.read()
+        return digest_of(canonical_group(data) if is_list else data) == item.entry.digest
+    except (OSError, ValueError):
+        return False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import re
 import struct
 import sys
 from collections import defaultdict
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from b10_store.scan import FoundFile
 
 _GRAPH_LISTS = ("vllm_compile_cache.py", "sglang_compile_cache.py")
+_TRITON_JSON = re.compile(r"(?:.*/)?(?:[A-Z2-7]{52}/[^/]+|[^/]+\.autotune)\.json", re.DOTALL)
+"""Triton names a kernel's folder by a SHA-256 in base32 (triton/runtime/cache.py, _base32)."""
+
+_DEVICE_CODE = (".cubin", ".hsaco")
 
 
 def find_broken(found: Sequence[FoundFile]) -> tuple[frozenset[str], list[Skipped]]:
@@ -31,16 +37,18 @@ def find_broken(found: Sequence[FoundFile]) -> tuple[frozenset[str], list[Skippe
         *_not_whole(found, skipped),
         *_unreadable_lists(found, skipped),
         *_damaged_timings(found, skipped),
+        *_damaged_json(found, skipped),
     }
     broken.update(_incomplete_groups(found, broken, skipped))
     return frozenset(broken), skipped
 
 
 def is_whole_elf(location: str, size: int) -> bool:
-    """Whether a shared library is there to its end.
+    """Whether a shared library, or code for a GPU, is there to its end.
 
     Linkers write to the final name; a library that is cut short kills the process that loads it
-    with SIGBUS. The section headers come last in the file, and the ELF header says where.
+    with SIGBUS. The section headers come last in the file, or, in code for a GPU, the program
+    headers after them, and the ELF header says where.
     """
     try:
         with open(location, "rb") as file:
@@ -53,21 +61,24 @@ def is_whole_elf(location: str, size: int) -> bool:
     if header[4] == 2:
         if len(header) < 64:
             return False
-        (table,) = struct.unpack_from(order + "Q", header, 0x28)
-        entry_size, count = struct.unpack_from(order + "HH", header, 0x3A)
+        programs, sections = struct.unpack_from(order + "QQ", header, 0x20)
+        sizes = struct.unpack_from(order + "HHHH", header, 0x36)
     else:
-        (table,) = struct.unpack_from(order + "I", header, 0x20)
-        entry_size, count = struct.unpack_from(order + "HH", header, 0x2E)
-    return bool(table) and table + entry_size * count <= size
+        programs, sections = struct.unpack_from(order + "II", header, 0x1C)
+        sizes = struct.unpack_from(order + "HHHH", header, 0x2A)
+    ends = (programs + sizes[0] * sizes[1], sections + sizes[2] * sizes[3])
+    return bool(sections) and max(ends) <= size
 
 
 def _not_whole(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[str]:
     if sys.platform != "linux":
         return  # other systems' libraries are not ELF
     for item in found:
-        if not item.path.endswith((".so", ".o")):
-            continue
-        if not is_whole_elf(item.location, item.fingerprint.size):
+        if item.path.endswith((".so", ".o")):
+            is_whole = is_whole_elf(item.location, item.fingerprint.size)
+        else:
+            is_whole = not item.path.endswith(_DEVICE_CODE) or _is_usable(item)
+        if not is_whole:
             skipped.append(Skipped(item.location, "native code that is not whole"))
             yield item.path
 
@@ -82,6 +93,25 @@ def _damaged_timings(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iter
                 check_timings(file.read(UNITED_LIMIT))
         except (OSError, ValueError):
             skipped.append(Skipped(item.location, "timings that are not whole"))
+            yield item.path
+
+
+def _damaged_json(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[str]:
+    """What Triton notes of a kernel, and its timings, where it could not read them: it fails.
+
+    Triton puts whole files in place and does not flush them: after a crash of the machine they may
+    be empty or zeros (triton/compiler/compiler.py, CompiledKernel; triton/runtime/autotuner.py,
+    Autotuner.check_disk_cache).
+    """
+    for item in found:
+        if not _TRITON_JSON.fullmatch(item.path) or is_group(item.path):
+            continue
+        try:
+            content: object = json.loads(_read_small(item))
+        except (OSError, RecursionError, ValueError):
+            content = None
+        if not isinstance(content, dict):
+            skipped.append(Skipped(item.location, "JSON that is not whole"))
             yield item.path
 
 
@@ -104,12 +134,12 @@ def _unreadable_lists(found: Sequence[FoundFile], skipped: list[Skipped]) -> Ite
 def _incomplete_groups(
     found: Sequence[FoundFile], broken: set[str], skipped: list[Skipped]
 ) -> Iterator[str]:
-    """Triton groups of which a file is missing: Triton fails on them, so they are not spread."""
-    names: defaultdict[str, set[str]] = defaultdict(set)
+    """Triton groups of which a file is missing or not whole: Triton fails on them."""
+    files: defaultdict[str, dict[str, FoundFile]] = defaultdict(dict)
     for item in found:
         if item.path not in broken:
             folder, _, name = item.path.rpartition("/")
-            names[folder].add(name)
+            files[folder][name] = item
     for item in found:
         if not is_group(item.path):
             continue
@@ -120,11 +150,30 @@ def _incomplete_groups(
             skipped.append(Skipped(item.location, f"not a Triton group: {error}"))
             yield item.path
             continue
-        missing = sorted(set(children) - names[folder])
+        own = files[folder]
+        missing = [
+            name for name in sorted(children) if name not in own or not _is_usable(own[name])
+        ]
         if missing:
-            skipped.append(Skipped(item.location, f"a Triton group without {missing[0]}"))
+            reason = f"a Triton group of which {missing[0]} is missing or not whole"
+            skipped.append(Skipped(item.location, reason))
             yield item.path
             yield from (f"{folder}/{child}" if folder else child for child in children)
+
+
+def _is_usable(item: FoundFile) -> bool:
+    """Whether a file of a Triton kernel is not one that was cut short or lost its bytes.
+
+    Of the texts, which only people read, the beginning is looked at.
+    """
+    try:
+        with open(item.location, "rb") as file:
+            start = file.read(4)
+    except OSError:
+        return False
+    if start == b"\x7fELF" and item.path.endswith(_DEVICE_CODE):
+        return is_whole_elf(item.location, item.fingerprint.size)
+    return start[:1] not in (b"", b"\0")
 
 
 def _read_small(item: FoundFile) -> bytes:

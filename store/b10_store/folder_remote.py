@@ -106,6 +106,14 @@ class FolderRemote:
         """See `Remote.delete`."""
         os.unlink(self._path(name))
 
+    def remove_folder(self, name: str) -> None:
+        """See `Remote.remove_folder`."""
+        try:
+            os.rmdir(self._path(name))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
     def now(self) -> float:
         """See `Remote.now`."""
         probe = self._path(f"{SESSIONS}/probe{TEMPORARY_MARK}{secrets.token_hex(8)}")

@@ -35,6 +35,27 @@ WAIT_LIMIT_SECONDS = 60.0
 SUPERSEDE_AGE_SECONDS = 3600.0
 """Age of a manifest before what it supersedes may be moved to trash."""
 
+STAGE_DISTANCE_SECONDS = 600.0
+"""Between two stages of a garbage collection: a rename that is this old shows in every listing."""
+
+STALE_SESSION_SECONDS = 1800.0
+"""A session silent for longer than this is fenced by gc."""
+
+OLDEST_SESSION_SECONDS = 86400.0
+"""A session that gc has been waiting for this long is fenced, silent or not."""
+
+TRASH_SECONDS = 86400.0
+"""What gc moved to trash stays there at least this long."""
+
+UNREFERENCED_SECONDS = 86400.0
+"""A pack that no manifest references is left alone until it is this old."""
+
+LEFTOVER_SECONDS = 86400.0
+"""A temporary file or a fenced token this old is a dead process' own."""
+
+QUARANTINE_SECONDS = 14 * 86400.0
+"""What a check put into quarantine stays there this long."""
+
 TOUCH_INTERVAL_SECONDS = 86400.0
 """A load refreshes a manifest's time of last load at most this often."""
 

@@ -77,9 +77,11 @@ class MemoryRemote:
     def rename(self, source: str, target: str) -> None:
         """See `Remote.rename`."""
         with self._lock:
-            node = self._node(source)
-            del self._nodes[source]
-            self._nodes[target] = node
+            inside = [name for name in self._nodes if name.startswith(f"{source}/")]
+            if not inside:
+                self._node(source)
+            for name in inside or [source]:
+                self._nodes[target + name[len(source) :]] = self._nodes.pop(name)
 
     def touch(self, name: str) -> None:
         """See `Remote.touch`."""
@@ -91,6 +93,9 @@ class MemoryRemote:
         with self._lock:
             self._node(name)
             del self._nodes[name]
+
+    def remove_folder(self, name: str) -> None:
+        """See `Remote.remove_folder`: here, folders are only parts of names."""
 
     def now(self) -> float:
         """See `Remote.now`."""

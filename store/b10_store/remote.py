@@ -92,7 +92,7 @@ class Remote(Protocol):
         ...
 
     def rename(self, source: str, target: str) -> None:
-        """Give a file another name, atomically; folders on the way to `target` are made.
+        """Give a file or a folder another name, atomically; folders on the way are made.
 
         FileNotFoundError when `source` is not there. An error does not tell that nothing happened.
         """
@@ -104,6 +104,10 @@ class Remote(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove a file. FileNotFoundError when there is none."""
+        ...
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder that is empty. One that is not, or is not there, is left as it is."""
         ...
 
     def now(self) -> float:

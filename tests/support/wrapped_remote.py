@@ -81,6 +81,12 @@ class WrappedRemote:
         self.inner.delete(name)
         self.after(Call("delete", name))
 
+    def remove_folder(self, name: str) -> None:
+        """See `Remote.remove_folder`."""
+        self.before(Call("remove_folder", name))
+        self.inner.remove_folder(name)
+        self.after(Call("remove_folder", name))
+
     def now(self) -> float:
         """See `Remote.now`."""
         self.before(Call("now", ""))

@@ -1,0 +1,234 @@
+"""Garbage collection: what nothing references goes to trash, and later away.
+
+No run waits. Each visit takes every folder of trash at most one stage further, and any host may
+make the next visit. The stages, each at least ten minutes after the one before:
+
+1. condemn: packs and manifests are renamed into a folder of this visit's own;
+2. witness: the sessions that exist now are written down. A session that is born later cannot have
+   seen in packs/ what was moved, so it does not rely on it;
+3. fence: of these sessions, the silent ones are renamed to fenced/, so that they cannot publish any
+   more; the stage is reached when none of them is left;
+4. delete: at least a day after the first stage the folder is adopted by a rename, so that no other
+   visit works on it; all manifests are read again, what one references goes back, and the rest is
+   deleted.
+
+Whoever dies on the way leaves a folder that the next visit goes on with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from b10_store.gc_plan import choose_departures, choose_packs, referenced_packs
+from b10_store.gc_report import GcReport
+from b10_store.gc_stages import Stages
+from b10_store.layout import (
+    FENCED,
+    LEFTOVER_SECONDS,
+    MANIFESTS,
+    PACKS,
+    QUARANTINE,
+    QUARANTINE_SECONDS,
+    SESSIONS,
+    TEMPORARY_MARK,
+    TRASH_SECONDS,
+    new_snapshot_id,
+    pack_path,
+    parse_pack_name,
+)
+from b10_store.survey import survey
+from b10_store.trash import Stage, TrashFolder, read_trash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from b10_store.envelope import SigningKey
+    from b10_store.gc_plan import Departures, GcPolicy
+    from b10_store.layout import PackId
+    from b10_store.remote import FileStat, Remote
+    from b10_store.survey import Survey
+
+
+def visit(
+    remote: Remote,
+    scratch: str,
+    policy: GcPolicy,
+    *,
+    keys: tuple[SigningKey, ...] = (),
+    dry_run: bool = False,
+    seconds: float = float("inf"),
+) -> GcReport:
+    """Take every folder of trash one stage further, and condemn what may go.
+
+    Args:
+        remote: the store.
+        scratch: a local folder for databases while they are read.
+        policy: what is kept.
+        keys: of this host; see `Store`.
+        dry_run: change nothing; report what would be condemned.
+        seconds: stop after about this long; the next visit goes on.
+
+    Raises:
+        OSError: the store cannot be read or written.
+        StoreError: the scratch folder cannot be used.
+    """
+    deadline = time.monotonic() + seconds
+    return _Visit(remote, scratch, policy, keys, lambda: time.monotonic() < deadline).run(
+        dry_run=dry_run
+    )
+
+
+class _Visit:
+    def __init__(
+        self,
+        remote: Remote,
+        scratch: str,
+        policy: GcPolicy,
+        keys: tuple[SigningKey, ...],
+        may_go_on: Callable[[], bool],
+    ) -> None:
+        self._remote = remote
+        self._scratch = scratch
+        self._policy = policy
+        self._keys = keys
+        self._may_go_on = may_go_on
+        self._report = GcReport()
+        self._stages = Stages(remote, self._report, may_go_on)
+
+    def run(self, *, dry_run: bool) -> GcReport:
+        if dry_run:
+            # Nothing may be written, so the local clock has to do.
+            now = time.time()
+            found = survey(self._remote, self._scratch, self._keys, self._may_go_on)
+            if self._is_sound(found):
+                departures = choose_departures(found, self._policy, now)
+                self._count(departures, self._unreferenced(found, departures, now))
+            self._tell_waiting()
+            return self._report
+        if not self._renames_are_atomic():
+            self._report.refused.append("the mount does not rename as it should")
+            return self._report
+        now = self._remote.now()
+        folders = read_trash(self._remote)
+        for folder in folders:
+            if folder.is_ripe(now):
+                self._stages.advance(folder, now)
+        ripe = [item for item in folders if item.stage is Stage.FENCED and item.is_ripe(now)]
+        adopted = [folder for folder in map(self._stages.adopt, ripe) if folder is not None]
+        # Read after the adoption, and ten minutes or more after the last fence: whatever a fenced
+        # or ended session published shows.
+        found = survey(self._remote, self._scratch, self._keys, self._may_go_on)
+        if self._is_sound(found):
+            for folder in adopted:
+                self._stages.empty(folder, referenced_packs(found))
+            self._condemn(found, [item for item in folders if item.stage is Stage.FILLING], now)
+        self._sweep(now)
+        self._tell_waiting()
+        return self._report
+
+    def _is_sound(self, found: Survey) -> bool:
+        """Whether anything may be concluded from the manifests."""
+        refused = self._report.refused
+        refused += [f"{problem.name}: {problem.reason}" for problem in found.problems]
+        if not found.referrers:
+            refused.append("there is no manifest: this may be the wrong folder, or an empty mount")
+        self._report.is_complete = self._may_go_on()
+        return not refused
+
+    def _renames_are_atomic(self) -> bool:
+        """Try what everything rests on: a rename moves, and fails for a source that was moved."""
+        mark = f"probe{TEMPORARY_MARK}{secrets.token_hex(8)}"
+        first, second = f"{SESSIONS}/{mark}-1", f"{SESSIONS}/{mark}-2"
+        self._remote.open_token(first).close()
+        try:
+            self._remote.rename(first, second)
+            try:
+                self._remote.rename(first, f"{second}-lost")
+            except FileNotFoundError:
+                return self._remote.stat(second).size == 0
+            return False
+        finally:
+            for name in (first, second, f"{second}-lost"):
+                with contextlib.suppress(OSError):
+                    self._remote.delete(name)
+
+    # What is condemned.
+
+    def _condemn(self, found: Survey, filling: list[TrashFolder], now: float) -> None:
+        departures = choose_departures(found, self._policy, now)
+        packs = self._unreferenced(found, departures, now)
+        own = TrashFolder(str(new_snapshot_id(now)), frozenset(), {})
+        moves = [
+            *((name.manifest_path, f"{name}.manifest") for name in departures.names),
+            *((pack_path(pack), f"{pack}.pack") for pack in packs),
+            # What saves moved away was moved into folders of their own.
+            *((f"{item.path}/{file}", file) for item in filling for file in sorted(item.files)),
+        ]
+        moved = False
+        for source, name in moves:
+            if not self._may_go_on():
+                self._report.is_complete = False
+                break
+            with contextlib.suppress(FileNotFoundError):
+                self._remote.rename(source, f"{own.path}/{name}")
+                moved = True
+        if moved:
+            self._stages.mark(own, Stage.CONDEMNED)
+        for folder in filling:
+            self._remote.remove_folder(folder.path)
+        self._count(departures, packs)
+
+    def _unreferenced(
+        self, found: Survey, departures: Departures, now: float
+    ) -> dict[PackId, FileStat]:
+        """The packs that may go, with their sizes."""
+        referenced = referenced_packs(found, departures.names)
+        known: dict[PackId, FileStat] = {}
+        for name in self._remote.list(PACKS):
+            pack = parse_pack_name(name)
+            if pack is not None and pack not in referenced:
+                with contextlib.suppress(FileNotFoundError):
+                    known[pack] = self._remote.stat(f"{PACKS}/{name}")
+        return {pack: known[pack] for pack in choose_packs(known, now)}
+
+    def _count(self, departures: Departures, packs: dict[PackId, FileStat]) -> None:
+        self._report.superseded = len(departures.superseded)
+        self._report.expired = departures.addresses
+        self._report.condemned_packs = len(packs)
+        self._report.condemned_bytes = sum(known.size for known in packs.values())
+
+    # What dead processes leave.
+
+    def _sweep(self, now: float) -> None:
+        for folder in (PACKS, MANIFESTS, SESSIONS):
+            self._sweep_folder(folder, _temporary(self._remote.list(folder)), now, LEFTOVER_SECONDS)
+        self._sweep_folder(FENCED, self._remote.list(FENCED), now, LEFTOVER_SECONDS)
+        self._sweep_folder(QUARANTINE, self._remote.list(QUARANTINE), now, QUARANTINE_SECONDS)
+
+    def _sweep_folder(
+        self, folder: str, names: Iterable[str], now: float, older_than: float
+    ) -> None:
+        for name in names:
+            if not self._may_go_on():
+                self._report.is_complete = False
+                return
+            if name.endswith("/"):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                if now - self._remote.stat(f"{folder}/{name}").mtime > older_than:
+                    self._remote.delete(f"{folder}/{name}")
+                    self._report.swept += 1
+
+    def _tell_waiting(self) -> None:
+        waiting = [folder for folder in read_trash(self._remote) if folder.files]
+        self._report.waiting_files = sum(len(folder.files) for folder in waiting)
+        condemned = [folder.marks.get(Stage.CONDEMNED) for folder in waiting]
+        times = [time_ + TRASH_SECONDS for time_ in condemned if time_ is not None]
+        self._report.free_at = max(times, default=None)
+
+
+def _temporary(names: Iterable[str]) -> list[str]:
+    return [name for name in names if TEMPORARY_MARK in name]

@@ -1,0 +1,179 @@
+"""What the manifests of a store reference, all of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from b10_store.errors import StoreError
+from b10_store.heads import ManifestReader, Problem
+from b10_store.layout import snapshot_milliseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from b10_store.envelope import SigningKey
+    from b10_store.layout import Address, PackId, SnapshotId, SnapshotName
+    from b10_store.manifest import Manifest
+    from b10_store.remote import Remote
+
+_BATCH = 16
+_LISTINGS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """A manifest, as far as garbage collection is concerned.
+
+    Attributes:
+        name: its name.
+        supersedes: the snapshots that it carries on.
+        packs: size of each pack that it references, in bytes.
+        loaded_at: when it was loaded last, in seconds since the epoch, by the store's filesystem.
+        is_trusted: whether its seal is one that this host goes by.
+    """
+
+    name: SnapshotName
+    supersedes: frozenset[SnapshotId]
+    packs: Mapping[PackId, int]
+    loaded_at: float
+    is_trusted: bool
+
+    @property
+    def created_at(self) -> float:
+        """When it was begun, in seconds since the epoch, by the store's filesystem."""
+        return snapshot_milliseconds(self.name.snapshot) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Every manifest of a store, as read at one moment.
+
+    Attributes:
+        referrers: the manifests.
+        problems: why what was read is not all of them; then nothing may be concluded from it.
+    """
+
+    referrers: tuple[Referrer, ...]
+    problems: tuple[Problem, ...] = ()
+
+    def by_address(self) -> Mapping[Address, Sequence[Referrer]]:
+        """The manifests of each address."""
+        found: defaultdict[Address, list[Referrer]] = defaultdict(list)
+        for referrer in self.referrers:
+            found[referrer.name.address].append(referrer)
+        return found
+
+
+def superseders(referrers: Sequence[Referrer]) -> Mapping[SnapshotId, float]:
+    """What is superseded among the manifests of one address, and since when.
+
+    Only a manifest that can be trusted supersedes, and is superseded: whoever can write to the
+    store could plant one that claims to carry on all others.
+
+    Returns:
+        For each superseded snapshot, when the oldest that carries it on was begun.
+    """
+    found: dict[SnapshotId, float] = {}
+    trusted = {referrer.name.snapshot for referrer in referrers if referrer.is_trusted}
+    for referrer in referrers:
+        if not referrer.is_trusted:
+            continue
+        for ancestor in referrer.supersedes & trusted:
+            if ancestor < referrer.name.snapshot:
+                since = found.get(ancestor, referrer.created_at)
+                found[ancestor] = min(since, referrer.created_at)
+    return found
+
+
+def survey(
+    remote: Remote, scratch: str, keys: tuple[SigningKey, ...], may_go_on: Callable[[], bool]
+) -> Survey:
+    """Read every manifest of a store, whoever signed it.
+
+    A signature that this host cannot check, or does not know, is no reason to let the packs go that
+    a manifest references.
+
+    Args:
+        remote: the store.
+        scratch: a local folder for databases while they are read.
+        keys: of this host; see `Store`.
+        may_go_on: asked now and then; when it says no, the survey ends with a problem.
+
+    Raises:
+        OSError: the store cannot be listed.
+        StoreError: the scratch folder cannot take the databases.
+    """
+    return _Surveyor(remote, scratch, keys, may_go_on).look()
+
+
+class _Surveyor:
+    def __init__(
+        self,
+        remote: Remote,
+        scratch: str,
+        keys: tuple[SigningKey, ...],
+        may_go_on: Callable[[], bool],
+    ) -> None:
+        self._remote = remote
+        self._scratch = scratch
+        self._keys = keys
+        self._may_go_on = may_go_on
+        self._known: dict[SnapshotName, Referrer] = {}
+
+    def look(self) -> Survey:
+        listed: set[SnapshotName] = set()
+        problems: list[Problem] = []
+        for _ in range(_LISTINGS):
+            names = self._reader().names()
+            listed = set(names)
+            problems = self._read([name for name in names if name not in self._known])
+            # What vanished was superseded meanwhile; only a new listing tells by what.
+            if not any(problem.missing for problem in problems):
+                break
+        referrers = [referrer for name, referrer in self._known.items() if name in listed]
+        return Survey(tuple(referrers), tuple(problems))
+
+    def _read(self, wanted: Sequence[SnapshotName]) -> list[Problem]:
+        problems: list[Problem] = []
+        for start in range(0, len(wanted), _BATCH):
+            if not self._may_go_on():
+                return [*problems, Problem("manifests", "there was no time to read them all")]
+            # A reader of its own for each batch: together they may not fit into memory.
+            for result in self._reader().read_many(wanted[start : start + _BATCH]):
+                if isinstance(result, Problem):
+                    problems.append(result)
+                else:
+                    problems += self._note(result)
+        return problems
+
+    def _note(self, manifest: Manifest) -> list[Problem]:
+        name = manifest.name
+        try:
+            loaded_at = self._remote.stat(name.manifest_path).mtime
+            is_trusted = self._is_trusted(manifest)
+        except FileNotFoundError as error:
+            return [Problem(name.manifest_path, str(error), missing=True)]
+        except OSError as error:
+            return [Problem(name.manifest_path, str(error), unreachable=True)]
+        self._known[name] = Referrer(
+            name,
+            manifest.lineage.supersedes,
+            {pack: known.size for pack, known in manifest.packs.items()},
+            loaded_at,
+            is_trusted,
+        )
+        return []
+
+    def _is_trusted(self, manifest: Manifest) -> bool:
+        if not self._keys:
+            return not manifest.signed
+        try:
+            ManifestReader(self._remote, self._scratch, self._keys).verify(manifest.name)
+        except StoreError:
+            return False
+        return True
+
+    def _reader(self) -> ManifestReader:
+        return ManifestReader(self._remote, self._scratch, ())

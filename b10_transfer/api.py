@@ -156,17 +156,19 @@ def _log_report(what: str, key: str, line: str, problems: tuple[str, ...]) -> No
 
 def _clear(names: tuple[str, ...]) -> None:
     from b10_transfer.cache_roots import ROOT_NAMES, resolve_roots
+    from b10_transfer.context import check_root
     from b10_transfer.errors import CacheValidationError
     from b10_transfer.local_clear import clear_root
-    from b10_transfer.settings import check_folder
 
     settings = Settings.from_environment()
     known = dict.fromkeys(ROOT_NAMES, "") | dict(settings.roots)
     for name in names:
         if name not in known:
             raise CacheValidationError(f"no cache root {name!r}: there are {', '.join(known)}")
-    for root in resolve_roots(settings.variables, {name: known[name] for name in names}):
-        check_folder(root.name, root.folder)
+    roots = resolve_roots(settings.variables, {name: known[name] for name in names})
+    for root in roots:
+        check_root(root, settings)
+    for root in roots:
         clear_root(root)
 
 

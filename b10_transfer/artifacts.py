@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from b10_store.errors import LimitError
 from b10_store.manifest import Identity
 from b10_store.paths import check_path, local_path
-from b10_store.scan import LocalFile, Skipped, walk
+from b10_store.scan import UNITED_LIMIT, LocalFile, Skipped, walk
 from b10_transfer.relocation import canonical_group, group_children, is_group, restore_group
-from b10_transfer.tuning import is_timings, unite_timings
-from b10_transfer.whole_files import find_broken
+from b10_transfer.tuning import unite_timings
+from b10_transfer.whole_files import find_broken, is_graph_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -69,31 +69,46 @@ def select_artifacts(
     Returns:
         The artifacts by path, and files that would be artifacts if they were whole.
     """
-    broken, skipped = find_broken(found)
-    bundles = bundle_folders(root.kind, (item.path for item in found if item.path not in broken))
-    files: list[LocalFile] = []
+    broken, skipped = find_broken(root.kind, found)
+    unfit = set(broken)
     for item in found:
-        if item.path in broken:
-            continue
         try:
             check_path(item.path)
         except LimitError as error:
             skipped.append(Skipped(item.location, str(error)))
-            continue
-        files.append(
-            LocalFile(
-                identity=Identity(
-                    root.name, item.path, requirement if is_native(item.path) else ""
-                ),
-                found=item,
-                bundle=bundle_of(item.path, bundles),
-                mtime_ns=item.fingerprint.mtime_ns if root.kind.keeps_times else None,
-                group_length=variant_group_length(item.path),
-                canonical=canonical_group if is_group(item.path) else None,
-                unite=unite_timings if is_timings(item.path) else None,
-            )
+            unfit.add(item.path)
+    bundles = Bundles(root.kind, (item.path for item in found))
+    torn = {bundles.of(path) for path in unfit if not is_graph_list(path)} - {""}
+    native = {bundles.of(item.path) for item in found if is_native(item.path)}
+    files = [
+        LocalFile(
+            identity=Identity(
+                root.name,
+                item.path,
+                requirement
+                if is_native(item.path) or (bundles.is_of_kind(item.path) and bundle in native)
+                else "",
+            ),
+            found=item,
+            bundle=bundle,
+            mtime_ns=_kept_time(root, item),
+            group_length=variant_group_length(item.path),
+            canonical=canonical_group if is_group(item.path) else None,
+            unite=unite_timings if _is_united(root, item) else None,
         )
+        for item in found
+        if item.path not in unfit and (bundle := bundles.of(item.path)) not in torn
+    ]
     return files, skipped
+
+
+def _kept_time(root: CacheRoot, item: FoundFile) -> int | None:
+    time_ns = item.fingerprint.mtime_ns
+    return time_ns if root.kind.keeps_times and abs(time_ns) < 1 << 63 else None
+
+
+def _is_united(root: CacheRoot, item: FoundFile) -> bool:
+    return bool(root.kind.timings.fullmatch(item.path)) and item.fingerprint.size <= UNITED_LIMIT
 
 
 def placing_order(path: str) -> int:
@@ -123,28 +138,31 @@ def artifact_kind(path: str) -> str:
     return f".{suffix}" if dot else "other"
 
 
-def bundle_folders(kind: RootKind, paths: Iterable[str]) -> frozenset[str]:
-    """The folders of `paths` in which all files are of use only together.
+class Bundles:
+    """Which artifacts of a cache root are of use only together.
 
     Triton fails on a group of which a file is missing (a KeyError in CompiledKernel), and Inductor
-    does not repair a kernel's folder that is not empty (torch/_inductor/triton_bundler.py). Others
-    are named in the table of cache roots.
+    does not repair a kernel's folder that is not empty (torch/_inductor/triton_bundler.py): so the
+    folder of a group is a bundle, in any root. Others are named in the table of cache roots.
     """
-    folders: set[str] = set()
-    others: set[str] = set()
-    for path in paths:
+
+    def __init__(self, kind: RootKind, paths: Iterable[str]) -> None:
+        """Find the groups among `paths`."""
+        self._kind = kind
+        self._kernels = frozenset(_folder(path) for path in paths if is_group(path))
+
+    def is_of_kind(self, path: str) -> bool:
+        """Whether the artifact at `path` is in a bundle that the table of cache roots names."""
+        match = self._kind.bundles.match(path)
+        return match is not None and path.startswith("/", match.end())
+
+    def of(self, path: str) -> str:
+        """The bundle of the artifact at `path`: its folder below the root, or ""."""
+        if self.is_of_kind(path):
+            match = self._kind.bundles.match(path)
+            return match.group() if match is not None else ""
         folder = _folder(path)
-        if is_group(path):
-            folders.add(folder)
-        else:
-            others.add(folder)
-    return frozenset(folders | {folder for folder in others if kind.bundles.fullmatch(folder)})
-
-
-def bundle_of(path: str, bundles: Collection[str]) -> str:
-    """The bundle of the artifact at `path`, or ""; `bundles` as `bundle_folders` returned."""
-    folder = _folder(path)
-    return (folder or ".") if folder in bundles else ""
+        return (folder or ".") if folder in self._kernels else ""
 
 
 def restorer(

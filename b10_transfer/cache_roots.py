@@ -24,12 +24,13 @@ class CacheRoot:
     Attributes:
         kind: its row of the table.
         folder: where it lies, an absolute path.
-        outer: the roots that it lies in. What their rules take is theirs.
+        outer: the kinds of the roots that it lies in, and where in them, as a path that ends in a
+            slash, or "". What their rules take is theirs.
     """
 
     kind: RootKind
     folder: str
-    outer: tuple[CacheRoot, ...] = ()
+    outer: tuple[tuple[RootKind, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -39,7 +40,7 @@ class CacheRoot:
     def takes(self, path: str) -> bool:
         """Whether a file is an artifact of this root, by its path below it."""
         return self.kind.takes(path) and not any(
-            other.kind.takes(_path_below(other.folder, self.folder, path)) for other in self.outer
+            kind.takes(prefix + path) for kind, prefix in self.outer
         )
 
 
@@ -53,6 +54,7 @@ def resolve_roots(
     chosen: Mapping[str, str] | None = None,
     *,
     full_headers: bool = False,
+    unresolved: list[str] | None = None,
 ) -> tuple[CacheRoot, ...]:
     """The cache roots of this host, whether they exist or not.
 
@@ -61,6 +63,10 @@ def resolve_roots(
         chosen: names of roots; with each its folder, or "" for the one that its compiler uses. A
             name that the table does not have is a root of the user's. By default the table.
         full_headers: whether precompiled headers are artifacts too, and not their text alone.
+        unresolved: takes a line for each root whose folder cannot be found out; it is left out.
+
+    Raises:
+        OSError: the folder of a root cannot be found out, and there is no `unresolved`.
     """
     rows = {kind.name: kind for kind in ROOT_KINDS}
     if full_headers:
@@ -68,9 +74,15 @@ def resolve_roots(
     roots: list[CacheRoot] = []
     for name, folder in (dict.fromkeys(ROOT_NAMES, "") if chosen is None else chosen).items():
         kind = rows.get(name) or user_kind(name, folder)
-        roots.append(CacheRoot(kind, folder or kind.resolve(variables)))
+        try:
+            roots.append(CacheRoot(kind, folder or kind.resolve(variables)))
+        except OSError as error:
+            # No folder for temporary files, or a relative path and no working folder.
+            if unresolved is None:
+                raise
+            unresolved.append(f"the cache root {name} cannot be found, and is left out: {error}")
     return tuple(
-        replace(root, outer=tuple(_outer_roots(place, roots))) for place, root in enumerate(roots)
+        replace(root, outer=_outer_roots(place, roots)) for place, root in enumerate(roots)
     )
 
 
@@ -78,12 +90,12 @@ def without_refused(roots: Sequence[CacheRoot], refused: Collection[str]) -> tup
     """Less some roots, by name; what lies in one of these is left to the roots in it."""
     kept = [root for root in roots if root.name not in refused]
     return tuple(
-        replace(root, outer=tuple(item for item in root.outer if item.name not in refused))
+        replace(root, outer=tuple(item for item in root.outer if item[0].name not in refused))
         for root in kept
     )
 
 
-def _outer_roots(place: int, roots: Sequence[CacheRoot]) -> list[CacheRoot]:
+def _outer_roots(place: int, roots: Sequence[CacheRoot]) -> tuple[tuple[RootKind, str], ...]:
     """The roots around the one at `place`; of two with one folder, the first is around the other.
 
     A compiler that keeps the caches of others in a folder of its own, as vLLM and SGLang do, tells
@@ -91,13 +103,13 @@ def _outer_roots(place: int, roots: Sequence[CacheRoot]) -> list[CacheRoot]:
     process beside the server, which knows the server's folder alone, finds the same artifacts.
     """
     own = roots[place].folder
-    return [
-        other
+    return tuple(
+        (other.kind, _prefix_below(other.folder, own))
         for index, other in enumerate(roots)
         if index != place and is_below(own, other.folder) and (own != other.folder or index < place)
-    ]
+    )
 
 
-def _path_below(outer: str, folder: str, path: str) -> str:
+def _prefix_below(outer: str, folder: str) -> str:
     relative = os.path.relpath(folder, outer)
-    return path if relative == os.curdir else f"{relative.replace(os.sep, '/')}/{path}"
+    return "" if relative == os.curdir else relative.replace(os.sep, "/") + "/"

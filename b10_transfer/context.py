@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from b10_store.errors import NoSpaceError, SizeLimitError, StoreError
 from b10_store.folder_remote import FolderRemote
 from b10_store.layout import Address
 from b10_store.store import Store
 from b10_transfer.cache_folders import is_below
 from b10_transfer.cache_roots import CacheRoot, resolve_roots, without_refused
 from b10_transfer.environment import Environment
-from b10_transfer.errors import CacheError, CacheValidationError
-from b10_transfer.host_checks import exposure
+from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
+from b10_transfer.host_checks import exposure, strict_exposure
+from b10_transfer.local_space import NO_ROOM
 from b10_transfer.settings import Settings, check_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 _NEEDED = frozenset({"inductor", "triton"})
 
@@ -48,11 +54,22 @@ def open_context(settings: Settings | None = None) -> Context:
 
     Raises:
         CacheValidationError: a setting is not acceptable.
+        CacheError: this machine does not tell what is needed, its temporary folder for one.
     """
     settings = settings or Settings.from_environment()
+    with errors_as_cache_errors(settings):
+        return _open_context(settings)
+
+
+def _open_context(settings: Settings) -> Context:
     environment = Environment.detect(settings.variables)
-    roots = resolve_roots(settings.variables, settings.roots, full_headers=settings.full_headers)
     problems: list[str] = []
+    roots = resolve_roots(
+        settings.variables,
+        settings.roots,
+        full_headers=settings.full_headers,
+        unresolved=problems,
+    )
     refused = {root.name for root in roots if not _is_usable(root, settings, problems)}
     return Context(
         settings,
@@ -60,7 +77,7 @@ def open_context(settings: Settings | None = None) -> Context:
         Address(environment.key, settings.namespace),
         without_refused(roots, refused),
         tuple(problems),
-        Store(FolderRemote(settings.store), settings.scratch),
+        Store(FolderRemote(settings.store), settings.scratch, settings.signing_keys),
     )
 
 
@@ -85,14 +102,13 @@ def _is_usable(root: CacheRoot, settings: Settings, problems: list[str]) -> bool
             the user placed.
     """
     try:
-        check_folder(f"the folder of the cache root {root.name}", root.folder)
-        _check_apart(root, settings.store)
+        check_root(root, settings)
     except CacheValidationError as error:
         if root.name in _NEEDED or settings.roots.get(root.name):
             raise
         problems.append(f"{error}; it is left out")
         return False
-    exposed = exposure(root)
+    exposed = strict_exposure(root) if settings.strict_roots else exposure(root)
     if exposed is None:
         return True
     if settings.strict_roots:
@@ -102,10 +118,37 @@ def _is_usable(root: CacheRoot, settings: Settings, problems: list[str]) -> bool
     return True
 
 
-def _check_apart(root: CacheRoot, store: str) -> None:
-    folder, store = os.path.realpath(root.folder), os.path.realpath(store)
+def check_root(root: CacheRoot, settings: Settings) -> None:
+    """Check that a cache root may be written to and emptied.
+
+    Raises:
+        CacheValidationError: it is a folder of the system or the user, or lies around the store or
+            in it.
+    """
+    check_folder(f"the folder of the cache root {root.name}", root.folder)
+    folder, store = os.path.realpath(root.folder), os.path.realpath(settings.store)
     if is_below(folder, store) or is_below(store, folder):
         raise CacheValidationError(
             f"the cache root {root.name} ({folder}) and B10FS_CACHE_DIR ({store}) lie in each "
             "other: give them folders of their own"
         )
+
+
+@contextlib.contextmanager
+def errors_as_cache_errors(settings: Settings) -> Generator[None]:
+    """Raise what the engine and the system raise as CacheError, with the way out."""
+    try:
+        yield
+    except NoSpaceError as error:
+        raise CacheOperationInterrupted(f"too little disk space: {error}") from error
+    except SizeLimitError as error:
+        raise CacheError(f"{error}: raise MAX_CACHE_SIZE_MB, or clear the local cache") from error
+    except StoreError as error:
+        raise CacheError(str(error)) from error
+    except RuntimeError as error:
+        # No thread can be started: at the interpreter's shutdown, or beyond the system's limit.
+        raise CacheError(f"{error}; call it before the interpreter shuts down") from error
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise CacheOperationInterrupted(f"too little disk space: {error}") from error
+        raise CacheError(f"{error} (store {settings.store})") from error

@@ -12,6 +12,8 @@ from b10_transfer.host_checks import check_execution, check_tools
 from b10_transfer.local_scan import walk_roots
 from b10_transfer.nearest import nearest_differences, other_namespaces, recorded_differences
 from b10_transfer.reports import difference_lines, problem_lines
+from b10_transfer.root_kinds import INDUCTOR
+from b10_transfer.signing import KEY_FILE, store_exposure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from b10_transfer.context import Context
     from b10_transfer.local_scan import Tree
     from b10_transfer.settings import Settings
+
+_CPP_KERNEL = "ab/ckernel.main.so"
+"""What a CPU will need, also before anything is here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +80,34 @@ def _store_findings(context: Context) -> Iterator[Finding]:
         return
     if not os.access(folder, os.W_OK | os.X_OK):
         yield Finding("store", f"{folder} is read-only here: loads work, saves do not")
+    yield from _signing_findings(context)
     try:
         listing = context.store.listing()
     except (OSError, StoreError) as error:
         yield Finding("store", f"{folder} cannot be read: {error}", is_problem=True)
         return
-    for line in problem_lines(listing.problems):
+    signed = bool(context.settings.signing_keys)
+    for line in problem_lines(listing.problems, signed=signed):
         yield Finding("store", line, is_problem=True)
     own = [header for header in listing.headers if header.name.address == context.address]
     if own:
         yield from _own_findings(context, own[0])
     else:
         yield _miss_finding(context, listing.headers)
+
+
+def _signing_findings(context: Context) -> Iterator[Finding]:
+    keys = context.settings.signing_keys
+    if keys:
+        older = f"; {len(keys) - 1} older keys verify too" * (len(keys) > 1)
+        yield Finding("signing", f"only signed manifests are used, and saves sign{older}")
+        return
+    exposed = store_exposure(context.settings.store)
+    if exposed is not None:
+        yield Finding(
+            "signing",
+            f"{exposed}: whoever can write there can run code here; set {KEY_FILE} on all hosts",
+        )
 
 
 def _own_findings(context: Context, header: Header) -> Iterator[Finding]:
@@ -138,11 +159,13 @@ def _root_findings(tree: Tree) -> Iterator[Finding]:
 
 
 def _machine_findings(context: Context, tree: Tree) -> Iterator[Finding]:
+    is_gpu = context.environment.is_gpu
     paths = [item.path for _, found in tree for item in found]
-    # Before anything is here, what a CPU will need is C++ kernels.
-    needed = paths if context.environment.is_gpu else [*paths, "kernel.so"]
+    needed = paths if is_gpu else [*paths, _CPP_KERNEL]
     for line in check_tools(context.settings.variables, needed):
         yield Finding("machine", line, is_problem=True)
     for root, found in tree:
-        for line in check_execution(root, [item.path for item in found]):
+        paths = [item.path for item in found]
+        needed = paths if is_gpu or root.name != INDUCTOR.name else [*paths, _CPP_KERNEL]
+        for line in check_execution(root, needed):
             yield Finding("machine", line, is_problem=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from typing import TYPE_CHECKING
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
     from b10_transfer.cache_roots import CacheRoot
 
-_CPU_KERNEL = ".so"
+_LIBRARY = ".so"
+_CPU_KERNEL = re.compile(r"(?:.*/)?[a-z0-9]{2}/c[a-z0-9]*(?:\.main)?\.so", re.DOTALL)
+"""How Inductor names the C++ kernels that it compiles."""
 
 
 def check_tools(variables: Mapping[str, str], paths: Iterable[str]) -> list[str]:
@@ -32,7 +35,7 @@ def check_tools(variables: Mapping[str, str], paths: Iterable[str]) -> list[str]
     Returns:
         A line for each tool that is missing; none where no artifact is a compiled kernel.
     """
-    if not any(path.endswith(_CPU_KERNEL) for path in paths):
+    if not any(_CPU_KERNEL.fullmatch(path) for path in paths):
         return []
     lines: list[str] = []
     compiler = probes.cxx_compiler(variables)
@@ -56,7 +59,7 @@ def check_execution(root: CacheRoot, paths: Iterable[str]) -> list[str]:
 
     A root that does not exist yet will be on the filesystem of the folder that it is made in.
     """
-    if not any(path.endswith(_CPU_KERNEL) for path in paths):
+    if not any(path.endswith(_LIBRARY) for path in paths):
         return []
     no_execution = getattr(os, "ST_NOEXEC", 0)
     folder = root.folder
@@ -97,4 +100,37 @@ def exposure(root: CacheRoot) -> str | None:
     for_all = stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_IWOTH)
     if for_all and not status.st_mode & stat.S_ISVTX:
         return f"the cache root {root.folder} can be written by every user (chmod o-w ends that)"
+    return None
+
+
+def strict_exposure(root: CacheRoot) -> str | None:
+    """As `exposure`, and who could put another folder in the place of the cache root.
+
+    Returns:
+        None when nobody could: the folders above belong to this user or the system, and nobody else
+        can write to them.
+    """
+    found = exposure(root)
+    own = getattr(os, "geteuid", lambda: 0)()
+    folder = os.path.realpath(root.folder)
+    while found is None:
+        found = _weakness(folder, own)
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            break
+        folder = parent
+    return found
+
+
+def _weakness(folder: str, own: int) -> str | None:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    if status.st_uid not in (0, own):
+        return f"{folder}, in which a cache root lies, belongs to uid {status.st_uid}"
+    for_others = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    if for_others and not status.st_mode & stat.S_ISVTX:
+        mode = f"{stat.S_IMODE(status.st_mode):o}"
+        return f"{folder}, in which a cache root lies, can be written by others (mode {mode})"
     return None

@@ -6,22 +6,24 @@ import os
 import stat
 from collections import defaultdict
 from dataclasses import replace
-from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from b10_store.digest import digest_of
 from b10_store.placement import LocalNames, Placement
-from b10_store.scan import CANONICAL_LIMIT
-from b10_transfer.artifacts import bundle_folders, bundle_of, placing_order, restorer
+from b10_store.scan import CANONICAL_LIMIT, UNITED_LIMIT, read_file
+from b10_transfer.artifacts import Bundles, placing_order, restorer
 from b10_transfer.local_record import read_loaded
 from b10_transfer.relocation import canonical_group, is_group
-from b10_transfer.tuning import is_timings, unite_timings
+from b10_transfer.tuning import unite_timings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from b10_store.manifest import Entry
     from b10_transfer.cache_roots import CacheRoot
+
+_LARGEST_PART = 1 << 30
+"""No part of a bundle that is larger is compared with the stored one."""
 
 
 class Chosen(NamedTuple):
@@ -58,33 +60,38 @@ def choose_placements(
             continue  # what this host would not save, it does not place
         elif needed or (name, path) not in chosen:
             chosen[name, path] = entry
-    bundles = {
-        name: bundle_folders(root.kind, (path for other, path in chosen if other == name))
-        for name, root in roots.items()
-    }
+    paths: defaultdict[str, list[str]] = defaultdict(list)
     names: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for name, path in chosen:
         folder, _, base = path.rpartition("/")
+        paths[name].append(path)
         names[name, folder].add(base)
+    bundles = {name: Bundles(root.kind, paths[name]) for name, root in roots.items()}
     placements = [
         Placement(
             entry=entry,
             folder=roots[name].folder,
             order=placing_order(path),
             restore=restorer(path, roots[name].folder, names[name, path.rpartition("/")[0]]),
-            bundle=bundle_of(path, bundles[name]),
+            unite=unite_timings if _is_united(roots[name], entry) else None,
+            bundle=bundles[name].of(path),
         )
         for (name, path), entry in chosen.items()
     ]
     return Chosen(placements, len(aside - chosen.keys()))
 
 
+def _is_united(root: CacheRoot, entry: Entry) -> bool:
+    path = entry.identity.path
+    return bool(root.kind.timings.fullmatch(path)) and entry.size <= UNITED_LIMIT
+
+
 def not_here(placements: Sequence[Placement]) -> list[Placement]:
     """Those of which nothing is here, or of which the store knows more than this host."""
     folders = {item.folder for item in placements}
     names = {folder: LocalNames(folder) for folder in folders}
-    with_timings = {item.folder for item in placements if is_timings(item.entry.identity.path)}
-    digests = {folder: read_loaded(folder).digests for folder in with_timings}
+    united = {item.folder for item in placements if item.unite is not None}
+    digests = {folder: read_loaded(folder).digests for folder in united}
     wanted: list[Placement] = []
     here: list[Placement] = []
     for item in placements:
@@ -93,33 +100,24 @@ def not_here(placements: Sequence[Placement]) -> list[Placement]:
             wanted.append(item)
             continue
         here.append(item)
-        if is_timings(path) and digests[item.folder].get(path) != item.entry.digest:
-            wanted.append(replace(item, unite=unite_timings))
-    return _refusing_strange_kernels(wanted, here)
+        if item.unite is not None and digests[item.folder].get(path) != item.entry.digest:
+            wanted.append(item)
+    return _refusing_strange_bundles(wanted, here)
 
 
-def _refusing_strange_kernels(
+def _refusing_strange_bundles(
     wanted: list[Placement], here: Sequence[Placement]
 ) -> list[Placement]:
-    """`wanted`, but those fail that would complete a Triton kernel of which other bytes are here.
+    """`wanted`, but those fail that would complete a bundle of which other bytes are here.
 
-    A kernel that lacks its group or its notes Triton compiles again. Completed, it is used with all
-    that is in its folder: also with a file that a crash of this machine cut short.
+    A compiler makes anew what lacks a part. Completed, it is used with all that is in its folder:
+    also with what belongs to another compilation, or was cut short by a crash of this machine.
     """
     incomplete = {(item.folder, item.bundle) for item in wanted if item.bundle}
-    parts: defaultdict[tuple[str, str], list[Placement]] = defaultdict(list)
-    for item in here:
-        if (item.folder, item.bundle) in incomplete:
-            parts[item.folder, item.bundle].append(item)
-    if not parts:
-        return wanted
-    kernels = {
-        (item.folder, item.bundle)
-        for item in chain(wanted, here)
-        if is_group(item.entry.identity.path)
-    }
     strange = {
-        key for key, items in parts.items() if key in kernels and not all(map(_is_as_stored, items))
+        (item.folder, item.bundle)
+        for item in here
+        if (item.folder, item.bundle) in incomplete and not _is_as_stored(item)
     }
     return [
         replace(item, restore=_refuse) if (item.folder, item.bundle) in strange else item
@@ -128,7 +126,7 @@ def _refusing_strange_kernels(
 
 
 def _refuse(_: bytes) -> NoReturn:
-    raise ValueError("a part of the Triton kernel is here, with other bytes than the stored ones")
+    raise ValueError("a part of the same kernel is here, with other bytes than the stored ones")
 
 
 def _is_as_stored(item: Placement) -> bool:
@@ -139,8 +137,7 @@ def _is_as_stored(item: Placement) -> bool:
             return False
         if status.st_size > CANONICAL_LIMIT if is_list else status.st_size != item.entry.size:
             return False
-        with open(item.location, "rb") as file:
-            data = file.read()
+        data = read_file(item.location, _LARGEST_PART)
         return digest_of(canonical_group(data) if is_list else data) == item.entry.digest
     except (OSError, ValueError):
         return False

@@ -34,6 +34,7 @@ class LastSave:
         basis: of the store.
         found: artifacts in the local tree.
         stored_bytes: see `SaveReport.stored_bytes`.
+        left_out: see `SaveReport.left_out`.
         brought: see `LocalScan.brought`.
         compiled_anew: see `LocalScan.compiled_anew`.
     """
@@ -42,6 +43,7 @@ class LastSave:
     basis: Basis
     found: int
     stored_bytes: int
+    left_out: int
     brought: int
     compiled_anew: dict[str, int] | None
 
@@ -85,6 +87,7 @@ def read_last_save(tree: Tree, address: Address) -> LastSave | None:
             ),
             found=int(content["found"]),
             stored_bytes=int(content["stored_bytes"]),
+            left_out=int(content["left_out"]),
             brought=int(content["brought"]),
             compiled_anew=None if compiled is None else {k: int(n) for k, n in compiled.items()},
         )
@@ -101,6 +104,7 @@ def write_last_save(tree: Tree, last: LastSave) -> None:
         "packs": dict(last.basis.packs),
         "found": last.found,
         "stored_bytes": last.stored_bytes,
+        "left_out": last.left_out,
         "brought": last.brought,
         "compiled_anew": last.compiled_anew,
     }

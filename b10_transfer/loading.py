@@ -32,8 +32,9 @@ from b10_transfer.local_record import (
 from b10_transfer.local_space import NO_ROOM, LocalSpace
 from b10_transfer.local_sweep import has_leftovers, sweep
 from b10_transfer.nearest import nearest_differences, other_namespaces, recorded_differences
-from b10_transfer.reports import LoadReport, problem_lines
+from b10_transfer.reports import LoadReport, count_refused, problem_lines
 from b10_transfer.root_kinds import HEADERS
+from b10_transfer.signing import warn_when_unsigned
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ def load_artifacts(context: Context, started: float) -> LoadReport:
         # As if nothing were stored, so that what is compiled now is saved, and supersedes.
         problems.append("loading is turned off by B10_CACHE_LOAD=0")
         return _nothing_stored(context, problems, started)
+    warn_when_unsigned(context.settings)
     heads = context.store.heads(context.address)
-    problems += problem_lines(heads.problems)
+    problems += problem_lines(heads.problems, signed=bool(context.settings.signing_keys))
     if not heads.listed:
         report = _nothing_stored(context, problems, started)
         return _with_nearest(context, report)
@@ -101,7 +103,12 @@ def load_artifacts(context: Context, started: float) -> LoadReport:
     already_here = len(placements) - unusable - len(wanted)
     problems += _bring_problems(brought)
     report = _load_report(context, already_here, len(wanted) + unusable, brought, problems, started)
-    return replace(report, left_aside=chosen.left_aside, differences=_differences(context, heads))
+    return replace(
+        report,
+        left_aside=chosen.left_aside,
+        refused=count_refused(heads.problems),
+        differences=_differences(context, heads),
+    )
 
 
 def _note_environments(context: Context) -> list[str]:

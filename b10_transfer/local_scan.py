@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.paths import local_path
-from b10_store.scan import Skipped, hash_files
+from b10_store.scan import hash_files
 from b10_transfer.artifacts import artifact_kind, find_files, is_native, select_artifacts
 from b10_transfer.local_record import (
     Hashed,
@@ -17,14 +17,15 @@ from b10_transfer.local_record import (
     settled,
     write_hashed,
 )
+from b10_transfer.proven_headers import leave_unproven, newest_kernel_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from b10_store.digest import Digest
     from b10_store.layout import PackId
     from b10_store.manifest import Identity
-    from b10_store.scan import FoundFile, LocalFile, Scanned
+    from b10_store.scan import FoundFile, LocalFile, Scanned, Skipped
     from b10_transfer.cache_roots import CacheRoot
     from b10_transfer.environment import Environment
 
@@ -41,6 +42,7 @@ class LocalScan(NamedTuple):
         compiled_anew: how many artifacts of each kind were made or replaced since the last load;
             None when there was none.
         others: files from when a cache root was used under another environment.
+        changed: files that changed while they were read.
     """
 
     artifacts: list[Scanned]
@@ -50,6 +52,7 @@ class LocalScan(NamedTuple):
     brought: int
     compiled_anew: dict[str, int] | None
     others: int
+    changed: int
 
 
 Tree = list[tuple["CacheRoot", "list[FoundFile]"]]
@@ -71,44 +74,45 @@ def scan_tree(tree: Tree, environment: Environment, workers: int) -> LocalScan:
     """
     # On a CPU the environment key says what native code needs of a host.
     requirement = environment.requirement if environment.is_gpu else ""
-    artifacts: list[Scanned] = []
-    skipped: list[Skipped] = []
-    loaded: dict[Identity, Digest] = {}
-    distrusted: set[tuple[Digest, PackId]] = set()
-    others = 0
-    finished_ns = 0
-    newest_library_ns = _newest_library_ns(tree)
+    records = {root.name: read_loaded(root.folder) for root, _ in tree}
+    kernel_ns = newest_kernel_ns(
+        (item, records[root.name]) for root, found in tree for item in found
+    )
+    scan = LocalScan([], [], {}, frozenset(), 0, None, 0, 0)
     for root, found in tree:
         own = _made_here(root, found, environment) if found else []
-        others += len(found) - len(own)
-        remembered = read_loaded(root.folder)
-        own = _without_unproven_headers(own, newest_library_ns, remembered, skipped)
-        files, left_out = select_artifacts(root, own, requirement)
+        fit, unproven = leave_unproven(root, own, kernel_ns, records[root.name])
+        files, left_out = select_artifacts(root, fit, requirement)
         scanned, changed = _hash(root, files, workers)
-        scanned = _without_torn_bundles(scanned, files)
-        artifacts += scanned
-        skipped += left_out + changed
-        distrusted |= remembered.distrusted
-        finished_ns = max(finished_ns, remembered.finished_ns)
-        for item in scanned:
-            digest = remembered.digests.get(item.file.identity.path)
-            if digest is not None:
-                loaded[item.file.identity] = digest
+        scan.artifacts.extend(_without_torn_bundles(scanned, files))
+        scan.skipped.extend([*unproven, *left_out, *changed])
+        scan = scan._replace(
+            others=scan.others + len(found) - len(own), changed=scan.changed + len(changed)
+        )
+    return _with_records(scan, records)
+
+
+def _with_records(scan: LocalScan, records: Mapping[str, Loaded]) -> LocalScan:
+    """Add what is remembered of the loads into the roots, by name."""
+    loaded: dict[Identity, Digest] = {}
+    for item in scan.artifacts:
+        identity = item.file.identity
+        digest = records[identity.root].digests.get(identity.path)
+        if digest is not None:
+            loaded[identity] = digest
+    finished_ns = max((record.finished_ns for record in records.values()), default=0)
     # An empty file is a mark, which its compiler may touch at each use.
     anew = [
         item
-        for item in artifacts
+        for item in scan.artifacts
         if item.size and item.file.found.fingerprint.ctime_ns > finished_ns
     ]
     kinds = Counter(artifact_kind(item.file.identity.path) for item in anew)
-    return LocalScan(
-        artifacts=artifacts,
-        skipped=skipped,
+    return scan._replace(
         loaded=loaded,
-        distrusted=frozenset(distrusted),
+        distrusted=frozenset(pair for record in records.values() for pair in record.distrusted),
         brought=len(loaded.keys() - {item.file.identity for item in anew}),
         compiled_anew=dict(kinds) if finished_ns else None,
-        others=others,
     )
 
 
@@ -122,44 +126,6 @@ def _made_here(
         if item.fingerprint.ctime_ns
         >= max(since.environment_ns, since.host_ns if is_native(item.path) else 0)
     ]
-
-
-def _newest_library_ns(tree: Tree) -> int:
-    return max(
-        (
-            item.fingerprint.mtime_ns
-            for _, found in tree
-            for item in found
-            if item.path.endswith(".so")
-        ),
-        default=0,
-    )
-
-
-def _without_unproven_headers(
-    found: Sequence[FoundFile], newest_library_ns: int, loaded: Loaded, skipped: list[Skipped]
-) -> list[FoundFile]:
-    """Less the precompiled headers that are placeholders, or may not be whole.
-
-    gcc writes one to its final name, and what is left of it when gcc is killed makes every later
-    compilation fail. Only one that was loaded, or that a library was compiled after, is known to be
-    good.
-    """
-    proven: list[FoundFile] = []
-    for item in found:
-        if not item.path.endswith(".gch"):
-            proven.append(item)
-        elif not item.fingerprint.size:
-            continue
-        elif item.fingerprint.mtime_ns < newest_library_ns or _is_as_loaded(item, loaded):
-            proven.append(item)
-        else:
-            skipped.append(Skipped(item.location, "nothing was compiled with it yet"))
-    return proven
-
-
-def _is_as_loaded(item: FoundFile, loaded: Loaded) -> bool:
-    return item.path in loaded.digests and item.fingerprint.ctime_ns <= loaded.finished_ns
 
 
 def _without_torn_bundles(scanned: list[Scanned], files: list[LocalFile]) -> list[Scanned]:

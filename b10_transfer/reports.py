@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from b10_store.heads import Problem
     from b10_transfer.environment import Difference
@@ -30,6 +30,9 @@ class LoadReport:
         missed: stored artifacts that could not be had; the compiler makes them again.
         left_aside: stored artifacts of cache roots that are not used here, or native code for
             other machines alone.
+        refused: manifests of this environment and namespace that could be read and were not
+            believed: not signed with one of the keys that are set, damaged, or another's under a
+            name that is not theirs.
         differences: what differs from the machine that saved last, beside the environment key;
             where nothing is stored, what differs from the nearest environment that has something.
             None of it makes a result wrong; it may make the compiler work all the same.
@@ -44,6 +47,7 @@ class LoadReport:
     already_here: int = 0
     missed: int = 0
     left_aside: int = 0
+    refused: int = 0
     differences: tuple[Difference, ...] = ()
     problems: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -61,6 +65,8 @@ class LoadReport:
             parts.append(f"{self.missed} could not be had and will be compiled")
         if self.left_aside:
             parts.append(f"{self.left_aside} are not for this host")
+        if self.refused:
+            parts.append(_refused(self.refused))
         line = f"{', '.join(parts)} in {self.seconds:.2f} s"
         if self.differences:
             line += f"; the machine that saved had {difference_lines(self.differences)}"
@@ -84,6 +90,7 @@ class SaveReport:
             last load; None when nothing was loaded here.
         left_out: files that were not saved because they were not whole, changed meanwhile, or were
             made when the cache root was used under another environment.
+        refused: see `LoadReport`; the save neither relied on them nor moved them away.
         problems: what was wrong with the store or the disk, a line each.
         seconds: how long the save took.
     """
@@ -98,6 +105,7 @@ class SaveReport:
     brought: int = 0
     compiled_kinds: Mapping[str, int] | None = None
     left_out: int = 0
+    refused: int = 0
     problems: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -124,6 +132,8 @@ class SaveReport:
             parts.append(f"{self.compiled_anew} compiled since{_kinds_in(self.compiled_kinds)}")
         if self.left_out:
             parts.append(f"{self.left_out} files left out")
+        if self.refused:
+            parts.append(_refused(self.refused))
         return f"{', '.join(parts)} in {self.seconds:.2f} s"
 
 
@@ -145,6 +155,28 @@ def _kinds_in(kinds: Mapping[str, int]) -> str:
     return f" ({', '.join(f'{count} {kind}' for kind, count in ordered)})"
 
 
-def problem_lines(problems: Iterable[Problem]) -> list[str]:
-    """What was wrong with files of the store, a line each."""
-    return [f"{problem.name}: {problem.reason}" for problem in problems]
+def _refused(count: int) -> str:
+    return f"{count} {'manifest' if count == 1 else 'manifests'} refused"
+
+
+def count_refused(problems: Iterable[Problem]) -> int:
+    """How many of the manifests that could not be used were read, and not believed."""
+    return sum(not (problem.missing or problem.unreachable) for problem in problems)
+
+
+def problem_lines(problems: Collection[Problem], *, signed: bool = False) -> list[str]:
+    """What was wrong with files of the store, a line each.
+
+    Args:
+        problems: as the engine found them.
+        signed: whether a signing key is set: then a last line says what that means for those which
+            were refused.
+    """
+    lines = [f"{problem.name}: {problem.reason}" for problem in problems]
+    refused = count_refused(problems)
+    if signed and refused:
+        lines.append(
+            f"{_refused(refused)}: with a signing key set, only what was signed with it is used; "
+            "give all hosts the key, and save once with it"
+        )
+    return lines

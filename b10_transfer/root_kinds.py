@@ -66,6 +66,7 @@ _TILELANG_LEFT_OUT = (
     "tmp",
     "py-cache",  # for tracebacks; written anew by each process
 )
+_TIMINGS = r"cache/[0-9a-f]{64}"
 _TILELANG_TUNED = r"(?:.*/)?autotuner/[^/]+"
 
 _PLAIN_LEFT_OUT = _leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN_BUT_NINJAS))
@@ -84,6 +85,8 @@ class RootKind:
         keeps_times: whether the modification times of its files matter to its compiler.
         bundles: the folders of which all files are of use together only: their compiler takes one
             that lacks a file for whole, and fails. Triton's kernels are such folders in any root.
+        timings: the paths of Inductor's timings, which unite with those of other hosts.
+        is_users: whether it is a folder of the user's own, in which there may be other things.
     """
 
     name: str
@@ -93,6 +96,8 @@ class RootKind:
     layout: re.Pattern[str] = _ANYTHING
     keeps_times: bool = False
     bundles: re.Pattern[str] = _NOTHING
+    timings: re.Pattern[str] = _NOTHING
+    is_users: bool = False
 
     def enters(self, path: str) -> bool:
         """Whether there may be artifacts in a folder, given its path below the root."""
@@ -117,6 +122,7 @@ INDUCTOR = RootKind(
     name="inductor",
     resolve=cache_folders.inductor,
     left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN), *_inductor_leftovers()),
+    timings=re.compile(_TIMINGS),
 )
 HEADERS = RootKind(
     name="inductor-headers",
@@ -162,8 +168,10 @@ VLLM = RootKind(
     # Beside the graphs of a model vLLM keeps the list of them, and fails when one is not there
     # (vllm/compilation/backends.py, CompilerManager.load).
     bundles=re.compile(
-        rf"deep_gemm/{_KERNELS}|torch_compile_cache/[0-9a-f]+/rank_[^/]*/(?!inductor_cache$)[^/]+"
+        rf"deep_gemm/{_KERNELS}"
+        r"|torch_compile_cache/[0-9a-f]+/rank_[^/]*/(?!inductor_cache(?:/|$))[^/]+"
     ),
+    timings=re.compile(rf"torch_compile_cache/(?:.*/)?inductor_cache/{_TIMINGS}", re.DOTALL),
 )
 """Its compile caches. The rest is models, logs, and what was measured of one machine's GPUs."""
 
@@ -190,6 +198,9 @@ SGLANG = RootKind(
     ),
     keeps_times=True,
     bundles=re.compile(f"deep_gemm/{_KERNELS}|tilelang/{_TILELANG_TUNED}"),
+    timings=re.compile(
+        rf"(?:inductor|torch_compile_cache/(?:.*/)?inductor_cache)/{_TIMINGS}", re.DOTALL
+    ),
 )
 """The one folder to which it sends the compilers that it uses (sglang/srt/environ.py). The driver's
 own cache, nv, is not among them: its files cannot be united one by one."""
@@ -252,4 +263,4 @@ ROOT_KINDS = (
 
 def user_kind(name: str, folder: str) -> RootKind:
     """A root that the table does not know: everything in it but locks and temporary files."""
-    return RootKind(name, lambda _: folder, keeps_times=True)
+    return RootKind(name, lambda _: folder, keeps_times=True, is_users=True)

@@ -11,7 +11,8 @@ from b10_transfer.context import worker_count
 from b10_transfer.last_save import LastSave, local_state, read_last_save, write_last_save
 from b10_transfer.local_record import Loaded, read_loaded, write_loaded
 from b10_transfer.local_scan import LocalScan, scan_tree, walk_roots
-from b10_transfer.reports import SaveReport, problem_lines
+from b10_transfer.reports import SaveReport, count_refused, problem_lines
+from b10_transfer.signing import warn_when_unsigned
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveRepor
     Raises:
         StoreError, OSError: nothing was published.
     """
+    warn_when_unsigned(context.settings)
     tree = walk_roots(context.roots)
     state = local_state(tree, context)
     last = read_last_save(tree, context.address) if context.settings.load_enabled else None
@@ -45,7 +47,10 @@ def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveRepor
     outcome = context.store.save(_request(context, scan, wait=wait))
     _remember(context, scan, outcome)
     state = local_state(tree, context)
-    if state is not None and not (scan.skipped or scan.others or outcome.changed):
+    # A manifest that was refused is reported by every save, so the next one must look again. What
+    # is not fit to be saved is the same as long as the tree is.
+    unfinished = scan.changed or outcome.changed or outcome.problems
+    if state is not None and not unfinished:
         found = len(scan.artifacts)
         write_last_save(
             tree,
@@ -54,6 +59,7 @@ def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveRepor
                 outcome.basis,
                 found,
                 outcome.stored_bytes,
+                len(scan.skipped) + scan.others,
                 scan.brought,
                 scan.compiled_anew,
             ),
@@ -94,6 +100,7 @@ def _request(context: Context, scan: LocalScan, *, wait: bool) -> SaveRequest:
         cold=not settings.load_enabled,
         wait_seconds=WAIT_LIMIT_SECONDS if wait else 0.0,
         recorded=tuple((item.name, item.value) for item in context.environment.recorded),
+        key=next(iter(settings.signing_keys), None),
     )
 
 
@@ -103,6 +110,7 @@ def _unchanged_report(context: Context, last: LastSave, started: float) -> SaveR
         environment_key=context.environment.key,
         found=last.found,
         stored_bytes=last.stored_bytes,
+        left_out=last.left_out,
         brought=last.brought,
         compiled_kinds=last.compiled_anew,
         problems=context.problems,
@@ -114,6 +122,8 @@ def _save_report(
     context: Context, scan: LocalScan, outcome: SaveOutcome | None, started: float
 ) -> SaveReport:
     published = outcome is not None and outcome.published is not None
+    problems = outcome.problems if outcome else ()
+    signed = bool(context.settings.signing_keys)
     return SaveReport(
         status=OperationStatus.SUCCESS if published else OperationStatus.SKIPPED,
         environment_key=context.environment.key,
@@ -125,6 +135,7 @@ def _save_report(
         brought=scan.brought,
         compiled_kinds=scan.compiled_anew,
         left_out=len(scan.skipped) + scan.others + (outcome.changed if outcome else 0),
-        problems=(*context.problems, *(problem_lines(outcome.problems) if outcome else ())),
+        refused=count_refused(problems),
+        problems=(*context.problems, *problem_lines(problems, signed=signed)),
         seconds=time.monotonic() - started,
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from b10_transfer.errors import CacheValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from b10_store.envelope import SigningKey
 
 MEBIBYTE = 1 << 20
 
@@ -43,8 +45,15 @@ class Settings:
             its compiler uses.
         full_headers: B10_CACHE_HEADERS: carry what gcc makes of the headers that Inductor
             precompiles, about 150 MB each; False: placeholders.
+        auto_gc: B10_AUTO_GC: whether a save may make a visit of the garbage collection afterwards.
+        max_age_days: B10_CACHE_MAX_AGE_DAYS: what nobody loaded for so long expires; 0: never.
+        max_store_bytes: B10_STORE_MAX_SIZE_MB, in bytes: beyond it, what was loaded longest ago
+            expires; 0: no limit.
         strict_roots: B10_STRICT_ROOTS: refuse a cache root that others could write to.
-        variables: all environment variables, as they were when the settings were read.
+        signing_keys: B10_CACHE_SIGNING_KEY or B10_CACHE_SIGNING_KEY_FILE: the first signs, every
+            one of them verifies; none: nothing is signed, and everything is believed.
+        variables: all environment variables, as they were when the settings were read, but the
+            signing key.
     """
 
     enabled: bool
@@ -57,7 +66,12 @@ class Settings:
     roots: Mapping[str, str]
     full_headers: bool
     strict_roots: bool
-    variables: Mapping[str, str]
+    auto_gc: bool
+    max_age_days: int
+    max_store_bytes: int
+    # Neither these nor what else a user keeps in environment variables belongs into a log.
+    signing_keys: tuple[SigningKey, ...] = field(repr=False)
+    variables: Mapping[str, str] = field(repr=False)
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str] | None = None) -> Settings:
@@ -87,6 +101,10 @@ class Settings:
             roots=_read_roots(found),
             full_headers=_read_headers(found) == "full",
             strict_roots=_read_switch(found, "B10_STRICT_ROOTS", default=False),
+            auto_gc=_read_switch(found, "B10_AUTO_GC", default=True),
+            max_age_days=_read_number(found, "B10_CACHE_MAX_AGE_DAYS", 30, lowest=0),
+            max_store_bytes=_read_number(found, "B10_STORE_MAX_SIZE_MB", 0, lowest=0) * MEBIBYTE,
+            signing_keys=_take_signing_keys(found, store),
             variables=found,
         )
 
@@ -140,13 +158,14 @@ def _read_switch(variables: Mapping[str, str], name: str, *, default: bool) -> b
     raise CacheValidationError(f"{name}={value!r} is neither on (1, true) nor off (0, false)")
 
 
-def _read_number(variables: Mapping[str, str], name: str, default: int) -> int:
+def _read_number(variables: Mapping[str, str], name: str, default: int, lowest: int = 1) -> int:
     value = variables.get(name, "").strip()
     if not value:
         return default
-    if not (value.isascii() and value.isdigit() and 1 <= int(value[:20]) <= _LARGEST):
+    if not (value.isascii() and value.isdigit() and lowest <= int(value[:20]) <= _LARGEST):
         raise CacheValidationError(
-            f"{name}={value!r} is not a whole number from 1 to {_LARGEST} (default {default})"
+            f"{name}={value!r} is not a whole number from {lowest} to {_LARGEST} "
+            f"(default {default})"
         )
     return int(value)
 
@@ -190,6 +209,31 @@ def _read_headers(variables: Mapping[str, str]) -> str:
     if value not in {"full", "placeholder"}:
         raise CacheValidationError(f"B10_CACHE_HEADERS={value!r} is neither full nor placeholder")
     return value
+
+
+def _take_signing_keys(variables: dict[str, str], store: str) -> tuple[SigningKey, ...]:
+    """Read the signing keys, and take the secret out of the variables.
+
+    Unlike elsewhere an empty value is not as good as none: a secret that did not arrive must not
+    turn signing off.
+    """
+    from b10_transfer.signing import KEY, KEY_FILE, parse_keys, read_key_file
+
+    text, path = variables.pop(KEY, None), variables.get(KEY_FILE)
+    if text is not None and path is not None:
+        raise CacheValidationError(f"{KEY} and {KEY_FILE} are both set: unset one of them")
+    if text is not None:
+        if os.path.isabs(text) and os.path.exists(text):
+            raise CacheValidationError(f"{KEY} is the path of a file: set {KEY_FILE} to that")
+        return parse_keys(KEY, text)
+    if path is None:
+        return ()
+    if not os.path.isabs(path):
+        # Whoever confuses the two variables must not find the secret in a log.
+        raise CacheValidationError(
+            f"{KEY_FILE} is not an absolute path (not shown, as a key itself belongs in {KEY})"
+        )
+    return read_key_file(_check_absolute(KEY_FILE, path), store)
 
 
 def _read_scratch(variables: Mapping[str, str], store: str) -> str:

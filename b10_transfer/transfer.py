@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from b10_store.errors import NoSpaceError, SizeLimitError, StoreError
-from b10_transfer.context import open_context, require_enabled
-from b10_transfer.errors import CacheError, CacheOperationInterrupted
+from b10_transfer.context import errors_as_cache_errors, open_context, require_enabled
 from b10_transfer.loading import load_artifacts
-from b10_transfer.local_space import NO_ROOM
 from b10_transfer.saving import save_artifacts
+from b10_transfer.status import OperationStatus
+from b10_transfer.upkeep import visit_after_save
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from b10_transfer.reports import LoadReport, SaveReport
     from b10_transfer.settings import Settings
 
@@ -36,7 +32,7 @@ def load(settings: Settings | None = None) -> LoadReport:
     started = time.monotonic()
     context = open_context(settings)
     require_enabled(context.settings)
-    with _errors_as_cache_errors(context.settings):
+    with errors_as_cache_errors(context.settings):
         return load_artifacts(context, started)
 
 
@@ -56,24 +52,8 @@ def save(settings: Settings | None = None, *, wait: bool = True) -> SaveReport:
     started = time.monotonic()
     context = open_context(settings)
     require_enabled(context.settings)
-    with _errors_as_cache_errors(context.settings):
-        return save_artifacts(context, started, wait=wait)
-
-
-@contextlib.contextmanager
-def _errors_as_cache_errors(settings: Settings) -> Generator[None]:
-    try:
-        yield
-    except NoSpaceError as error:
-        raise CacheOperationInterrupted(f"too little disk space: {error}") from error
-    except SizeLimitError as error:
-        raise CacheError(f"{error}: raise MAX_CACHE_SIZE_MB, or clear the local cache") from error
-    except StoreError as error:
-        raise CacheError(str(error)) from error
-    except RuntimeError as error:
-        # No thread can be started: at the interpreter's shutdown, or beyond the system's limit.
-        raise CacheError(f"{error}; call it before the interpreter shuts down") from error
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise CacheOperationInterrupted(f"too little disk space: {error}") from error
-        raise CacheError(f"{error} (store {settings.store})") from error
+    with errors_as_cache_errors(context.settings):
+        report = save_artifacts(context, started, wait=wait)
+    if wait and report.status is OperationStatus.SUCCESS:
+        visit_after_save(context)
+    return report

@@ -8,15 +8,7 @@ Inductor keeps the timings of max-autotune in one JSON file for each kind of dev
 from __future__ import annotations
 
 import json
-import re
 from typing import cast
-
-_TIMINGS = re.compile(r"(?:.*/)?cache/[0-9a-f]{64}", re.DOTALL)
-
-
-def is_timings(path: str) -> bool:
-    """Whether the artifact at `path` holds timings, which unite with those of another host."""
-    return _TIMINGS.fullmatch(path) is not None
 
 
 def check_timings(data: bytes) -> None:

@@ -10,14 +10,15 @@ import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from b10_store.scan import CANONICAL_LIMIT, UNITED_LIMIT, Skipped
+from b10_store.scan import CANONICAL_LIMIT, UNITED_LIMIT, Skipped, read_file
 from b10_transfer.relocation import group_children, is_group
-from b10_transfer.tuning import check_timings, is_timings
+from b10_transfer.tuning import check_timings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from b10_store.scan import FoundFile
+    from b10_transfer.root_kinds import RootKind
 
 _GRAPH_LISTS = ("vllm_compile_cache.py", "sglang_compile_cache.py")
 _TRITON_JSON = re.compile(r"(?:.*/)?(?:[A-Z2-7]{52}/[^/]+|[^/]+\.autotune)\.json", re.DOTALL)
@@ -26,8 +27,12 @@ _TRITON_JSON = re.compile(r"(?:.*/)?(?:[A-Z2-7]{52}/[^/]+|[^/]+\.autotune)\.json
 _DEVICE_CODE = (".cubin", ".hsaco")
 
 
-def find_broken(found: Sequence[FoundFile]) -> tuple[frozenset[str], list[Skipped]]:
+def find_broken(kind: RootKind, found: Sequence[FoundFile]) -> tuple[frozenset[str], list[Skipped]]:
     """What of the files of a cache root is not fit to be saved.
+
+    Args:
+        kind: of the cache root.
+        found: its files.
 
     Returns:
         Their paths, and the files with the reasons.
@@ -36,11 +41,16 @@ def find_broken(found: Sequence[FoundFile]) -> tuple[frozenset[str], list[Skippe
     broken = {
         *_not_whole(found, skipped),
         *_unreadable_lists(found, skipped),
-        *_damaged_timings(found, skipped),
+        *_damaged_timings(kind, found, skipped),
         *_damaged_json(found, skipped),
     }
     broken.update(_incomplete_groups(found, broken, skipped))
     return frozenset(broken), skipped
+
+
+def is_graph_list(path: str) -> bool:
+    """Whether the artifact at `path` lists a model's graphs: without it they are passed over."""
+    return path.rpartition("/")[2] in _GRAPH_LISTS
 
 
 def is_whole_elf(location: str, size: int) -> bool:
@@ -50,11 +60,11 @@ def is_whole_elf(location: str, size: int) -> bool:
     with SIGBUS. The section headers come last in the file, or, in code for a GPU, the program
     headers after them, and the ELF header says where.
     """
-    try:
-        with open(location, "rb") as file:
-            header = file.read(64)
-    except OSError:
-        return False
+    header = _read_start(location)
+    return header is not None and _is_whole_elf(header, size)
+
+
+def _is_whole_elf(header: bytes, size: int) -> bool:
     if len(header) < 52 or header[:4] != b"\x7fELF" or header[4] not in (1, 2):
         return False
     order = "<" if header[5] == 1 else ">"
@@ -70,27 +80,39 @@ def is_whole_elf(location: str, size: int) -> bool:
     return bool(sections) and max(ends) <= size
 
 
+def _is_whole_device_code(location: str, size: int) -> bool:
+    """Whether code for a GPU is there to its end; of what is no ELF file, whether it has bytes."""
+    start = _read_start(location)
+    if start is None:
+        return False
+    return _is_whole_elf(start, size) if start[:4] == b"\x7fELF" else start[:1] != b"\0"
+
+
 def _not_whole(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[str]:
     if sys.platform != "linux":
         return  # other systems' libraries are not ELF
     for item in found:
+        size = item.fingerprint.size
         if item.path.endswith((".so", ".o")):
-            is_whole = is_whole_elf(item.location, item.fingerprint.size)
+            is_whole = is_whole_elf(item.location, size)
+        elif item.path.endswith(_DEVICE_CODE):
+            is_whole = _is_whole_device_code(item.location, size)
         else:
-            is_whole = not item.path.endswith(_DEVICE_CODE) or _is_usable(item)
+            continue
         if not is_whole:
             skipped.append(Skipped(item.location, "native code that is not whole"))
             yield item.path
 
 
-def _damaged_timings(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[str]:
+def _damaged_timings(
+    kind: RootKind, found: Sequence[FoundFile], skipped: list[Skipped]
+) -> Iterator[str]:
     """Timings that Inductor could not read: it fails on them."""
     for item in found:
-        if not is_timings(item.path):
+        if not kind.timings.fullmatch(item.path) or item.fingerprint.size > UNITED_LIMIT:
             continue
         try:
-            with open(item.location, "rb") as file:
-                check_timings(file.read(UNITED_LIMIT))
+            check_timings(read_file(item.location, UNITED_LIMIT))
         except (OSError, ValueError):
             skipped.append(Skipped(item.location, "timings that are not whole"))
             yield item.path
@@ -122,7 +144,7 @@ def _unreadable_lists(found: Sequence[FoundFile], skipped: list[Skipped]) -> Ite
     (vllm/compilation/backends.py, sglang/srt/compilation/backend.py: CompilerManager).
     """
     for item in found:
-        if item.path.rpartition("/")[2] not in _GRAPH_LISTS:
+        if not is_graph_list(item.path):
             continue
         try:
             ast.literal_eval(_read_small(item).decode())
@@ -134,12 +156,12 @@ def _unreadable_lists(found: Sequence[FoundFile], skipped: list[Skipped]) -> Ite
 def _incomplete_groups(
     found: Sequence[FoundFile], broken: set[str], skipped: list[Skipped]
 ) -> Iterator[str]:
-    """Triton groups of which a file is missing or not whole: Triton fails on them."""
-    files: defaultdict[str, dict[str, FoundFile]] = defaultdict(dict)
+    """Triton groups of which a file is missing, empty or not whole: Triton fails on them."""
+    sizes: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for item in found:
         if item.path not in broken:
             folder, _, name = item.path.rpartition("/")
-            files[folder][name] = item
+            sizes[folder][name] = item.fingerprint.size
     for item in found:
         if not is_group(item.path):
             continue
@@ -150,10 +172,7 @@ def _incomplete_groups(
             skipped.append(Skipped(item.location, f"not a Triton group: {error}"))
             yield item.path
             continue
-        own = files[folder]
-        missing = [
-            name for name in sorted(children) if name not in own or not _is_usable(own[name])
-        ]
+        missing = [name for name in sorted(children) if not sizes[folder].get(name)]
         if missing:
             reason = f"a Triton group of which {missing[0]} is missing or not whole"
             skipped.append(Skipped(item.location, reason))
@@ -161,23 +180,13 @@ def _incomplete_groups(
             yield from (f"{folder}/{child}" if folder else child for child in children)
 
 
-def _is_usable(item: FoundFile) -> bool:
-    """Whether a file of a Triton kernel is not one that was cut short or lost its bytes.
-
-    Of the texts, which only people read, the beginning is looked at.
-    """
+def _read_start(location: str) -> bytes | None:
     try:
-        with open(item.location, "rb") as file:
-            start = file.read(4)
+        with open(location, "rb", buffering=0) as file:
+            return file.read(64)
     except OSError:
-        return False
-    if start == b"\x7fELF" and item.path.endswith(_DEVICE_CODE):
-        return is_whole_elf(item.location, item.fingerprint.size)
-    return start[:1] not in (b"", b"\0")
+        return None
 
 
 def _read_small(item: FoundFile) -> bytes:
-    if item.fingerprint.size > CANONICAL_LIMIT:
-        raise ValueError(f"over {CANONICAL_LIMIT} bytes")
-    with open(item.location, "rb") as file:
-        return file.read(CANONICAL_LIMIT + 1)
+    return read_file(item.location, CANONICAL_LIMIT)

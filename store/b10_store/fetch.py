@@ -187,10 +187,17 @@ class _Plan:
         self.spanning: list[Wanted] = []
         self.inside: defaultdict[int, list[Wanted]] = defaultdict(list)
         self.across: defaultdict[int, list[Wanted]] = defaultdict(list)
+        room = frames.raw_size
         for item in wanted:
             try:
                 covering = frames.covering(item.offset, item.size)
             except CorruptError:
+                result.damaged.add(item.digest)
+                continue
+            room -= item.size
+            if room < 0:
+                # Blobs of a pack do not overlap. Of a manifest that says so, the work would be the
+                # number of its entries times the size of the pack.
                 result.damaged.add(item.digest)
                 continue
             if not covering:

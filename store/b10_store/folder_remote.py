@@ -53,11 +53,14 @@ class FolderRemote:
     def read(self, name: str, ranges: Sequence[Range]) -> Iterator[bytes]:
         """See `Remote.read`."""
         handle = os.open(self._path(name), os.O_RDONLY | _OPEN_FLAGS | getattr(os, "O_NONBLOCK", 0))
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            # Before a file object is made: it refuses a folder, and leaves the descriptor open.
+        try:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                # Before a file object is made: it refuses a folder, and leaves the descriptor open.
+                raise OSError(errno.EINVAL, "not a regular file", self._path(name))
+        except OSError:
             os.close(handle)
-            raise OSError(errno.EINVAL, "not a regular file", self._path(name))
+            raise
         with os.fdopen(handle, "rb", buffering=0) as file:
             for wanted in ranges:
                 start = wanted.start if wanted.start >= 0 else max(0, found.st_size + wanted.start)
@@ -124,9 +127,11 @@ class FolderRemote:
             os.fsync(handle)
             return os.fstat(handle).st_mtime
         finally:
-            os.close(handle)
-            with contextlib.suppress(OSError):
-                os.unlink(probe)
+            try:
+                os.close(handle)
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(probe)
 
     def _path(self, name: str) -> str:
         return os.path.join(self._root, *name.split("/"))

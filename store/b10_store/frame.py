@@ -16,7 +16,12 @@ COMPRESSION_LEVEL = 3
 STORED_LIMIT = FRAME_RAW_LIMIT + (FRAME_RAW_LIMIT >> 7) + 1024
 """No frame is longer than this: zstd's worst case for incompressible input, with room to spare."""
 
+FRAME_LIMIT = 1 << 18
+"""Most frames of one pack, and of all packs of a manifest: 256 GiB of raw bytes."""
+
 _SIZES = struct.Struct("<II")
+FRAME_ROW_SIZE = _SIZES.size
+"""Bytes of an encoded table for each frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +97,11 @@ class FrameTable:
 
         Raises:
             CorruptError: its length is not a multiple of 8.
-            LimitError: a frame is empty or too large.
+            LimitError: a frame is empty or too large, or there are too many.
         """
+        # Of this many frames, sizes and starts take some 50 MB.
+        if len(data) > FRAME_ROW_SIZE * FRAME_LIMIT:
+            raise LimitError(f"a frame table of {len(data)} bytes")
         if len(data) % _SIZES.size:
             raise CorruptError(f"a frame table of {len(data)} bytes")
         return cls(tuple(_SIZES.iter_unpack(data)))

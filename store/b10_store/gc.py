@@ -34,11 +34,14 @@ from b10_store.layout import (
     QUARANTINE_SECONDS,
     SESSIONS,
     TEMPORARY_MARK,
+    TRASH,
     TRASH_SECONDS,
     new_snapshot_id,
     pack_path,
     parse_pack_name,
+    parse_session_name,
 )
+from b10_store.rewrite import rewrite_packs
 from b10_store.survey import survey
 from b10_store.trash import Stage, TrashFolder, read_trash
 
@@ -60,6 +63,7 @@ def visit(
     keys: tuple[SigningKey, ...] = (),
     dry_run: bool = False,
     seconds: float = float("inf"),
+    rewrites: bool = True,
 ) -> GcReport:
     """Take every folder of trash one stage further, and condemn what may go.
 
@@ -70,15 +74,15 @@ def visit(
         keys: of this host; see `Store`.
         dry_run: change nothing; report what would be condemned.
         seconds: stop after about this long; the next visit goes on.
+        rewrites: write packs of which at least half is unused anew, which may take long.
 
     Raises:
         OSError: the store cannot be read or written.
         StoreError: the scratch folder cannot be used.
     """
     deadline = time.monotonic() + seconds
-    return _Visit(remote, scratch, policy, keys, lambda: time.monotonic() < deadline).run(
-        dry_run=dry_run
-    )
+    visiting = _Visit(remote, scratch, policy, keys, lambda: time.monotonic() < deadline)
+    return visiting.ask() if dry_run else visiting.run(rewrites=rewrites)
 
 
 class _Visit:
@@ -98,16 +102,18 @@ class _Visit:
         self._report = GcReport()
         self._stages = Stages(remote, self._report, may_go_on)
 
-    def run(self, *, dry_run: bool) -> GcReport:
-        if dry_run:
-            # Nothing may be written, so the local clock has to do.
-            now = time.time()
-            found = survey(self._remote, self._scratch, self._keys, self._may_go_on)
-            if self._is_sound(found):
-                departures = choose_departures(found, self._policy, now)
-                self._count(departures, self._unreferenced(found, departures, now))
-            self._tell_waiting()
-            return self._report
+    def ask(self) -> GcReport:
+        """Find out what would be condemned; nothing is written, so the local clock has to do."""
+        now = time.time()
+        found = survey(self._remote, self._scratch, self._keys, self._may_go_on)
+        if self._is_sound(found):
+            departures = choose_departures(found, self._policy, now)
+            self._count(departures, self._unreferenced(found, departures, now))
+        self._tell_waiting()
+        return self._report
+
+    def run(self, *, rewrites: bool) -> GcReport:
+        """Do it."""
         if not self._renames_are_atomic():
             self._report.refused.append("the mount does not rename as it should")
             return self._report
@@ -125,7 +131,9 @@ class _Visit:
             for folder in adopted:
                 self._stages.empty(folder, referenced_packs(found))
             self._condemn(found, [item for item in folders if item.stage is Stage.FILLING], now)
-        self._sweep(now)
+            if rewrites:
+                self._rewrite(found)
+            self._sweep(now)
         self._tell_waiting()
         return self._report
 
@@ -200,13 +208,36 @@ class _Visit:
         self._report.condemned_packs = len(packs)
         self._report.condemned_bytes = sum(known.size for known in packs.values())
 
+    def _rewrite(self, found: Survey) -> None:
+        """Move what is used of half-dead packs into new ones; a later visit condemns the old."""
+        for address, referrers in found.by_address().items():
+            packs = found.half_dead.intersection(pack for item in referrers for pack in item.packs)
+            if packs and self._may_go_on():
+                self._report.rewritten_bytes += rewrite_packs(
+                    self._remote, self._scratch, self._keys, address, packs
+                )
+
     # What dead processes leave.
 
     def _sweep(self, now: float) -> None:
-        for folder in (PACKS, MANIFESTS, SESSIONS):
+        self._fence_the_dead(now)
+        for folder in ("", PACKS, MANIFESTS, SESSIONS, TRASH):
             self._sweep_folder(folder, _temporary(self._remote.list(folder)), now, LEFTOVER_SECONDS)
+        for item in read_trash(self._remote):
+            self._sweep_folder(item.path, item.leftovers, now, LEFTOVER_SECONDS)
+            self._remote.remove_folder(item.path)
         self._sweep_folder(FENCED, self._remote.list(FENCED), now, LEFTOVER_SECONDS)
         self._sweep_folder(QUARANTINE, self._remote.list(QUARANTINE), now, QUARANTINE_SECONDS)
+
+    def _fence_the_dead(self, now: float) -> None:
+        """Fence sessions silent for a day, which no folder of trash may be waiting for."""
+        for name in self._remote.list(SESSIONS):
+            if parse_session_name(name) is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    source = f"{SESSIONS}/{name}"
+                    if now - self._remote.stat(source).mtime > LEFTOVER_SECONDS:
+                        self._remote.rename(source, f"{FENCED}/{name}")
+                        self._report.fenced += 1
 
     def _sweep_folder(
         self, folder: str, names: Iterable[str], now: float, older_than: float
@@ -217,9 +248,10 @@ class _Visit:
                 return
             if name.endswith("/"):
                 continue
+            path = f"{folder}/{name}" if folder else name
             with contextlib.suppress(FileNotFoundError):
-                if now - self._remote.stat(f"{folder}/{name}").mtime > older_than:
-                    self._remote.delete(f"{folder}/{name}")
+                if now - self._remote.stat(path).mtime > older_than:
+                    self._remote.delete(path)
                     self._report.swept += 1
 
     def _tell_waiting(self) -> None:

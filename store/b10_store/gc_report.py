@@ -22,6 +22,7 @@ class GcReport:
         freed_files: packs and manifests deleted.
         freed_bytes: their size.
         restored: packs that went back from trash, since a manifest references them.
+        rewritten_bytes: new packs that hold what was used of packs at least half unused.
         fenced: sessions that can no longer publish.
         swept: temporary files of dead processes, and old files in fenced/ and quarantine/.
         waiting_files: packs and manifests in trash.
@@ -38,6 +39,7 @@ class GcReport:
     freed_files: int = 0
     freed_bytes: int = 0
     restored: int = 0
+    rewritten_bytes: int = 0
     fenced: int = 0
     swept: int = 0
     waiting_files: int = 0

@@ -44,6 +44,9 @@ STALE_SESSION_SECONDS = 1800.0
 OLDEST_SESSION_SECONDS = 86400.0
 """A session that gc has been waiting for this long is fenced, silent or not."""
 
+VISIT_INTERVAL_SECONDS = 86400.0
+"""Saves make a visit of the garbage collection at most this often, all of a store together."""
+
 TRASH_SECONDS = 86400.0
 """What gc moved to trash stays there at least this long."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.errors import CorruptError
+from b10_store.errors import CorruptError, LimitError
+from b10_store.frame import FRAME_LIMIT
 from b10_store.paths import check_path
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 GENERATION_LIMIT = (1 << 32) - 1
 """Largest generation that the format holds."""
+
+ENTRY_LIMIT = 500_000
+"""Most artifacts of one manifest: some 300 MB of memory in whoever reads it."""
 
 
 class Identity(NamedTuple):
@@ -163,8 +167,12 @@ def check_manifest(manifest: Manifest) -> None:
 
     Raises:
         CorruptError: an entry points outside its pack.
-        LimitError: a path is not acceptable.
+        LimitError: a path is not acceptable, or there are too many entries or frames.
     """
+    entries, packs = len(manifest.entries), len(manifest.packs)
+    frames = sum(len(pack.frames.sizes) for pack in manifest.packs.values())
+    if entries > ENTRY_LIMIT or max(frames, packs) > FRAME_LIMIT:
+        raise LimitError(f"{entries} artifacts, {packs} packs, {frames} frames of packs")
     for identity, entry in manifest.entries.items():
         check_path(identity.path)
         pack = manifest.packs.get(entry.location.pack)

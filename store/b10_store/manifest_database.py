@@ -18,11 +18,19 @@ from typing import IO, TYPE_CHECKING
 
 import lmdb
 
+from b10_store.database_pages import check_pages
 from b10_store.digest import digest_from_bytes
-from b10_store.errors import CorruptError, NoSpaceError, StoreError
-from b10_store.frame import FrameTable
+from b10_store.errors import CorruptError, LimitError, NoSpaceError, StoreError
+from b10_store.frame import FRAME_LIMIT, FRAME_ROW_SIZE, FrameTable
 from b10_store.layout import FORMAT_VERSION, PackId, pack_id_of
-from b10_store.manifest import Entry, Identity, Location, Manifest, Pack
+from b10_store.manifest import (
+    ENTRY_LIMIT,
+    Entry,
+    Identity,
+    Location,
+    Manifest,
+    Pack,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -73,9 +81,11 @@ def read_database(raw: bytes, scratch: str) -> tuple[dict[PackId, Pack], dict[Id
 
     Raises:
         CorruptError: it is not the database of a manifest.
+        LimitError: it has more entries or frames than are accepted.
         NoSpaceError: the scratch folder is full.
         StoreError: it cannot take the database.
     """
+    check_pages(raw)
     with _scratch_errors(scratch), _private_file(scratch) as (file, path):
         file.write(raw)
         file.flush()
@@ -217,15 +227,22 @@ def _read_tables(
     packs, frames, artifacts = (database.open_db(name, transaction, create=False) for name in names)
     order: list[PackId] = []
     known: dict[PackId, Pack] = {}
+    frame_count = 0
     for (_, value), (_, table) in zip(
         _rows(transaction, packs), _rows(transaction, frames), strict=True
     ):
         raw_id, size = _PACK.unpack(value)
         pack = pack_id_of(digest_from_bytes(raw_id))
+        # Counted before they are made: small files can hold very many.
+        frame_count += len(table) // FRAME_ROW_SIZE
+        if max(frame_count, len(order) + 1) > FRAME_LIMIT:
+            raise LimitError(f"more than {FRAME_LIMIT} packs or frames of packs")
         order.append(pack)
         known[pack] = Pack(size, FrameTable.decode(table))
     entries: dict[Identity, Entry] = {}
-    for _, value in _rows(transaction, artifacts):
+    for count, (_, value) in enumerate(_rows(transaction, artifacts)):
+        if count == ENTRY_LIMIT:
+            raise LimitError(f"more than {ENTRY_LIMIT} artifacts")
         entry = _decode_entry(value, order)
         entries[entry.identity] = entry
     return known, entries

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from b10_store.envelope import SigningKey
 
-RAW_LIMIT = 512 << 20
+RAW_LIMIT = 256 << 20
 """Largest database that is unpacked, in bytes."""
 
 _BYTE_ORDER = "little-endian, 64 bit"

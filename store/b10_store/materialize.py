@@ -165,9 +165,13 @@ class Staging:
             os.unlink(_staged(self._folders[placement.folder], placement))
 
     def _remove_folder(self, placement: Placement) -> None:
-        """Remove the staged folder of an artifact, once nothing is in it."""
+        """Remove the staged folder of an artifact, and those above it, once nothing is in them."""
+        staging = self._folders[placement.folder]
+        folder = os.path.dirname(_staged(staging, placement))
         with contextlib.suppress(OSError):
-            os.rmdir(os.path.dirname(_staged(self._folders[placement.folder], placement)))
+            while folder != staging:
+                os.rmdir(folder)
+                folder = os.path.dirname(folder)
 
     def note_failure(self, placement: Placement, error: OSError) -> None:
         """Note an artifact that this filesystem does not take (its name, say); the load goes on.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.paths import local_path
-from b10_store.scan import UNITED_LIMIT, Fingerprint, fingerprint_of
+from b10_store.scan import UNITED_LIMIT, Fingerprint, fingerprint_of, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -237,9 +237,9 @@ def _move_united(source: str, target: str, unite: Callable[[bytes, bytes], bytes
     The file that is there is read last, so that what its compiler adds to it meanwhile is lost only
     within the moment that this takes.
     """
-    stored = _read_whole(source)
+    stored = read_file(source, UNITED_LIMIT)
     try:
-        local = _read_whole(target)
+        local = read_file(target, UNITED_LIMIT)
     except FileNotFoundError:
         _move_over(source, target)
         return
@@ -250,14 +250,6 @@ def _move_united(source: str, target: str, unite: Callable[[bytes, bytes], bytes
         with open(source, "wb") as file:
             file.write(content)
     _move_over(source, target)
-
-
-def _read_whole(location: str) -> bytes:
-    with open(location, "rb") as file:
-        data = file.read(UNITED_LIMIT + 1)
-    if len(data) > UNITED_LIMIT:
-        raise ValueError(f"{location} has over {UNITED_LIMIT} bytes")
-    return data
 
 
 def _move_over(source: str, target: str) -> None:

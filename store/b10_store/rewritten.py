@@ -12,15 +12,15 @@ from b10_store.digest import digest_of
 from b10_store.fetch import Fetcher, Wanted
 from b10_store.layout import pack_path
 from b10_store.scan import UNITED_LIMIT, Scanned
+from b10_store.union import Union
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from b10_store.digest import Digest
     from b10_store.layout import PackId
-    from b10_store.manifest import Entry
+    from b10_store.manifest import Entry, Identity, Manifest, Pack
     from b10_store.remote import Remote
-    from b10_store.union import Union
 
 _FRAMES_IN_FLIGHT = 8
 
@@ -31,6 +31,7 @@ def unite_rewritten(
     artifacts: Sequence[Scanned],
     good_packs: Collection[PackId],
     *,
+    parents: Sequence[Manifest] = (),
     cold: bool = False,
 ) -> tuple[Scanned, ...]:
     """Add to such artifacts what the store knows and this host does not.
@@ -43,38 +44,64 @@ def unite_rewritten(
         stored: what its heads hold.
         artifacts: what is here.
         good_packs: packs that may be read.
+        parents: the heads: of those that do not know each other, the union has one's bytes alone.
         cold: whether the local bytes stand where both know the same, and not the stored ones.
 
     Returns:
         The artifacts in their order.
     """
-    entries = {
-        item.candidate.identity: entry
-        for item in artifacts
-        if item.file.unite is not None
-        and (entry := stored.entries.get(item.candidate.identity)) is not None
-        and entry.digest != item.digest
-        and max(entry.size, item.size) <= UNITED_LIMIT
-        and entry.location.pack in good_packs
-    }
-    if not entries:
+    views = [stored, *(Union(parent.entries, parent.packs) for parent in parents)]
+    versions: dict[Identity, list[Entry]] = {}
+    for item in artifacts:
+        if item.file.unite is not None and item.size <= UNITED_LIMIT:
+            found = _other_versions(item, views, good_packs)
+            if found:
+                versions[item.candidate.identity] = found
+    if not versions:
         return tuple(artifacts)
-    blobs = _read_blobs(remote, stored, list(entries.values()))
+    packs = {pack: known for view in reversed(views) for pack, known in view.packs.items()}
+    blobs = _read_blobs(remote, packs, [entry for found in versions.values() for entry in found])
     return tuple(
-        _united(item, blobs.get(entry.digest), cold=cold)
-        if (entry := entries.get(item.candidate.identity)) is not None
-        else item
+        _united(
+            item,
+            [
+                blobs[entry.digest]
+                for entry in versions.get(item.candidate.identity, ())
+                if entry.digest in blobs
+            ],
+            cold=cold,
+        )
         for item in artifacts
     )
 
 
-def _united(item: Scanned, stored: bytes | None, *, cold: bool) -> Scanned:
-    if stored is None or item.file.unite is None:
+def _other_versions(
+    item: Scanned, views: Sequence[Union], good_packs: Collection[PackId]
+) -> list[Entry]:
+    """The stored bytes of an artifact that are not those which are here; the union's come last."""
+    found: dict[Digest, Entry] = {}
+    for view in reversed(views):
+        entry = view.entries.get(item.candidate.identity)
+        if (
+            entry is not None
+            and entry.digest != item.digest
+            and entry.size <= UNITED_LIMIT
+            and entry.location.pack in good_packs
+        ):
+            found.pop(entry.digest, None)
+            found[entry.digest] = entry
+    return list(found.values())
+
+
+def _united(item: Scanned, versions: Sequence[bytes], *, cold: bool) -> Scanned:
+    if not versions or item.file.unite is None:
         return item
     try:
-        local = b"".join(item.read())
-        # Of what both know the stored stays: hosts that know the same would replace it for ever.
-        content = item.file.unite(stored, local) if cold else item.file.unite(local, stored)
+        content = b"".join(item.read())
+        for stored in versions:
+            # Of what both know the stored stays: hosts that know the same would replace it for
+            # ever.
+            content = item.file.unite(stored, content) if cold else item.file.unite(content, stored)
     except (OSError, ValueError):
         return item
     candidate = replace(
@@ -83,7 +110,9 @@ def _united(item: Scanned, stored: bytes | None, *, cold: bool) -> Scanned:
     return Scanned(item.file, candidate, content)
 
 
-def _read_blobs(remote: Remote, stored: Union, entries: Sequence[Entry]) -> dict[Digest, bytes]:
+def _read_blobs(
+    remote: Remote, packs: Mapping[PackId, Pack], entries: Sequence[Entry]
+) -> dict[Digest, bytes]:
     by_pack: defaultdict[PackId, list[Wanted]] = defaultdict(list)
     for entry in entries:
         location = entry.location
@@ -92,7 +121,7 @@ def _read_blobs(remote: Remote, stored: Union, entries: Sequence[Entry]) -> dict
     with ThreadPoolExecutor(1, "b10-rewritten") as pool:
         fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT)
         for pack, wanted in by_pack.items():
-            fetcher.fetch(pack_path(pack), stored.packs[pack].frames, wanted, collected)
+            fetcher.fetch(pack_path(pack), packs[pack].frames, wanted, collected)
     return collected.blobs
 
 

@@ -139,7 +139,9 @@ def _look(
     parents = tuple(head for head in heads.manifests if request.key or not head.signed)
     stored = union(parents)
     packs = look_at_packs(remote, _pack_sizes(stored.packs), suspects)
-    artifacts = unite_rewritten(remote, stored, request.artifacts, packs.good, cold=request.cold)
+    artifacts = unite_rewritten(
+        remote, stored, request.artifacts, packs.good, parents=parents, cold=request.cold
+    )
     plan = _plan(stored, artifacts, request, packs, {})
     return _View(heads, parents, stored, packs, artifacts, plan)
 
@@ -215,7 +217,7 @@ def _compose(
     )
     return Manifest(
         session.name,
-        lineage_of(view.heads, view.parents, request),
+        lineage_of(view.heads, view.parents, request.key, (request.environment, request.recorded)),
         referenced_packs(entries.values(), packs),
         entries,
     )

@@ -213,6 +213,23 @@ def _append_found(found: list[FoundFile], item: os.DirEntry[str], path: str) -> 
     )
 
 
+def read_file(location: str, limit: int) -> bytes:
+    """The bytes of a regular file; a link is not followed, and a pipe not waited for.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        ValueError: it has over `limit` bytes.
+    """
+    parts: list[bytes] = []
+    size = 0
+    for block in _read_blocks(location):
+        parts.append(block)
+        size += len(block)
+        if size > limit:
+            raise ValueError(f"{location} has over {limit} bytes")
+    return b"".join(parts)
+
+
 def fingerprint_of(status: os.stat_result) -> Fingerprint:
     """The fingerprint in a stat result."""
     return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)

@@ -203,14 +203,25 @@ def open_session(remote: Remote, address: Address, after: SnapshotId | None = No
         if session is not None:
             session.abandon()
     name = SnapshotName(address, new_snapshot_id(remote.now(), after))
-    return Session(remote, name, remote.open_token(name.session_path))
+    return Session(remote, name, _create_token(remote, name))
 
 
 def _try_open(remote: Remote, address: Address, after: SnapshotId | None) -> Session | None:
     """None when the name is taken: random bits do not repeat, but a server's answer may be lost."""
     name = SnapshotName(address, new_snapshot_id(remote.now(), after))
     try:
-        token = remote.open_token(name.session_path)
+        token = _create_token(remote, name)
     except FileExistsError:
         return None
     return Session(remote, name, token)
+
+
+def _create_token(remote: Remote, name: SnapshotName) -> Token:
+    try:
+        return remote.open_token(name.session_path)
+    except OSError:
+        # A token that was made although an error is returned would be waited for. It is ours:
+        # nobody else draws the same random bits.
+        with contextlib.suppress(OSError):
+            remote.delete(name.session_path)
+        raise

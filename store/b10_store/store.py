@@ -11,16 +11,21 @@ from typing import TYPE_CHECKING
 
 from b10_store.basis import Basis, holds
 from b10_store.bring import Brought, bring
+from b10_store.check import CheckReport, check
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
 from b10_store.format_file import check_format
+from b10_store.gc import visit
+from b10_store.gc_report import GcReport
 from b10_store.heads import Heads, ManifestReader, Problem
-from b10_store.layout import TOUCH_INTERVAL_SECONDS
+from b10_store.layout import TOUCH_INTERVAL_SECONDS, TRASH, VISIT_INTERVAL_SECONDS
+from b10_store.removal import Restored, remove, restore, trashed_manifests
 from b10_store.save import save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from b10_store.envelope import SigningKey
+    from b10_store.gc_plan import GcPolicy
     from b10_store.layout import Address, PackId, SnapshotName
     from b10_store.manifest import Manifest, Pack
     from b10_store.manifest_file import Header
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 
 
 _PARALLEL_READS = 16
+_VISITED = f"{TRASH}/visited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class Store:
             keys: where any are given, a manifest counts only when sealed with one of them.
         """
         self._remote = remote
+        self._scratch = scratch
+        self._keys = keys
         self._reader = ManifestReader(remote, scratch, keys)
 
     def heads(self, address: Address) -> Heads:
@@ -95,6 +103,81 @@ class Store:
     def save(self, request: SaveRequest) -> SaveOutcome:
         """Publish what is new; see `b10_store.save.save`."""
         return save(self._remote, self._reader, request)
+
+    def collect(
+        self, policy: GcPolicy, *, dry_run: bool = False, seconds: float = float("inf")
+    ) -> GcReport:
+        """Make one visit of the garbage collection; see `b10_store.gc.visit`."""
+        if not check_format(self._remote):
+            return GcReport(refused=["there is no store here"])
+        return visit(
+            self._remote,
+            self._scratch,
+            policy,
+            keys=self._keys,
+            dry_run=dry_run,
+            seconds=seconds,
+            rewrites=seconds == float("inf"),
+        )
+
+    def is_visit_due(self) -> bool:
+        """Whether the last visit that `note_visit` noted is over a day ago, or there was none.
+
+        Raises:
+            OSError: that cannot be told.
+        """
+        try:
+            last = self._remote.stat(_VISITED).mtime
+        except FileNotFoundError:
+            return True
+        return self._remote.now() - last > VISIT_INTERVAL_SECONDS
+
+    def note_visit(self) -> None:
+        """Note that a visit is about to be made, for other hosts to see.
+
+        Raises:
+            OSError: the store cannot be written.
+        """
+        folder, _, name = _VISITED.rpartition("/")
+        self._remote.create(folder, name, [b""])
+
+    def check(
+        self,
+        *,
+        read_data: bool = False,
+        repair: bool = False,
+        on_progress: Callable[[int], None] = lambda _: None,
+    ) -> CheckReport:
+        """Look for damage; see `b10_store.check.check`."""
+        return check(
+            self._remote,
+            self._scratch,
+            self._keys,
+            read_data=read_data,
+            repair=repair,
+            on_progress=on_progress,
+        )
+
+    def addresses(self, *, in_trash: bool = False) -> list[Address]:
+        """Every address that has a manifest, or one in trash; sorted.
+
+        Raises:
+            UnsupportedFormatError: the store is of another format version.
+            OSError: it cannot be read.
+        """
+        check_format(self._remote)
+        names = trashed_manifests(self._remote) if in_trash else self._reader.names()
+        return sorted({name.address for name in names})
+
+    def remove(self, address: Address) -> int:
+        """Move everything stored for an address to trash; see `b10_store.removal.remove`."""
+        check_format(self._remote)
+        return remove(self._remote, self._reader, address)
+
+    def restore(self, address: Address) -> Restored:
+        """Undo `remove`, while it is in trash; see `b10_store.removal.restore`."""
+        check_format(self._remote)
+        return restore(self._remote, self._scratch, address)
 
     def still_holds(self, address: Address, basis: Basis) -> bool:
         """Whether nothing changed since a save that ended with `basis`; see `b10_store.basis`.

@@ -11,27 +11,43 @@ from b10_store.manifest import Lineage, Manifest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from b10_store.envelope import SigningKey
     from b10_store.heads import Heads
     from b10_store.layout import SnapshotId
     from b10_store.remote import Remote
-    from b10_store.save_request import SaveRequest
 
 
-def lineage_of(heads: Heads, parents: Sequence[Manifest], request: SaveRequest) -> Lineage:
-    """How a manifest that carries on `parents` came about."""
+Facts = tuple[tuple[str, str], ...]
+"""(name, value) of an environment's fields."""
+
+
+def lineage_of(
+    heads: Heads,
+    parents: Sequence[Manifest],
+    key: SigningKey | None,
+    environment: tuple[Facts, Facts],
+) -> Lineage:
+    """How a manifest that carries on `parents` came about.
+
+    Args:
+        heads: as read.
+        parents: those of them that are carried on.
+        key: that the manifest is sealed with.
+        environment: the fields of the environment, and what is recorded beside them.
+    """
     carried_on = {head.name.snapshot for head in parents}
     listed = {name.snapshot for name in heads.listed}
     ancestors = {
         snapshot
         for manifest in heads.read
-        if request.key or not manifest.signed
+        if key or not manifest.signed
         for snapshot in manifest.lineage.supersedes
     }
     return Lineage(
         parents=tuple(sorted(carried_on)),
         ancestors=tuple(sorted((ancestors & listed) - carried_on)),
-        environment=request.environment,
-        recorded=request.recorded,
+        environment=environment[0],
+        recorded=environment[1],
     )
 
 

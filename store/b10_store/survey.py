@@ -53,10 +53,12 @@ class Survey:
     Attributes:
         referrers: the manifests.
         problems: why what was read is not all of them; then nothing may be concluded from it.
+        half_dead: packs of which at least half is used by no manifest.
     """
 
     referrers: tuple[Referrer, ...]
     problems: tuple[Problem, ...] = ()
+    half_dead: frozenset[PackId] = frozenset()
 
     def by_address(self) -> Mapping[Address, Sequence[Referrer]]:
         """The manifests of each address."""
@@ -121,6 +123,9 @@ class _Surveyor:
         self._keys = keys
         self._may_go_on = may_go_on
         self._known: dict[SnapshotName, Referrer] = {}
+        # Of each pack, the size of each blob in use by its offset, and the size of all of it.
+        self._used: defaultdict[PackId, dict[int, int]] = defaultdict(dict)
+        self._raw_sizes: dict[PackId, int] = {}
 
     def look(self) -> Survey:
         listed: set[SnapshotName] = set()
@@ -133,7 +138,12 @@ class _Surveyor:
             if not any(problem.missing for problem in problems):
                 break
         referrers = [referrer for name, referrer in self._known.items() if name in listed]
-        return Survey(tuple(referrers), tuple(problems))
+        half_dead = frozenset(
+            pack
+            for pack, blobs in self._used.items()
+            if 2 * sum(blobs.values()) <= self._raw_sizes[pack]
+        )
+        return Survey(tuple(referrers), tuple(problems), half_dead)
 
     def _read(self, wanted: Sequence[SnapshotName]) -> list[Problem]:
         problems: list[Problem] = []
@@ -164,6 +174,10 @@ class _Surveyor:
             loaded_at,
             is_trusted,
         )
+        for entry in manifest.entries.values():
+            self._used[entry.location.pack][entry.location.offset] = entry.size
+        for pack, known in manifest.packs.items():
+            self._raw_sizes[pack] = known.frames.raw_size
         return []
 
     def _is_trusted(self, manifest: Manifest) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -90,7 +91,12 @@ def read_trash(remote: Remote) -> list[TrashFolder]:
         OSError: one cannot be listed.
     """
     names = sorted(name[:-1] for name in remote.list(TRASH) if name.endswith("/"))
-    return [_read_folder(remote, name) for name in names]
+    folders: list[TrashFolder] = []
+    for name in names:
+        # One that vanishes meanwhile was adopted by another visit, which goes on with it.
+        with contextlib.suppress(FileNotFoundError):
+            folders.append(_read_folder(remote, name))
+    return folders
 
 
 def _read_folder(remote: Remote, name: str) -> TrashFolder:

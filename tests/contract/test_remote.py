@@ -281,6 +281,91 @@ def test_a_rename_replaces_its_target(place: Place) -> None:
     assert place.get("packs/b") == b"new"
 
 
+def test_a_renamed_folder_takes_all_that_is_in_it_along(place: Place) -> None:
+    place.put("trash/one/a", CONTENT, mtime=LONG_AGO)
+    place.put("trash/one/deeper/b", b"b")
+    place.put("trash/one-more/c", b"c")
+    place.remote.rename("trash/one", "trash/two")
+    assert place.names() == {"trash/two/a", "trash/two/deeper/b", "trash/one-more/c"}
+    assert place.get("trash/two/a") == CONTENT
+    assert place.mtime("trash/two/a") == LONG_AGO
+    assert sorted(place.remote.list("trash")) == ["one-more/", "two/"]
+    assert place.remote.list("trash/one") == []
+
+
+def test_a_folder_can_be_renamed_to_where_no_folder_is_yet(place: Place) -> None:
+    place.put("one/a", CONTENT)
+    place.remote.rename("one", "trash/gc/two")
+    assert place.names() == {"trash/gc/two/a"}
+    assert place.remote.list("") == ["trash/"]
+
+
+def test_of_many_that_rename_one_folder_a_single_one_succeeds(place: Place) -> None:
+    for number in range(5):
+        place.put(f"trash/one/{number}", b"")
+    together = threading.Barrier(8)
+    succeeded: list[int] = []
+
+    def run(number: int) -> None:
+        together.wait()
+        try:
+            place.remote.rename("trash/one", f"trash/by-{number}")
+        except FileNotFoundError:
+            return
+        succeeded.append(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = succeeded
+    assert place.names() == {f"trash/by-{winner}/{number}" for number in range(5)}
+
+
+def test_a_token_stays_the_same_file_when_its_folder_is_renamed(place: Place) -> None:
+    token = place.remote.open_token("trash/one/t")
+    place.remote.rename("trash/one", "trash/two")
+    token.write([b"late"])
+    token.close()
+    assert place.names() == {"trash/two/t"}
+    assert place.get("trash/two/t") == b"late"
+
+
+def test_an_empty_folder_is_removed(place: Place) -> None:
+    place.put("trash/one/a", b"")
+    place.put("trash/two/b", b"")
+    place.remote.delete("trash/one/a")
+    place.remote.remove_folder("trash/one")
+    assert place.remote.list("trash") == ["two/"]
+
+
+@pytest.mark.parametrize("inside", ["a", "deeper/a"])
+def test_a_folder_that_is_not_empty_is_left_as_it_is(place: Place, inside: str) -> None:
+    place.put(f"trash/one/{inside}", CONTENT)
+    place.remote.remove_folder("trash/one")
+    assert place.names() == {f"trash/one/{inside}"}
+    assert place.get(f"trash/one/{inside}") == CONTENT
+
+
+def test_removing_a_folder_that_is_not_there_changes_nothing(place: Place) -> None:
+    place.put("trash/one/a", b"")
+    place.remote.remove_folder("trash/two")
+    place.remote.remove_folder("fenced/two")
+    assert place.names() == {"trash/one/a"}
+    assert place.remote.list("") == ["trash/"]
+
+
+def test_a_folder_that_was_removed_is_made_again_when_it_is_needed(place: Place) -> None:
+    place.put("trash/one/a", b"")
+    place.remote.delete("trash/one/a")
+    place.remote.remove_folder("trash/one")
+    place.put("packs/b", b"b")
+    place.remote.rename("packs/b", "trash/one/b")
+    place.remote.create("trash/one", "mark", [b""])
+    assert place.names() == {"trash/one/b", "trash/one/mark"}
+
+
 def test_what_is_not_there_is_reported_as_not_found(place: Place) -> None:
     place.put("packs/other", b"")
     with pytest.raises(FileNotFoundError):
@@ -291,6 +376,8 @@ def test_what_is_not_there_is_reported_as_not_found(place: Place) -> None:
         place.remote.rename("packs/a", "packs/b")
     with pytest.raises(FileNotFoundError):
         place.remote.rename("packs/a", "trash/new/b")
+    with pytest.raises(FileNotFoundError):
+        place.remote.rename("trash/folder", "trash/other")
     with pytest.raises(FileNotFoundError):
         place.remote.touch("packs/a")
     with pytest.raises(FileNotFoundError):

@@ -65,6 +65,7 @@ class Host:
             "LOCAL_WORK_DIR": str(self.work),
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
+            "B10_AUTO_GC": "0",
             "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "store")]),
         }
         for name in ("HOME", "TMPDIR"):

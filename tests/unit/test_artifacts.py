@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer.artifacts import (
-    bundle_folders,
-    bundle_of,
+    Bundles,
     find_files,
     placing_order,
     restorer,
@@ -107,11 +106,11 @@ def test_what_lies_in_a_folder_of_another_root_belongs_to_the_outermost_that_tak
     kernel = f"triton/{TRITON_HASH}/k.cubin"
     write_tree(tmp_path, {"ab/x.py": b"", kernel: b"", "triton2/z": b""})
     outer = root_at(tmp_path)
-    inner = CacheRoot(TRITON, str(tmp_path / "triton"), (outer,))
+    inner = CacheRoot(TRITON, str(tmp_path / "triton"), ((INDUCTOR, "triton/"),))
     assert [item.path for item in find_files(outer)] == ["ab/x.py", kernel, "triton2/z"]
     assert find_files(inner) == []
     write_tree(tmp_path, {f"gcc/triton/{TRITON_HASH}/k.cubin": b""})
-    inner = CacheRoot(TRITON, str(tmp_path / "gcc" / "triton"), (outer,))
+    inner = CacheRoot(TRITON, str(tmp_path / "gcc" / "triton"), ((INDUCTOR, "gcc/triton/"),))
     assert [item.path for item in find_files(inner)] == [f"{TRITON_HASH}/k.cubin"]
 
 
@@ -206,9 +205,9 @@ def test_a_group_whose_library_is_cut_short_is_not_taken(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"not json", b'{"child_paths": {"a": "/b"}}'])
-def test_a_file_that_is_called_a_group_and_is_none_is_skipped(tmp_path: Path, data: bytes) -> None:
-    write_tree(tmp_path, {"HASH/__grp__k.json": data, "HASH/k.cubin": b"code"})
-    assert artifacts_in(root_at(tmp_path)) == (["HASH/k.cubin"], ["__grp__k.json"])
+def test_a_kernel_whose_group_is_none_is_skipped(tmp_path: Path, data: bytes) -> None:
+    write_tree(tmp_path, {"HASH/__grp__k.json": data, "HASH/k.cubin": b"code", "other/k": b""})
+    assert artifacts_in(root_at(tmp_path)) == (["other/k"], ["__grp__k.json"])
 
 
 def test_a_group_too_large_to_be_rewritten_is_skipped(tmp_path: Path) -> None:
@@ -273,9 +272,9 @@ def test_nothing_is_placed_before_what_it_refers_to() -> None:
 
 def test_a_kernels_files_are_one_bundle_and_others_are_none() -> None:
     paths = ["HASH/__grp__k.json", "HASH/k.cubin", "other/k.cubin", "__grp__top.json", "top.txt"]
-    bundles = bundle_folders(TRITON, paths)
-    assert [bundle_of(path, bundles) for path in paths] == ["HASH", "HASH", "", ".", "."]
-    assert bundle_folders(TRITON, ["HASH/k.cubin"]) == frozenset()
+    bundles = Bundles(TRITON, paths)
+    assert [bundles.of(path) for path in paths] == ["HASH", "HASH", "", ".", "."]
+    assert Bundles(TRITON, ["HASH/k.cubin"]).of("HASH/k.cubin") == ""
 
 
 def test_the_bundles_that_a_kind_of_root_names_are_bundles_without_a_group(tmp_path: Path) -> None:

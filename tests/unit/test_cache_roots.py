@@ -123,7 +123,7 @@ def test_of_a_folder_that_two_roots_have_in_common_the_first_takes_all_that_it_c
     chosen = {"mine": "/data", "vllm": "/data"}
     found = by_name({}, chosen)
     assert found["mine"].outer == ()
-    assert found["vllm"].outer == (CacheRoot(found["mine"].kind, "/data"),)
+    assert found["vllm"].outer == ((found["mine"].kind, ""),)
     assert owners(found, "/data/torch_compile_cache/x") == ["mine"]
     assert owners(found, "/data/assets/x") == ["mine"]
 
@@ -141,8 +141,10 @@ def test_of_three_roots_in_each_other_the_outermost_that_takes_a_file_has_it() -
         return RootKind(name, lambda _: "", layout=re.compile(layout))
 
     outer = CacheRoot(kind("outer", layout=r".*\.a"), "/data")
-    middle = CacheRoot(kind("middle", layout=r".*\.[ab]"), "/data/x", (outer,))
-    inner = CacheRoot(kind("inner", layout=r".*"), "/data/x/y", (outer, middle))
+    middle = CacheRoot(kind("middle", layout=r".*\.[ab]"), "/data/x", ((outer.kind, "x/"),))
+    inner = CacheRoot(
+        kind("inner", layout=r".*"), "/data/x/y", ((outer.kind, "x/y/"), (middle.kind, "y/"))
+    )
     roots = {root.name: root for root in (outer, middle, inner)}
     assert owners(roots, "/data/x/y/1.a") == ["outer"]
     assert owners(roots, "/data/x/y/1.b") == ["middle"]

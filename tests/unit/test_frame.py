@@ -17,36 +17,12 @@ from b10_store.layout import FRAME_RAW_LIMIT
 from tests.support.blobs import prose
 from tests.support.cache_trees import noise
 from tests.support.strategies import FRAME_TABLES
+from tests.support.zstd_frames import GIB, TIB, ZSTD_MAGIC, zstd_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GIB = 1 << 30
-TIB = 1 << 40
 MEMORY_LIMIT = 8 << 20
-
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_RLE_BLOCK = 128 << 10
-
-
-def zstd_frame(declared: int | None, produced: int) -> bytes:
-    """A frame of zeros, built by hand after RFC 8878: 4 bytes for each 128 KiB that it produces.
-
-    Args:
-        declared: the content size in its header; None: it names a window alone.
-        produced: bytes that its blocks make.
-    """
-    if declared is None:
-        header = _ZSTD_MAGIC + b"\x00\x88"
-    else:
-        header = _ZSTD_MAGIC + b"\xe0" + struct.pack("<Q", declared)
-    blocks: list[bytes] = []
-    while produced > 0:
-        size = min(produced, _RLE_BLOCK)
-        produced -= size
-        last = produced == 0
-        blocks.append(struct.pack("<I", size << 3 | 1 << 1 | last)[:3] + b"\0")
-    return header + b"".join(blocks)
 
 
 @pytest.mark.parametrize("size", [1, 2, 1000, FRAME_RAW_LIMIT - 1, FRAME_RAW_LIMIT])
@@ -98,7 +74,7 @@ def test_a_frame_that_is_not_what_it_says_is_refused_without_room_for_it(
 
 @pytest.mark.parametrize(
     "extra",
-    [b"\0", compress_frame(b"more"), struct.pack("<II", 0x184D2A5B, 4) + b"more", _ZSTD_MAGIC],
+    [b"\0", compress_frame(b"more"), struct.pack("<II", 0x184D2A5B, 4) + b"more", ZSTD_MAGIC],
 )
 def test_bytes_behind_a_frame_are_refused(extra: bytes) -> None:
     with pytest.raises(CorruptError):
@@ -132,7 +108,7 @@ def test_every_truncation_of_a_frame_is_refused() -> None:
 
 @given(st.binary(max_size=200), st.integers(1, FRAME_RAW_LIMIT))
 def test_any_bytes_are_a_frame_of_the_right_size_or_refused(stored: bytes, raw_size: int) -> None:
-    for data in (stored, _ZSTD_MAGIC + stored):
+    for data in (stored, ZSTD_MAGIC + stored):
         with contextlib.suppress(CorruptError):
             assert len(decompress_frame(data, raw_size)) == raw_size
 

@@ -136,7 +136,16 @@ def test_a_root_with_nothing_but_caches_goes_with_them(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_of_a_root_of_the_users_everything_goes(tmp_path: Path) -> None:
-    write_tree(tmp_path / "mine", {"a": b"", "locks/b.lock": b"", ".hidden/c": b""})
+def test_of_a_folder_of_the_users_the_artifacts_go_and_all_else_stays(tmp_path: Path) -> None:
+    root = CacheRoot(user_kind("mine", str(tmp_path / "mine")), str(tmp_path / "mine"))
+    own = {".git/config": b"", "locks/b.lock": b""}
+    write_tree(tmp_path / "mine", {"a": b"", "deep/er/c": b"", **own})
+    clear_root(root)
+    assert read_tree(tmp_path / "mine") == own
+    assert not (tmp_path / "mine" / "deep").exists()
+
+
+def test_of_a_folder_of_the_users_with_artifacts_alone_nothing_stays(tmp_path: Path) -> None:
+    write_tree(tmp_path / "mine", {"a": b"", "deep/er/c": b""})
     clear_root(CacheRoot(user_kind("mine", str(tmp_path / "mine")), str(tmp_path / "mine")))
     assert os.listdir(tmp_path) == []

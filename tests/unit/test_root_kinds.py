@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.artifacts import bundle_folders, find_files
+from b10_transfer.artifacts import Bundles, find_files
 from b10_transfer.cache_roots import CacheRoot
 from b10_transfer.root_kinds import (
     CUTE_DSL,
@@ -324,4 +324,4 @@ def test_a_folder_is_a_bundle_where_a_compiler_fails_on_a_part_of_it(
     kind: RootKind, path: str, is_bundle: bool
 ) -> None:
     folder = path.rpartition("/")[0]
-    assert bundle_folders(kind, [path]) == ({folder} if is_bundle else set())
+    assert Bundles(kind, [path]).of(path) == (folder if is_bundle else "")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from b10_transfer.tuning import is_timings, unite_timings
+from b10_transfer.root_kinds import INDUCTOR, SGLANG, TRITON, VLLM, RootKind, user_kind
+from b10_transfer.tuning import unite_timings
 
 DIGITS = "0123456789abcdef" * 4
 
@@ -49,11 +50,22 @@ def leaves(tree: Timings) -> dict[tuple[str, ...], Any]:
 
 
 @pytest.mark.parametrize(
-    "path",
-    [f"cache/{DIGITS}", f"torch_compile_cache/0123/rank_0_0/inductor_cache/cache/{DIGITS}"],
+    ("kind", "path"),
+    [
+        (INDUCTOR, f"cache/{DIGITS}"),
+        (VLLM, f"torch_compile_cache/0123/rank_0_0/inductor_cache/cache/{DIGITS}"),
+        (SGLANG, f"inductor/cache/{DIGITS}"),
+    ],
 )
-def test_the_file_of_timings_is_known_by_its_path_in_any_root(path: str) -> None:
-    assert is_timings(path)
+def test_the_file_of_timings_is_known_by_its_path_where_inductor_has_a_folder(
+    kind: RootKind, path: str
+) -> None:
+    assert kind.timings.fullmatch(path)
+
+
+@pytest.mark.parametrize("kind", [TRITON, user_kind("mine", "/mine")])
+def test_in_other_roots_nothing_is_taken_for_timings(kind: RootKind) -> None:
+    assert not kind.timings.fullmatch(f"cache/{DIGITS}")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +84,7 @@ def test_the_file_of_timings_is_known_by_its_path_in_any_root(path: str) -> None
     ],
 )
 def test_no_other_file_is_taken_for_timings(path: str) -> None:
-    assert not is_timings(path)
+    assert not INDUCTOR.timings.fullmatch(path)
 
 
 def test_what_only_one_knows_is_kept_and_of_what_both_know_what_is_preferred() -> None:

@@ -1,0 +1,139 @@
+"""Keeping the store in order: garbage collection, checks, and taking a poisoned cache out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from b10_store.errors import StoreError
+from b10_store.gc_plan import GcPolicy
+from b10_store.layout import STAGE_DISTANCE_SECONDS
+from b10_transfer.context import errors_as_cache_errors, open_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b10_store.check import CheckReport
+    from b10_store.gc_report import GcReport
+    from b10_store.layout import Address
+    from b10_store.removal import Restored
+    from b10_transfer.context import Context
+    from b10_transfer.settings import Settings
+
+_logger = logging.getLogger("b10_transfer")
+
+_VISIT_SECONDS = 5.0
+"""The longest that a visit after a save takes."""
+
+
+def collect(
+    settings: Settings | None = None, *, dry_run: bool = False, seconds: float = float("inf")
+) -> GcReport:
+    """Make one visit of the garbage collection: what nothing references comes a stage further.
+
+    Args:
+        settings: read from the environment variables by default.
+        dry_run: change nothing, and tell what would be condemned.
+        seconds: stop after about this long; the next visit goes on.
+
+    Raises:
+        CacheError: the store cannot be used.
+    """
+    context = open_context(settings)
+    with errors_as_cache_errors(context.settings):
+        return context.store.collect(_policy(context.settings), dry_run=dry_run, seconds=seconds)
+
+
+def collect_until_empty(
+    settings: Settings | None = None,
+    *,
+    on_visit: Callable[[GcReport], None] = lambda _: None,
+    pause_seconds: float = STAGE_DISTANCE_SECONDS,
+) -> GcReport:
+    """Make visits until everything in trash is deleted: a day, at least, if there is anything.
+
+    Args:
+        settings: read from the environment variables by default.
+        on_visit: called after each visit.
+        pause_seconds: between two visits.
+
+    Raises:
+        CacheError: the store cannot be used.
+    """
+    while True:
+        report = collect(settings)
+        on_visit(report)
+        if report.refused or not report.waiting_files:
+            return report
+        time.sleep(pause_seconds)
+
+
+def check(
+    settings: Settings | None = None,
+    *,
+    read_data: bool = False,
+    repair: bool = False,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> CheckReport:
+    """Look for damage in the store; see `b10_store.check.check`.
+
+    Raises:
+        CacheError: the store cannot be used.
+    """
+    context = open_context(settings)
+    with errors_as_cache_errors(context.settings):
+        return context.store.check(read_data=read_data, repair=repair, on_progress=on_progress)
+
+
+def addresses(settings: Settings | None = None, *, in_trash: bool = False) -> list[Address]:
+    """Every environment and namespace that something is stored for, or is in trash for.
+
+    Raises:
+        CacheError: the store cannot be used.
+    """
+    context = open_context(settings)
+    with errors_as_cache_errors(context.settings):
+        return context.store.addresses(in_trash=in_trash)
+
+
+def remove(address: Address, settings: Settings | None = None) -> int:
+    """Take one environment and namespace out of the store; `restore` undoes it for a day.
+
+    Returns:
+        How many manifests went to trash.
+
+    Raises:
+        CacheError: the store cannot be used.
+    """
+    context = open_context(settings)
+    with errors_as_cache_errors(context.settings):
+        return context.store.remove(address)
+
+
+def restore(address: Address, settings: Settings | None = None) -> Restored:
+    """Undo `remove`.
+
+    Raises:
+        CacheError: the store cannot be used.
+    """
+    context = open_context(settings)
+    with errors_as_cache_errors(context.settings):
+        return context.store.restore(address)
+
+
+def visit_after_save(context: Context) -> None:
+    """Make a short visit, if no host made one today. Never raises: the save is done."""
+    if not context.settings.auto_gc:
+        return
+    with contextlib.suppress(OSError, StoreError):
+        if not context.store.is_visit_due():
+            return
+        context.store.note_visit()
+        report = context.store.collect(_policy(context.settings), seconds=_VISIT_SECONDS)
+        _logger.debug("gc: %s", report)
+
+
+def _policy(settings: Settings) -> GcPolicy:
+    return GcPolicy(settings.max_age_days * 86400.0, settings.max_store_bytes)

@@ -1,0 +1,177 @@
+"""Whether the bytes of a database can be handed to LMDB.
+
+LMDB takes the pages of a file at their word: a page number beyond the end of the file is a SIGBUS,
+an offset beyond its page reads any memory, a leaf where a branch should be is an abort(), and pages
+that name each other are rows without end. A digest does not prevent that, as whoever can write a
+store can compute one. So every page that LMDB would visit is looked at first, as bytes.
+
+The format is that of lmdb's mdb.c (struct MDB_page, MDB_node, MDB_db, MDB_meta; data version 1), on
+64 bit, little-endian machines: a manifest's header says that its database is of that kind.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from b10_store.errors import CorruptError
+
+_PAGE = struct.Struct("<QHHHH")
+_META = struct.Struct("<IIQQ48s48sQQ")
+_DATABASE = struct.Struct("<IHHQQQQQ")
+_NODE = struct.Struct("<HHHH")
+_POINTER = 2
+_NUMBER = struct.Struct("<Q")
+
+_MAGIC = 0xBEEFC0DE
+_DATA_VERSION = 1
+_PAGE_SIZES = {1 << power for power in range(9, 16)}
+_NONE = (1 << 64) - 1
+
+_BRANCH = 0x01
+_LEAF = 0x02
+_OVERFLOW = 0x04
+_META_PAGE = 0x08
+
+_BIG = 0x01
+_TABLE = 0x02
+
+_DEPTH_LIMIT = 16
+"""Levels of pages; LMDB itself stops at 32, and four hold more rows than any manifest has."""
+
+
+def check_pages(raw: bytes) -> None:
+    """Refuse a database of which LMDB could read anything but what is in it, or read for ever.
+
+    Raises:
+        CorruptError: it is not such a database; the message says what is wrong with it.
+    """
+    try:
+        _Pages(raw).check()
+    except struct.error as error:
+        raise CorruptError("a database cut short") from error
+
+
+class _Pages:
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._size = 0
+        self._count = 0
+        self._seen: set[int] = set()
+
+    def check(self) -> None:
+        tables = self._walk(self._main_root())
+        for start in tables:
+            self._walk_table(start)
+
+    def _main_root(self) -> int:
+        """The root of the table of tables in the newer of both meta pages, as LMDB picks it."""
+        first = self._read_meta(0)
+        self._size = first[0]
+        if self._size not in _PAGE_SIZES or len(self._raw) % self._size:
+            raise CorruptError(f"{len(self._raw)} bytes in pages of {self._size}")
+        self._count = len(self._raw) // self._size
+        second = self._read_meta(self._size)
+        size, flags, root, last, _ = second if first[4] < second[4] else first
+        if size != self._size or flags or last >= self._count:
+            raise CorruptError("a meta page that contradicts the file")
+        return root
+
+    def _read_meta(self, start: int) -> tuple[int, int, int, int, int]:
+        """Page size, flags of the main table and its root, last page, number of the transaction."""
+        _, _, page_flags, _, _ = _PAGE.unpack_from(self._raw, start)
+        magic, version, _, _, free, main, last, transaction = _META.unpack_from(
+            self._raw, start + _PAGE.size
+        )
+        if page_flags != _META_PAGE or (magic, version) != (_MAGIC, _DATA_VERSION):
+            raise CorruptError("not a database of this format")
+        size = _DATABASE.unpack(free)[0]
+        _, flags, _, _, _, _, _, root = _DATABASE.unpack(main)
+        return size, flags, root, last, transaction
+
+    def _walk_table(self, start: int) -> None:
+        _, flags, _, _, _, _, _, root = _DATABASE.unpack_from(self._raw, start)
+        if flags:
+            raise CorruptError("a table of another kind")
+        if self._walk(root):
+            raise CorruptError("a table in a table")
+
+    def _walk(self, root: int) -> list[int]:
+        """Visit a tree of pages, level by level; returns where the tables in its leaves begin."""
+        if root == _NONE:
+            return []
+        level = [root]
+        for _ in range(_DEPTH_LIMIT):
+            kinds = {self._visit(page) for page in level}
+            if kinds == {_LEAF}:
+                return [start for page in level for start in self._check_leaf(page)]
+            if kinds != {_BRANCH}:
+                raise CorruptError("pages of several kinds in one level")
+            level = [child for page in level for child in self._children(page)]
+        raise CorruptError("too many levels of pages")
+
+    def _visit(self, page: int) -> int:
+        """The flags of a page, which nothing else may have led to."""
+        if not 1 < page < self._count or page in self._seen:
+            raise CorruptError(f"page {page} of {self._count}, or once more")
+        self._seen.add(page)
+        return int(_PAGE.unpack_from(self._raw, page * self._size)[2])
+
+    def _pointers(self, page: int) -> tuple[int, ...]:
+        """Where the nodes of a page begin in it."""
+        start = page * self._size
+        _, _, _, lower, upper = _PAGE.unpack_from(self._raw, start)
+        count = (lower - _PAGE.size) // _POINTER
+        if lower % _POINTER or count < 1 or not lower <= upper <= self._size:
+            raise CorruptError(f"page {page} contradicts itself")
+        pointers = struct.unpack_from(f"<{count}H", self._raw, start + _PAGE.size)
+        if min(pointers) < upper or max(pointers) + _NODE.size > self._size:
+            raise CorruptError(f"page {page} has a node outside")
+        return pointers
+
+    def _children(self, page: int) -> list[int]:
+        pointers = self._pointers(page)
+        if len(pointers) < 2:
+            raise CorruptError(f"page {page} has a single child")
+        start = page * self._size
+        children: list[int] = []
+        for pointer in pointers:
+            low, high, highest, key = _NODE.unpack_from(self._raw, start + pointer)
+            if pointer + _NODE.size + key > self._size:
+                raise CorruptError(f"page {page} has a key outside")
+            children.append(low | high << 16 | highest << 32)
+        return children
+
+    def _check_leaf(self, page: int) -> list[int]:
+        """Check every row of a leaf; returns where the tables among them begin in the file."""
+        tables: list[int] = []
+        start, limit, raw, unpack = page * self._size, self._size, self._raw, _NODE.unpack_from
+        # Rows that share bytes would be more rows than the file has room for.
+        taken = 0
+        for pointer in self._pointers(page):
+            low, high, flags, key = unpack(raw, start + pointer)
+            value = pointer + _NODE.size + key
+            size = low | high << 16
+            end = value + (_NUMBER.size if flags == _BIG else size)
+            taken += end - pointer
+            if end > limit or taken > limit:
+                raise CorruptError(f"page {page} has a row outside, or twice")
+            if flags:
+                self._check_special(flags, start + value, size)
+                if flags == _TABLE:
+                    tables.append(start + value)
+        return tables
+
+    def _check_special(self, flags: int, start: int, size: int) -> None:
+        if flags == _BIG:
+            self._visit_overflow(_NUMBER.unpack_from(self._raw, start)[0], size)
+        elif flags != _TABLE or size != _DATABASE.size:
+            raise CorruptError("a row of another kind")
+
+    def _visit_overflow(self, page: int, size: int) -> None:
+        """Visit the pages, one behind the other, of a value that is too long for a leaf."""
+        pages = range(page, page - (-(size + _PAGE.size) // self._size))
+        if self._visit(page) != _OVERFLOW or pages[-1] >= self._count:
+            raise CorruptError(f"page {page} is not the beginning of a value")
+        if not self._seen.isdisjoint(pages[1:]):
+            raise CorruptError(f"page {page} holds others")
+        self._seen.update(pages)

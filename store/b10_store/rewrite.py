@@ -1,0 +1,189 @@
+"""Writing packs of which most is unused anew, by a save that changes nothing else."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from b10_store.errors import FencedError
+from b10_store.fetch import Fetcher, Wanted
+from b10_store.heads import ManifestReader
+from b10_store.layout import FRAME_RAW_LIMIT, pack_path, snapshot_milliseconds
+from b10_store.manifest import Lineage, Manifest, referenced_packs
+from b10_store.manifest_file import encode_manifest
+from b10_store.pack import write_packs
+from b10_store.save_plan import SavePlan, finish_entries
+from b10_store.session import open_session
+from b10_store.succession import lineage_of
+from b10_store.union import union
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from b10_store.digest import Digest
+    from b10_store.envelope import SigningKey
+    from b10_store.heads import Heads
+    from b10_store.layout import Address, PackId
+    from b10_store.manifest import Entry
+    from b10_store.remote import Remote
+    from b10_store.session import Session
+    from b10_store.union import Union
+
+_FRAMES_IN_FLIGHT = 16
+_WORKERS = 2
+_NO_LIMIT = 1 << 62
+
+
+def rewrite_packs(
+    remote: Remote,
+    scratch: str,
+    keys: tuple[SigningKey, ...],
+    address: Address,
+    packs: Collection[PackId],
+) -> int:
+    """Move what an address has in some packs to new ones, and publish that.
+
+    Nothing else changes, and what cannot be read stays where it is.
+
+    Args:
+        remote: the store.
+        scratch: a local folder with room for what is moved.
+        keys: of this host; the first seals the manifest.
+        address: whose entries to move.
+        packs: the packs to leave.
+
+    Returns:
+        How many bytes the new packs have; 0 when nothing was published.
+
+    Raises:
+        OSError, StoreError: nothing was published.
+    """
+    reader = ManifestReader(remote, scratch, keys)
+    newest = max(
+        (name.snapshot for name in reader.names() if name.address == address), default=None
+    )
+    session = open_session(remote, address, newest)
+    try:
+        heads = reader.heads(address)
+        with tempfile.TemporaryDirectory(prefix="b10-rewrite-", dir=scratch) as folder:
+            written = _publish_moved(remote, session, heads, keys, packs, folder)
+    except FencedError:
+        return 0  # the next visit tries again
+    except BaseException:
+        session.abandon()
+        raise
+    if not written:
+        session.abandon()
+    return written
+
+
+def _publish_moved(
+    remote: Remote,
+    session: Session,
+    heads: Heads,
+    keys: tuple[SigningKey, ...],
+    packs: Collection[PackId],
+    folder: str,
+) -> int:
+    parents = tuple(head for head in heads.manifests if keys or not head.signed)
+    if heads.problems or not parents:
+        return 0
+    stored = union(parents)
+    moving = {
+        entry.digest: entry for entry in stored.entries.values() if entry.location.pack in packs
+    }
+    uploads = _fetch(remote, stored, list(moving.values()), folder)
+    if not uploads:
+        return 0
+    written = write_packs(remote, uploads, workers=_WORKERS, limit=_NO_LIMIT)
+    plan = SavePlan(stored.entries, (), {upload.digest: upload.size for upload in uploads})
+    entries = finish_entries(plan, written.locations, snapshot_milliseconds(session.name.snapshot))
+    known = {**stored.packs, **written.packs}
+    key = keys[0] if keys else None
+    manifest = Manifest(
+        session.name,
+        _lineage(heads, parents, key),
+        referenced_packs(entries.values(), known),
+        entries,
+    )
+    session.publish([encode_manifest(manifest, folder, key)])
+    return written.stored_bytes
+
+
+def _lineage(heads: Heads, parents: Sequence[Manifest], key: SigningKey | None) -> Lineage:
+    newest = max(parents, key=lambda head: head.name.snapshot).lineage
+    return lineage_of(heads, parents, key, (newest.environment, newest.recorded))
+
+
+@dataclass(frozen=True, slots=True)
+class _Spooled:
+    """A blob in a local file; a `pack.Upload`."""
+
+    digest: Digest
+    size: int
+    location: str
+
+    def read(self) -> Iterator[bytes]:
+        with open(self.location, "rb") as file:
+            while block := file.read(FRAME_RAW_LIMIT):
+                yield block
+
+
+def _fetch(remote: Remote, stored: Union, entries: Sequence[Entry], folder: str) -> list[_Spooled]:
+    by_pack: defaultdict[PackId, list[Wanted]] = defaultdict(list)
+    for entry in entries:
+        location = entry.location
+        by_pack[location.pack].append(Wanted(entry.digest, location.offset, entry.size))
+    spool = _Spool(folder)
+    fetched: set[Digest] = set()
+    with ThreadPoolExecutor(_WORKERS, "b10-rewrite") as pool:
+        fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT)
+        for pack, wanted in by_pack.items():
+            result = fetcher.fetch(pack_path(pack), stored.packs[pack].frames, wanted, spool)
+            fetched |= result.delivered
+    # In the order of the old pack, in which like lies beside like.
+    ordered = sorted(entries, key=lambda entry: entry.location)
+    return [
+        _Spooled(entry.digest, entry.size, spool.location(entry.digest))
+        for entry in ordered
+        if entry.digest in fetched
+    ]
+
+
+class _Spool:
+    """A `fetch.Sink` into files of a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def location(self, digest: Digest) -> str:
+        return os.path.join(self._folder, digest)
+
+    def put(self, digest: Digest, data: bytes | memoryview) -> None:
+        with open(self.location(digest), "wb") as file:
+            file.write(data)
+
+    def stream(self, digest: Digest) -> _SpoolStream:
+        return _SpoolStream(self.location(digest))
+
+
+class _SpoolStream:
+    """A `fetch.BlobStream` into a file."""
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._file = open(location, "wb")  # noqa: SIM115  # closed by commit or discard
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._file.write(data)
+
+    def commit(self) -> None:
+        self._file.close()
+
+    def discard(self) -> None:
+        self._file.close()
+        os.unlink(self._location)

@@ -1,0 +1,126 @@
+"""What a store must be like after any fault, and what hosts get from it to which nothing fails."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from b10_store.digest import digest_of
+from b10_store.layout import (
+    FORMAT_FILE,
+    MANIFESTS,
+    PACKS,
+    SESSIONS,
+    TEMPORARY_MARK,
+    TRASH,
+    format_line,
+    parse_manifest_name,
+    parse_pack_name,
+    parse_session_name,
+)
+from tests.support.sites import Host
+from tests.support.store_views import manifest_alone, published, store_files
+from tests.support.trees import artifacts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.support.crash_world import World
+    from tests.support.trees import Artifacts
+
+
+class Loads:
+    """Loads by hosts that have nothing yet. The same files of a store give the same."""
+
+    def __init__(self, world: World) -> None:
+        """Look at a world's store."""
+        self._world = world
+        self._known: dict[frozenset[tuple[str, bytes]], tuple[Artifacts, list[str]]] = {}
+
+    def everything(self) -> Artifacts:
+        """What a new host gets."""
+        return self._load(self._world.host.store)[0]
+
+    def problems(self) -> list[str]:
+        """What such a load, or one of a manifest that is alone, has to say; [] when all is well."""
+        store = self._world.host.store
+        found = list(self._load(store)[1])
+        for name in published(store_files(store)):
+            namespace = _namespace(Path(name).name)
+            with manifest_alone(store, name) as alone:
+                (alone / TRASH).symlink_to(store / TRASH)
+                found += [f"{name}: {line}" for line in self._load(alone, namespace)[1]]
+        return found
+
+    def _load(self, store: Path, namespace: str = "") -> tuple[Artifacts, list[str]]:
+        files = frozenset(
+            (f"{folder}/{path.parent.name}/{path.name}", digest_of(path.read_bytes()).encode())
+            for folder in (MANIFESTS, PACKS, TRASH)
+            for path in (store / folder).resolve().rglob("*")
+            if path.is_file() and TEMPORARY_MARK not in path.name
+        )
+        if files not in self._known:
+            self._known[files] = self._load_now(store, namespace)
+        return self._known[files]
+
+    def _load_now(self, store: Path, namespace: str) -> tuple[Artifacts, list[str]]:
+        folder = Path(tempfile.mkdtemp(prefix="new-host-", dir=self._world.folder.parent))
+        try:
+            host = Host(store, folder)
+            report = host.load(B10_CACHE_NAMESPACE=namespace)
+            # Where there is nothing, the problems tell of what there is for others.
+            wrong = [] if report.status.name == "DOES_NOT_EXIST" else list(report.problems)
+            if report.missed:
+                wrong.append(f"{report.missed} artifacts could not be had")
+            return artifacts_of(host), wrong
+        finally:
+            shutil.rmtree(folder)
+
+
+def _namespace(base: str) -> str:
+    name = parse_manifest_name(base)
+    return "" if name is None else name.address.namespace
+
+
+def vanished(store: Path, before: Mapping[str, bytes]) -> Iterator[str]:
+    """Files that were there and are not, but for manifests that were superseded."""
+    after = store_files(store)
+    for name, data in before.items():
+        places = [other for other in after if other.endswith(Path(name).name)]
+        in_trash = name.startswith(f"{MANIFESTS}/") and [
+            other for other in places if other.startswith(f"{TRASH}/")
+        ]
+        place = name if name in after else (in_trash or [""])[0]
+        if not place:
+            yield f"{name} is gone"
+        elif after[place] != data:
+            yield f"{place} is not what it was"
+
+
+def misplaced(store: Path) -> Iterator[str]:
+    """Files that gc would not know what to do with, and packs that are not whole."""
+    for path in store.rglob("*"):
+        name = path.relative_to(store).as_posix()
+        if path.is_dir() or TEMPORARY_MARK in path.name:
+            continue
+        if not _has_its_place(name, path):
+            yield f"{name} is not whole, or nothing of a store"
+
+
+def unfinished(store: Path) -> set[str]:
+    """Sessions and temporary files, which gc sweeps when they are old."""
+    names = (path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file())
+    return {name for name in names if TEMPORARY_MARK in name or name.startswith(f"{SESSIONS}/")}
+
+
+def _has_its_place(name: str, path: Path) -> bool:
+    folder, _, base = name.rpartition("/")
+    if name == FORMAT_FILE:
+        return path.read_bytes() == format_line()
+    if folder == PACKS:
+        return parse_pack_name(base) == digest_of(path.read_bytes())
+    if folder == MANIFESTS or name.startswith(f"{TRASH}/"):
+        return parse_manifest_name(base) is not None or parse_pack_name(base) is not None
+    return folder == SESSIONS and parse_session_name(base) is not None

@@ -1,0 +1,240 @@
+"""Runs an operation once for each fault of each of its effects, and looks at what is left."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from unittest import mock
+
+from tests.support.cache_trees import leftovers
+from tests.support.fault_findings import Loads, misplaced, unfinished, vanished
+from tests.support.faults import Case, Faults, Lasting, cases
+from tests.support.store_views import store_files
+from tests.support.trees import artifacts_of, differences, entries_without_parts, put_artifacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from b10_transfer.status import OperationStatus
+    from tests.support.crash_world import World
+    from tests.support.faults import Fault
+    from tests.support.trees import Artifacts
+
+_SECONDS = 20.0
+"""More than an operation may take, whatever fails; the waiting constants are short in these tests."""
+_MOST_EFFECTS = 12
+"""How many times as many effects it may have: attempts are bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What an operation begins with.
+
+    Attributes:
+        stored: what a host gets that has nothing.
+        here: what this host has.
+    """
+
+    stored: Artifacts
+    here: Artifacts
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an operation did.
+
+    Attributes:
+        status: what the user was told.
+        seconds: how long it took.
+        faults: what happened on the way.
+        wrong: what must never be, whatever failed.
+    """
+
+    status: str
+    seconds: float
+    faults: Faults
+    wrong: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation, what it begins with, and what must be true afterwards.
+
+    Attributes:
+        name: of the test.
+        run: as the user calls it.
+        prepare: puts the world into the state in which it begins.
+        judge: what of the outcome is not true, a line each; given what a new host now gets.
+        warm: run before each time, while nothing fails.
+    """
+
+    name: str
+    run: Callable[[], OperationStatus]
+    prepare: Callable[[World], State]
+    judge: Callable[[State, Outcome, Artifacts, Artifacts], Iterable[str]]
+    warm: Callable[[World], object] | None = None
+
+    def __str__(self) -> str:
+        """Its name."""
+        return self.name
+
+
+class FaultRun:
+    """An operation in a world of its own, ready to be run again and again."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        world: World,
+        inject: Callable[[Faults], AbstractContextManager[object]],
+    ) -> None:
+        """Prepare the world, and count what the operation does when nothing fails.
+
+        Args:
+            operation: what to run.
+            world: an empty one.
+            inject: given `Faults`, a context in which the effects on the store meet them.
+        """
+        self._operation = operation
+        self._world = world
+        self._inject = inject
+        self._state = operation.prepare(world)
+        world.keep()
+        self._loads = Loads(world)
+        assert self._loads.problems() == []
+        assert differences(self._loads.everything(), self._state.stored) == []
+        self._before = store_files(world.host.store)
+        self._unfinished = unfinished(world.host.store)
+        outcome = self._start(Faults())
+        self.counts = outcome.faults.counts
+        wrong = self._wrong(outcome)
+        assert wrong == [], f"before anything fails: {wrong}"
+
+    def sweep(self, fault: Fault, lasting: Lasting) -> list[str]:
+        """Let each effect go wrong in turn; returns what was not as it must be, a line each."""
+        found: list[str] = []
+        for case in cases(self.counts, fault, lasting):
+            found += [f"{case}: {line}" for line in self.strike(case)]
+        return found
+
+    def strike(self, case: Case) -> list[str]:
+        """Let one effect go wrong; returns what was not as it must be."""
+        self._world.reset()
+        outcome = self._start(Faults(case))
+        wrong = [] if outcome.faults.struck else ["it never happened"]
+        return wrong + self._wrong(outcome)
+
+    def _start(self, faults: Faults) -> Outcome:
+        if self._operation.warm is not None:
+            self._operation.warm(self._world)
+        log = _Log()
+        open_before = _open_files()
+        with mock.patch.dict(os.environ, self._world.host.variables(), clear=True):
+            with log, self._inject(faults):
+                started = time.monotonic()
+                status = self._operation.run()
+                seconds = time.monotonic() - started
+        outcome = Outcome(status.name, seconds, faults)
+        outcome.wrong += log.wrong(status.name)
+        if _open_files() > open_before:
+            outcome.wrong.append(f"{_open_files() - open_before} files were left open")
+        if any(thread.name == "b10-heartbeat" for thread in threading.enumerate()):
+            outcome.wrong.append("a heartbeat goes on")
+        return outcome
+
+    def _wrong(self, outcome: Outcome) -> list[str]:
+        return [f"{outcome.status}, but {line}" for line in self._findings(outcome)]
+
+    def _findings(self, outcome: Outcome) -> Iterator[str]:
+        world, state = self._world, self._state
+        yield from outcome.wrong
+        if outcome.seconds > _SECONDS:
+            yield f"it took {outcome.seconds:.1f} s"
+        yield from self._too_many(outcome)
+        yield from vanished(world.host.store, self._before)
+        yield from misplaced(world.host.store)
+        for name in unfinished(world.host.store) - self._unfinished:
+            if not any(mark in name for mark in outcome.faults.may_leave):
+                yield f"{name} was left behind"
+        yield from self._loads.problems()
+        stored, here = self._loads.everything(), artifacts_of(world.host)
+        yield from self._operation.judge(state, outcome, stored, here)
+        yield from local_leftovers(world)
+        yield from self._healing()
+
+    def _too_many(self, outcome: Outcome) -> Iterator[str]:
+        # The first run, in which nothing fails, says how many there are.
+        usual = getattr(self, "counts", outcome.faults.counts).total()
+        if outcome.faults.counts.total() > _MOST_EFFECTS * usual:
+            yield f"there were {outcome.faults.counts.total()} effects"
+
+    def _healing(self) -> Iterator[str]:
+        """The next healthy load and save of this host leave nothing to be wished for."""
+        host, state = self._world.host, self._state
+        whole = {**state.stored, **state.here}
+        if state.stored:
+            report = host.load()
+            if (report.missed, report.problems) != (0, ()):
+                yield f"the next load says {report}; {report.problems}"
+        if differences(artifacts_of(host), whole):
+            # A save never brings what only the store has.
+            yield f"after the next load: {differences(artifacts_of(host), whole)}"
+        put_artifacts(host, state.here)
+        saved = host.save(wait=False)
+        if saved.problems:
+            yield f"the next save says {saved.problems}"
+        left = differences(self._loads.everything(), whole)
+        if left or self._loads.problems():
+            yield f"after the next save: {left} {self._loads.problems()}"
+        if host.save(wait=False).status.name != "SKIPPED":
+            yield "two saves later something is new"
+        yield from local_leftovers(self._world)
+
+
+def local_leftovers(world: World) -> Iterator[str]:
+    """What is on this host and should not be: half files, staging folders, scratch files."""
+    for root in (world.host.root, world.host.triton):
+        for name in leftovers(root):
+            yield f"{name} was left in {root.name}"
+    for path in world.host.work.iterdir():
+        yield f"{path.name} was left in the work folder"
+    yield from entries_without_parts(artifacts_of(world.host))
+
+
+def _open_files() -> int:
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0
+
+
+class _Log(logging.Handler):
+    """What an operation wrote to the log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._records: list[logging.LogRecord] = []
+        self._logger = logging.getLogger("b10_transfer")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
+    def __enter__(self) -> None:
+        self._logger.addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+
+    def wrong(self, status: str) -> Iterator[str]:
+        """An ERROR has one line in the log that says why; nothing unforeseen was caught."""
+        for record in self._records:
+            if record.exc_info:
+                yield f"{record.getMessage()}: {record.exc_info[1]!r}"
+        errors = [record for record in self._records if record.levelno >= logging.ERROR]
+        if len(errors) != (status == "ERROR"):
+            yield f"there are {len(errors)} errors in the log"

@@ -1,0 +1,212 @@
+"""The system calls that a `FolderRemote` makes, going wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from typing import IO, TYPE_CHECKING, Any
+
+from tests.support.faults import Fault, Manner, refusals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from tests.support.faults import Faults
+
+_FINDING = frozenset({"open", "stat", "scandir"})
+_READING = frozenset({"fstat", "read"})
+_MAKING = frozenset({"create", "mkdir", "rename", "replace", "unlink", "utime"})
+_WRITING = frozenset({"write", "fsync", "close", "lseek", "ftruncate", "fchmod", "chmod"})
+_ALL = _FINDING | _READING | _MAKING | _WRITING
+
+CALLS = [
+    *refusals(_ALL, errno.EIO),
+    *refusals(_MAKING | _WRITING, errno.ENOSPC),
+    Fault("stale negative lookup", Manner.REFUSED, _FINDING | _MAKING, errno.ENOENT),
+    Fault("done but EIO", Manner.DONE, _MAKING | _WRITING, errno.EIO),
+    Fault("done but ENOENT", Manner.DONE, frozenset({"rename", "replace", "unlink"}), errno.ENOENT),
+    Fault("done but EEXIST", Manner.DONE, frozenset({"create", "mkdir"}), errno.EEXIST),
+    Fault("short", Manner.SHORT, frozenset({"read", "write"})),
+]
+"""What calls say or do."""
+OTHER_CALLS = [
+    *refusals(_ALL, errno.EACCES, errno.ESTALE, errno.EINTR, errno.ETIMEDOUT),
+    *refusals(_MAKING | _WRITING, errno.EROFS, errno.EDQUOT),
+]
+"""More of what they may say."""
+
+
+class FaultyCalls:
+    """Takes the place of the module `os` in `b10_store.folder_remote`."""
+
+    def __init__(self, root: str, faults: Faults) -> None:
+        """Nothing else is different.
+
+        Args:
+            root: of the store; faults are counted by its folders.
+            faults: what goes wrong.
+        """
+        self._root = root
+        self._faults = faults
+        self._names: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        """What cannot go wrong."""
+        return getattr(os, name)
+
+    def open(self, path: str, flags: int, mode: int = 0o777) -> int:
+        """A descriptor that was made but not handed on is closed: nobody has it."""
+        handle = -1
+        try:
+            with self._call("create" if flags & os.O_CREAT else "open", path):
+                handle = os.open(path, flags, mode)
+        except OSError:
+            if handle >= 0:
+                os.close(handle)
+            raise
+        with self._lock:
+            self._names[handle] = path
+        return handle
+
+    def close(self, handle: int) -> None:
+        """A descriptor is closed whatever its close says."""
+        with self._lock:
+            name = self._names.pop(handle)
+        try:
+            with self._call("close", name):
+                pass
+        finally:
+            os.close(handle)
+
+    def write(self, handle: int, data: memoryview) -> int:
+        """May write a part."""
+        with self._call("write", self._names[handle]) as fault:
+            part = data[: max(1, len(data) // 2)] if _is_short(fault) else data
+            return os.write(handle, part)
+
+    def fdopen(self, handle: int, mode: str, buffering: int) -> FaultyFile:
+        """Of which reading may fail."""
+        return FaultyFile(os.fdopen(handle, mode, buffering), self._names[handle], self._call)
+
+    def scandir(self, path: str) -> contextlib.AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        """May fail when it is opened."""
+        with self._call("scandir", f"{path}/"):
+            return os.scandir(path)
+
+    def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        """May fail."""
+        with self._call("stat", path):
+            return os.stat(path, follow_symlinks=follow_symlinks)
+
+    def fstat(self, handle: int) -> os.stat_result:
+        """May fail."""
+        return self._on_handle("fstat", os.fstat, handle)
+
+    def fsync(self, handle: int) -> None:
+        """May fail."""
+        self._on_handle("fsync", os.fsync, handle)
+
+    def fchmod(self, handle: int, mode: int) -> None:
+        """May fail."""
+        self._on_handle("fchmod", os.fchmod, handle, mode)
+
+    def lseek(self, handle: int, position: int, how: int) -> None:
+        """May fail."""
+        self._on_handle("lseek", os.lseek, handle, position, how)
+
+    def ftruncate(self, handle: int, length: int) -> None:
+        """May fail."""
+        self._on_handle("ftruncate", os.ftruncate, handle, length)
+
+    @property
+    def supports_fd(self) -> set[object]:
+        """The token is touched by its descriptor."""
+        return {self.utime}
+
+    def utime(self, path: str | int) -> None:
+        """May fail."""
+        name = self._names[path] if isinstance(path, int) else path
+        with self._call("utime", name):
+            os.utime(path)
+
+    def unlink(self, path: str) -> None:
+        """May fail."""
+        self._on_name("unlink", os.unlink, path)
+
+    def mkdir(self, path: str) -> None:
+        """May fail."""
+        self._on_name("mkdir", os.mkdir, path)
+
+    def makedirs(self, path: str, *, exist_ok: bool) -> None:
+        """May fail."""
+        with self._call("mkdir", path):
+            os.makedirs(path, exist_ok=exist_ok)
+
+    def chmod(self, path: str, mode: int) -> None:
+        """May fail."""
+        self._on_name("chmod", os.chmod, path, mode)
+
+    def rename(self, source: str, target: str) -> None:
+        """May fail."""
+        self._on_name("rename", os.rename, source, target)
+
+    def replace(self, source: str, target: str) -> None:
+        """May fail."""
+        self._on_name("replace", os.replace, source, target)
+
+    def _on_handle(self, kind: str, real: Callable[..., Any], handle: int, *rest: int) -> Any:
+        with self._call(kind, self._names[handle]):
+            return real(handle, *rest)
+
+    def _on_name(self, kind: str, real: Callable[..., Any], path: str, *rest: object) -> None:
+        with self._call(kind, path):
+            real(path, *rest)
+
+    @contextlib.contextmanager
+    def _call(self, kind: str, path: str) -> Generator[Fault | None]:
+        name = path.removeprefix(self._root).lstrip("/")
+        fault = self._faults.meet(kind, name)
+        if fault is not None and fault.manner is Manner.REFUSED:
+            raise fault.as_error(path)
+        yield fault
+        if fault is not None and fault.manner is Manner.DONE:
+            raise fault.as_error(path)
+
+
+class FaultyFile:
+    """An unbuffered file of which reading may fail, or give a part."""
+
+    def __init__(
+        self,
+        inner: IO[bytes],
+        name: str,
+        call: Callable[[str, str], contextlib.AbstractContextManager[Fault | None]],
+    ) -> None:
+        """Wrap a file."""
+        self._inner = inner
+        self._name = name
+        self._call = call
+
+    def __enter__(self) -> FaultyFile:
+        """As the file itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self._inner.close()
+
+    def seek(self, position: int) -> int:
+        """As the file itself."""
+        return self._inner.seek(position)
+
+    def read(self, length: int) -> bytes:
+        """May give a part."""
+        with self._call("read", self._name) as fault:
+            return self._inner.read(max(1, length // 2) if _is_short(fault) else length)
+
+
+def _is_short(fault: Fault | None) -> bool:
+    return fault is not None and fault.manner is Manner.SHORT

@@ -1,0 +1,289 @@
+"""Databases, under right digests, that LMDB would never have written."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from tests.support.databases import build_database
+from tests.support.forged_pages import (
+    BIG,
+    BRANCH,
+    LEAF,
+    NO_PAGE,
+    PAGE_SIZE,
+    TABLE,
+    Pages,
+    branch_node,
+    leaf_node,
+    page,
+    table,
+)
+from tests.support.forged_stores import Outcome, absent_pack, encode_table, entry_row, tables_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.support.forged_stores import Case, Forge
+
+_RAW_LIMIT = 256 << 20
+_PACK = absent_pack([(10, 10)])
+_ROW = entry_row("forged/x.py", size=5)
+_TABLES = (b"packs", b"frames", b"artifacts")
+_MILLION = 1 << 20
+
+
+def _pages(make: Callable[[Pages], bytes]) -> Case:
+    def plant(forge: Forge) -> Outcome:
+        forge.plant(make(Pages()))
+        return Outcome()
+
+    return plant
+
+
+def _row_page(pages: Pages, *rows: bytes) -> int:
+    return pages.add(LEAF, [leaf_node(struct.pack(">Q", at), row) for at, row in enumerate(rows)])
+
+
+def _finish(pages: Pages, artifacts: int, *, flags: int = 0) -> bytes:
+    """A database whose packs and frames are as they should be."""
+    roots = {
+        b"packs": _row_page(pages, _PACK.row),
+        b"frames": _row_page(pages, _PACK.table),
+        b"artifacts": artifacts,
+    }
+    return pages.finish(roots.items(), flags)
+
+
+def sound(pages: Pages) -> bytes:
+    """One that LMDB could have written: the others differ from it in one thing."""
+    return _finish(pages, _row_page(pages, _ROW))
+
+
+def _page_outside(pages: Pages) -> bytes:
+    return _finish(pages, 1 << 40)
+
+
+def _page_behind_the_end(pages: Pages) -> bytes:
+    """The meta page says that the file is longer than it is."""
+    raw = _finish(pages, pages.next + 100)
+    return pages.finish_at(len(raw) // PAGE_SIZE - 1, last=1 << 20)
+
+
+def _cut_short(pages: Pages) -> bytes:
+    raw = sound(pages)
+    return raw[: -PAGE_SIZE // 2]
+
+
+def _empty_leaf(pages: Pages) -> bytes:
+    return _finish(pages, pages.add(LEAF, []))
+
+
+def _ring(pages: Pages) -> bytes:
+    """A branch that is its own child: rows without end, were it followed."""
+    leaf = _row_page(pages, _ROW)
+    own = pages.next
+    return _finish(pages, pages.add(BRANCH, [branch_node(leaf), branch_node(own, b"k")]))
+
+
+def _tower(pages: Pages) -> bytes:
+    """Thirty branches, each of which has the next one 100 times: 10^60 rows in 30 pages."""
+    child = _row_page(pages, _ROW)
+    for _ in range(30):
+        child = pages.add(BRANCH, [branch_node(child, b"k") for _ in range(100)])
+    return _finish(pages, child)
+
+
+def _leaf_among_branches(pages: Pages) -> bytes:
+    leaves = [_row_page(pages, _ROW) for _ in range(3)]
+    branch = pages.add_tree(leaves[:2])
+    return _finish(pages, pages.add(BRANCH, [branch_node(branch), branch_node(leaves[2], b"k")]))
+
+
+def _single_child(pages: Pages) -> bytes:
+    return _finish(pages, pages.add(BRANCH, [branch_node(_row_page(pages, _ROW))]))
+
+
+def _changed_page(change: Callable[[bytearray], None]) -> Callable[[Pages], bytes]:
+    def make(pages: Pages) -> bytes:
+        changed = bytearray(page(pages.next, LEAF, [leaf_node(bytes(8), _ROW)]))
+        change(changed)
+        pages.pages.append(bytes(changed))
+        return _finish(pages, pages.next - 1)
+
+    return make
+
+
+def _set(place: int, value: int) -> Callable[[Pages], bytes]:
+    """Another 16 bits in the page of the artifacts."""
+
+    def change(changed: bytearray) -> None:
+        struct.pack_into("<H", changed, place, value)
+
+    return _changed_page(change)
+
+
+def _value_outside(pages: Pages) -> bytes:
+    return _finish(pages, pages.add(LEAF, [leaf_node(bytes(8), _ROW, size=1 << 30)]))
+
+
+def _long_value(number: int | None, size: int, kind: int = BIG) -> Callable[[Pages], bytes]:
+    """A row whose value lies on other pages."""
+
+    def make(pages: Pages) -> bytes:
+        first = pages.add_value(_ROW.ljust(PAGE_SIZE, b"x")) if number is None else number
+        row = leaf_node(bytes(8), struct.pack("<Q", first), kind, size)
+        return _finish(pages, pages.add(LEAF, [row]))
+
+    return make
+
+
+def _value_twice(pages: Pages) -> bytes:
+    first = pages.add_value(bytes(2 * PAGE_SIZE))
+    rows = [
+        leaf_node(struct.pack(">Q", at), struct.pack("<Q", first + at % 2), BIG, PAGE_SIZE)
+        for at in range(50)
+    ]
+    return _finish(pages, pages.add(LEAF, rows))
+
+
+def _rows_on_one_another(pages: Pages) -> bytes:
+    """Two thousand rows of a page that are the same bytes."""
+    node = leaf_node(bytes(8), _ROW)
+    head = struct.pack("<QHHHH", pages.next, 0, LEAF, 16 + 2 * 1900, PAGE_SIZE - 200)
+    pointers = struct.pack("<H", PAGE_SIZE - 200) * 1900
+    data = node.ljust(200, b"\0")
+    pages.pages.append((head + pointers).ljust(PAGE_SIZE - 200, b"\0") + data)
+    return _finish(pages, pages.next - 1)
+
+
+def _table_of_many_values(pages: Pages) -> bytes:
+    """Tables with flags, so that a value is a table of values."""
+    return _finish(pages, _row_page(pages, _ROW), flags=0x04)
+
+
+def _table_in_a_table(pages: Pages) -> bytes:
+    inner = leaf_node(bytes(8), table(_row_page(pages, _ROW)), TABLE)
+    return _finish(pages, pages.add(LEAF, [inner]))
+
+
+def _short_table(pages: Pages) -> bytes:
+    rows = [leaf_node(name, b"short", TABLE) for name in sorted(_TABLES)]
+    return pages.finish_at(pages.add(LEAF, rows))
+
+
+def _no_tables(pages: Pages) -> bytes:
+    return pages.finish_at(NO_PAGE)
+
+
+def _rows_for_tables(pages: Pages) -> bytes:
+    return pages.finish_at(
+        pages.add(LEAF, [leaf_node(name, table(NO_PAGE)) for name in sorted(_TABLES)])
+    )
+
+
+def _meta_page(place: int, value: bytes) -> Callable[[Pages], bytes]:
+    """Other bytes in both meta pages."""
+
+    def make(pages: Pages) -> bytes:
+        raw = bytearray(sound(pages))
+        for start in (0, PAGE_SIZE):
+            raw[start + place : start + place + len(value)] = value
+        return bytes(raw)
+
+    return make
+
+
+def _many_rows(forge: Forge) -> Outcome:
+    """As many rows as a database may have bytes for, in pages that are all alike."""
+    pages = Pages()
+    nodes = [leaf_node(struct.pack(">Q", at), entry_row(f"{at:02d}")) for at in range(49)]
+    count = _RAW_LIMIT // PAGE_SIZE - 600
+    leaf = page(0, LEAF, nodes)
+    leaves = range(pages.next, pages.next + count)
+    pages.pages += [leaf] * count
+    forge.plant(_finish(pages, pages.add_tree(leaves)))
+    return Outcome(megabytes=1000)
+
+
+def _ten_million_rows(forge: Forge) -> Outcome:
+    """The header tells how long the database is; it is not unpacked to see."""
+    forge.plant(build_database(tables_of([_ROW], _PACK)), {"raw_length": 10_000_000 * 80})
+    return Outcome()
+
+
+def _many_frames(forge: Forge) -> Outcome:
+    tables = tables_of([_ROW], _PACK)
+    tables["frames"] = {bytes(8): encode_table([(10, 1 << 20)]) * _MILLION}
+    forge.plant(build_database(tables))
+    return Outcome()
+
+
+def _many_packs_of_many_frames(forge: Forge) -> Outcome:
+    """Each has a table that is not too long."""
+    packs = [absent_pack([], number) for number in range(20)]
+    tables = tables_of([_ROW], *packs)
+    table = encode_table([(10, 1 << 20)]) * (1 << 16)
+    tables["frames"] = dict.fromkeys(tables["packs"], table)
+    forge.plant(build_database(tables))
+    return Outcome()
+
+
+def _many_packs(forge: Forge) -> Outcome:
+    """Packs without frames, as many as the file has room for."""
+    pages = Pages()
+    alike = {
+        name: page(0, LEAF, [leaf_node(struct.pack(">Q", at), row) for at in range(count)])
+        for name, row, count in ((b"packs", _PACK.row, 60), (b"frames", b"", 200))
+    }
+    roots = {b"artifacts": NO_PAGE}
+    for name, count in ((b"packs", 20_000), (b"frames", 6_000)):
+        leaves = range(pages.next, pages.next + count)
+        pages.pages += [alike[name]] * count
+        roots[name] = pages.add_tree(leaves)
+    forge.plant(pages.finish(roots.items()))
+    return Outcome(megabytes=700)
+
+
+CASES: Mapping[str, Case] = {
+    "a page far outside": _pages(_page_outside),
+    "a page behind the end": _pages(_page_behind_the_end),
+    "a file of half a page": _pages(_cut_short),
+    "a leaf without rows": _pages(_empty_leaf),
+    "a branch in a ring": _pages(_ring),
+    "a tower of branches": _pages(_tower),
+    "a leaf beside a branch": _pages(_leaf_among_branches),
+    "a branch of one child": _pages(_single_child),
+    "a page of no kind": _pages(_set(10, 0)),
+    "a dirty page": _pages(_set(10, 0x12)),
+    "a page of fixed keys": _pages(_set(10, 0x22)),
+    "a page with too many rows": _pages(_set(12, PAGE_SIZE)),
+    "a page whose rows are in its head": _pages(_set(14, 0)),
+    "a page with an odd number of bytes": _pages(_set(12, 17)),
+    "a row outside its page": _pages(_set(16, PAGE_SIZE - 2)),
+    "a row far outside its page": _pages(_set(16, 0xFFFF)),
+    "a value outside its page": _pages(_value_outside),
+    "a long value outside the file": _pages(_long_value(1 << 50, 5000)),
+    "a long value in a meta page": _pages(_long_value(0, 5000)),
+    "a long value longer than the file": _pages(_long_value(None, 1 << 30)),
+    "a long value without its flag": _pages(_long_value(None, PAGE_SIZE, 0x08)),
+    "a long value twice": _pages(_value_twice),
+    "rows on one another": _pages(_rows_on_one_another),
+    "tables of many values": _pages(_table_of_many_values),
+    "a table in a table": _pages(_table_in_a_table),
+    "a table cut short": _pages(_short_table),
+    "no tables": _pages(_no_tables),
+    "rows in the place of tables": _pages(_rows_for_tables),
+    "pages of no size": _pages(_meta_page(16 + 24, bytes(4))),
+    "pages of 4 GiB": _pages(_meta_page(16 + 24, b"\xff" * 4)),
+    "pages of an odd size": _pages(_meta_page(16 + 24, b"\x01\x10\0\0")),
+    "a last page behind the end": _pages(_meta_page(16 + 24 + 96, b"\xff" * 8)),
+    "a table of tables of another kind": _pages(_meta_page(16 + 24 + 48 + 4, b"\x04\0")),
+    "a meta page that is none": _pages(_meta_page(10, b"\0\0")),
+    "another version of the database": _pages(_meta_page(16 + 4, b"\x02")),
+    "three million entries": _many_rows,
+    "ten million entries": _ten_million_rows,
+    "a million frames": _many_frames,
+    "a million frames of several packs": _many_packs_of_many_frames,
+    "a million packs": _many_packs,
+}

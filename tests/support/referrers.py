@@ -1,0 +1,57 @@
+"""Manifests as garbage collection sees them, without files behind them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from b10_store.layout import Address, SnapshotName
+from b10_store.survey import Referrer, Survey
+from tests.support.values import ADDRESS, pack_id, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+NOW = 1_700_000_000.0
+HOUR = 3600.0
+DAY = 86400.0
+
+
+def address(number: int) -> Address:
+    """One of many addresses; they sort by number."""
+    return Address(f"{number:032x}")
+
+
+def named(hours_old: float, *, at: Address = ADDRESS, salt: int = 0) -> SnapshotName:
+    """The name of a manifest that was begun so long before `NOW`."""
+    return SnapshotName(at, snapshot(round((NOW - hours_old * HOUR) * 1000), salt))
+
+
+def referrer(
+    name: SnapshotName,
+    *,
+    supersedes: Iterable[SnapshotName] = (),
+    packs: Mapping[int, int] | None = None,
+    loaded_days_ago: float = 0.0,
+    is_trusted: bool = True,
+) -> Referrer:
+    """A manifest.
+
+    Args:
+        name: its name.
+        supersedes: what it carries on.
+        packs: size of each pack, by number.
+        loaded_days_ago: before `NOW`.
+        is_trusted: see `Referrer`.
+    """
+    return Referrer(
+        name=name,
+        supersedes=frozenset(other.snapshot for other in supersedes),
+        packs={pack_id(number): size for number, size in (packs or {}).items()},
+        loaded_at=NOW - loaded_days_ago * DAY,
+        is_trusted=is_trusted,
+    )
+
+
+def surveyed(*referrers: Referrer) -> Survey:
+    """All manifests of a store."""
+    return Survey(tuple(referrers))

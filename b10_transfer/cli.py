@@ -115,7 +115,8 @@ def _print_visit(report: GcReport) -> None:
         _print(f"  expired: {address}")
     _print(
         f"deleted: {report.freed_files} files ({report.freed_bytes / 1e6:.1f} MB); "
-        f"put back: {report.restored} packs; fenced: {report.fenced} sessions; "
+        f"put back: {report.restored} packs; written anew: {report.rewritten_bytes / 1e6:.1f} MB; "
+        f"fenced: {report.fenced} sessions; "
         f"swept: {report.swept} leftovers"
     )
     if report.waiting_files:

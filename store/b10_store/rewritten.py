@@ -121,7 +121,12 @@ def _read_blobs(
     with ThreadPoolExecutor(1, "b10-rewritten") as pool:
         fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT)
         for pack, wanted in by_pack.items():
-            fetcher.fetch(pack_path(pack), packs[pack].frames, wanted, collected)
+            frames = packs[pack].frames
+            fetched = fetcher.fetch(pack_path(pack), frames, wanted, collected)
+            left = [item for item in wanted if item.digest not in fetched.delivered]
+            if left:
+                # A stale handle or a passing fault: a fresh open decides.
+                fetcher.fetch(pack_path(pack), frames, left, collected)
     return collected.blobs
 
 

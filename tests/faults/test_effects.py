@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
 
-from b10_store.folder_remote import FolderRemote
+from b10_store.folder_remote import FolderRemote, FolderToken
 from tests.support.crash_world import World
-from tests.support.fault_operations import LOADS, SAVES
+from tests.support.fault_operations import (
+    LOADS,
+    SAVE_OF_TIMINGS,
+    SAVES,
+    prepare_save_again,
+)
 from tests.support.fault_runs import FaultRun
 from tests.support.faults import Lasting
 from tests.support.faulty_remote import ODDITIES, PASSING, REFUSALS, FaultyRemote
+from tests.support.store_views import load_elsewhere
+from tests.support.trees import differences
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -37,6 +45,15 @@ def sweep(folder: Path, operation: Operation, *faults: Fault, lasting: Lasting) 
     return [line for fault in faults for line in run.sweep(fault, lasting)]
 
 
+def test_the_operations_have_every_effect_that_there_is(folder: Path) -> None:
+    found: set[str] = set()
+    for number, operation in enumerate(OPERATIONS):
+        place = folder / str(number)
+        place.mkdir()
+        found |= {effect.kind for effect in FaultRun(operation, World(place), wrapping).counts}
+    assert found == {kind for fault in [*PASSING, *ODDITIES] for kind in fault.strikes}
+
+
 @pytest.mark.parametrize("lasting", Lasting, ids=lambda lasting: lasting.name.lower())
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 def test_an_error_of_any_effect_is_told_truly_and_breaks_nothing(
@@ -53,6 +70,11 @@ def test_an_effect_that_is_done_in_part_or_unseen_is_told_truly_and_breaks_nothi
     assert sweep(folder, operation, *ODDITIES, lasting=lasting) == []
 
 
+def test_what_was_measured_here_is_not_forgotten_over_a_passing_fault(folder: Path) -> None:
+    faults = [*PASSING, *ODDITIES]
+    assert sweep(folder, SAVE_OF_TIMINGS, *faults, lasting=Lasting.ONCE) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lasting", Lasting, ids=lambda lasting: lasting.name.lower())
 @pytest.mark.parametrize("fault", [*REFUSALS, *ODDITIES], ids=str)
@@ -61,3 +83,48 @@ def test_every_fault_of_any_effect_is_told_truly_and_breaks_nothing(
     folder: Path, operation: Operation, fault: Fault, lasting: Lasting
 ) -> None:
     assert sweep(folder, operation, fault, lasting=lasting) == []
+
+
+def test_a_listing_that_shows_a_pack_which_is_gone_does_not_make_a_save_rely_on_it(
+    folder: Path,
+) -> None:
+    world = World(folder)
+    stored = prepare_save_again(world).stored
+    (pack,) = world.host.store.glob("packs/*.pack")
+    pack.unlink()
+    real = FolderRemote.list
+
+    def list_as_before(remote: FolderRemote, where: str) -> list[str]:
+        return sorted({*real(remote, where), *([pack.name] if where == "packs" else [])})
+
+    with mock.patch.object(FolderRemote, "list", list_as_before):
+        assert world.host.save().status.name == "SUCCESS"
+    assert differences(load_elsewhere(world.host.store), stored) == []
+
+
+@pytest.mark.parametrize("fault", [*PASSING, *REFUSALS], ids=str)
+def test_heartbeats_that_are_missed_do_not_end_a_save(
+    folder: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("b10_store.session.HEARTBEAT_SECONDS", 0.001)
+    world = World(folder)
+    here = SAVES[0].prepare(world).here
+    missed = threading.Event()
+    real = FolderRemote.create
+
+    def miss(token: FolderToken) -> None:
+        missed.set()
+        raise fault.as_error(repr(token))
+
+    def create_late(remote: FolderRemote, where: str, *rest: Any) -> None:
+        if where == "packs":
+            missed.clear()
+            assert missed.wait(30), "no heartbeat after one that failed"
+        real(remote, where, *rest)
+
+    with (
+        mock.patch.object(FolderToken, "touch", miss),
+        mock.patch.object(FolderRemote, "create", create_late),
+    ):
+        assert world.host.save().status.name == "SUCCESS"
+    assert differences(load_elsewhere(world.host.store), here) == []

@@ -141,15 +141,19 @@ def test_what_is_refused_is_neither_carried_on_nor_moved_away_however_often_host
 
 def test_a_host_without_the_key_loads_what_is_signed_and_never_takes_it_away(fleet: Fleet) -> None:
     with clock_behind(9 * HOURS):
+        # The second carries the first on, and is too young to have it moved to trash.
         fleet.save(GOOD)
+        fleet.save(MORE)
+    signed = fleet.manifests()
     plain = fleet.host()
-    assert plain.load().loaded == len(GOOD)
+    assert plain.load().loaded == len(GOOD) + len(MORE)
     for hours in range(8, 3, -1):
         plain.write({f"n{hours}/new.py": b"new"})
         with clock_behind(hours * HOURS):
             plain.save()
+    assert all(path.exists() for path in signed)
     report, tree = fleet.load()
-    assert tree == GOOD
+    assert tree == {**GOOD, **MORE}
     assert report.refused > 0
 
 

@@ -372,7 +372,8 @@ class Protocol:
             if saver.done < len(self._order):
                 effect = self._order[saver.done]
                 for what, after in self._save_step(state, me, effect):
-                    yield Step(f"saver {me}: {what}", self._past_silent(after, me))
+                    quiet = self._without_moot(self._past_silent(after, me))
+                    yield Step(f"saver {me}: {what}", quiet)
             elif saver.old and saver.done != _FAILED:
                 number = _bits(saver.old)[0]
                 after = saver._replace(old=saver.old & ~(1 << number))
@@ -498,7 +499,53 @@ class Protocol:
             else:
                 steps = self._go_on(state, me, gc)
             for what, after in steps:
-                yield Step(f"gc {me}: {what}", after)
+                yield Step(f"gc {me}: {what}", self._without_moot(after))
+
+    def _without_moot(self, state: State) -> State:
+        """Forget what can make no difference any more, so that fewer states are told apart.
+
+        A session that ended does not come back, so whoever waits for it need not remember it; and a
+        gc whose next effect another has overtaken might as well have died.
+        """
+        if self._flaw is not None:
+            return state
+        alive = 0
+        for number, saver in enumerate(state.savers):
+            if saver.token is Token.OPEN:
+                alive |= 1 << number
+        gcs = tuple(self._moot_gc(state, me, gc, alive) for me, gc in enumerate(state.gcs))
+        folders = tuple(
+            self._moot_folder(gcs, number, folder, alive)
+            for number, folder in enumerate(state.folders)
+        )
+        return State(state.packs, state.savers, state.manifests, folders, gcs)
+
+    def _moot_gc(self, state: State, me: int, gc: Gc, alive: int) -> Gc:
+        stage = state.folders[gc.folder].stage
+        if gc.doing in (Doing.WITNESSING, Doing.FENCED):
+            if stage > Stage.WITNESSED:
+                return Gc(fresh=gc.fresh)
+            return gc._replace(mask=gc.mask & alive)
+        if gc.doing is Doing.FENCING:
+            if gc.mask & alive:
+                return gc._replace(mask=gc.mask & alive)
+            after = gc._replace(doing=Doing.FENCED, mask=0)
+            return self._moot_gc(state, me, after, alive)
+        if gc.doing in (Doing.ADOPTED, Doing.DELETING) and state.folders[gc.folder].adopter != me:
+            return Gc(fresh=gc.fresh)
+        return gc
+
+    def _moot_folder(
+        self, gcs: tuple[Gc, ...], number: int, folder: Folder, alive: int
+    ) -> Folder:
+        adopter = folder.adopter
+        if adopter is not None and (
+            gcs[adopter].folder != number or gcs[adopter].doing < Doing.ADOPTED
+        ):
+            adopter = None
+        if adopter == folder.adopter and not folder.witnessed & ~alive:
+            return folder
+        return folder._replace(witnessed=folder.witnessed & alive, adopter=adopter)
 
     def _with_gc(self, state: State, me: int, gc: Gc) -> State:
         return state._replace(gcs=_put(state.gcs, me, gc))

@@ -110,6 +110,8 @@ class FaultRun:
         assert differences(self._loads.everything(), self._state.stored) == []
         self._before = store_files(world.host.store)
         self._unfinished = unfinished(world.host.store)
+        # The loads above refreshed the time of last load.
+        world.reset()
         outcome = self._start(Faults())
         self.counts = outcome.faults.counts
         wrong = self._wrong(outcome)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
+from unittest import mock
 
 from b10_store.gc_plan import GcPolicy
 from b10_store.layout import parse_pack_name
@@ -95,7 +97,9 @@ class GcWorld:
     def loaded(self, like: EngineHost) -> dict[str, bytes]:
         """What a new host loads that has nothing yet, of the same address and key."""
         host = self.hosts.new(address=like.address, key=like.key)
-        host.load()
+        # Hosts go by their own clocks for how long ago a manifest was loaded.
+        with mock.patch("b10_store.store.time", SimpleNamespace(time=self.remote.now)):
+            host.load()
         return host.tree()
 
     def _files(self, folder: str) -> list[str]:

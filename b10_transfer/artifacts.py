@@ -26,18 +26,28 @@ _VARIANT_GROUP = re.compile(
 )
 _NATIVE = (".so", ".o", ".h", ".gch")
 
-_SOURCES, _TRITON, _TRITON_GROUPS, _TUNING, _FX_GRAPH, _AOT_AUTOGRAD, _WHOLE_MODEL, _LIST = range(8)
-_PLACING_ORDERS = (
-    (_LIST, re.compile(r"(?:.*/)?(?:vllm|sglang)_compile_cache\.py", re.DOTALL)),
-    (_WHOLE_MODEL, re.compile(r"(?:.*/)?dynamo/.*", re.DOTALL)),
-    (_AOT_AUTOGRAD, re.compile(r"(?:.*/)?aotautograd/.*", re.DOTALL)),
-    (_FX_GRAPH, re.compile(r"(?:.*/)?fxgraph/.*", re.DOTALL)),
-    (_TRITON_GROUPS, re.compile(r"(?:.*/)?__grp__[^/]*\.json")),
-    (_TRITON, re.compile(r"(?:.*/)?triton(?:_cache)?/.*", re.DOTALL)),
-    (_TUNING, re.compile(r"(?:.*/)?(?:cache/[^/]*|[^/]*\.best_config)")),
-    # What vLLM keeps of a model, beside the caches of its compilers.
-    (_WHOLE_MODEL, re.compile(r"(?:.*/)?rank_[^/]*/(?!inductor_cache/).*", re.DOTALL)),
+_PLACING_ORDERS = {
+    name: order
+    for order, name in enumerate(
+        ("sources", "triton", "groups", "tuning", "fxgraph", "aotautograd", "models", "lists")
+    )
+}
+_PLACED = re.compile(
+    r"""(?xs)
+    (?:.*/)?
+    (?:
+        (?P<lists>(?:vllm|sglang)_compile_cache\.py)
+        | (?P<groups>__grp__[^/]*\.json)
+        | (?P<tuning>[^/]*\.best_config | cache/[^/]*)
+        | (?P<models>dynamo/.*)
+        | (?P<aotautograd>aotautograd/.*)
+        | (?P<fxgraph>fxgraph/.*)
+        | (?P<triton>triton(?:_cache)?/.*)
+    )
+    """
 )
+_MODEL = re.compile(r"(?:.*/)?rank_[^/]*/(?!inductor_cache/).*", re.DOTALL)
+"""What vLLM keeps of a model, beside the caches of its compilers."""
 
 _KINDS = (
     ("fxgraph", re.compile(r"(?:.*/)?fxgraph/.*", re.DOTALL)),
@@ -56,7 +66,7 @@ def find_files(root: CacheRoot) -> list[FoundFile]:
 
 
 def select_artifacts(
-    root: CacheRoot, found: Sequence[FoundFile], requirement: str
+    root: CacheRoot, found: Sequence[FoundFile], requirement: str, sound: Collection[str] = ()
 ) -> tuple[list[LocalFile], list[Skipped]]:
     """The artifacts among the files of a cache root.
 
@@ -65,11 +75,12 @@ def select_artifacts(
         found: what `find_files` returned.
         requirement: what native code made here needs of a host, or "" when the environment key says
             it already.
+        sound: see `find_broken`.
 
     Returns:
         The artifacts by path, and files that would be artifacts if they were whole.
     """
-    broken, skipped = find_broken(root.kind, found)
+    broken, skipped = find_broken(root.kind, found, sound)
     unfit = set(broken)
     for item in found:
         try:
@@ -79,15 +90,13 @@ def select_artifacts(
             unfit.add(item.path)
     bundles = Bundles(root.kind, (item.path for item in found))
     torn = {bundles.of(path) for path in unfit if not is_graph_list(path)} - {""}
-    native = {bundles.of(item.path) for item in found if is_native(item.path)}
+    native = {bundles.named(item.path) for item in found if is_native(item.path)} - {""}
     files = [
         LocalFile(
             identity=Identity(
                 root.name,
                 item.path,
-                requirement
-                if is_native(item.path) or (bundles.is_of_kind(item.path) and bundle in native)
-                else "",
+                requirement if is_native(item.path) or bundles.named(item.path) in native else "",
             ),
             found=item,
             bundle=bundle,
@@ -117,10 +126,10 @@ def placing_order(path: str) -> int:
     Nothing is ever there before what it refers to: a Triton group needs its files, a graph its
     kernels, an autograd entry its graphs. A reader would fail, or compile again.
     """
-    for order, form in _PLACING_ORDERS:
-        if form.fullmatch(path):
-            return order
-    return _SOURCES
+    match = _PLACED.fullmatch(path)
+    if match is not None and match.lastgroup is not None:
+        return _PLACING_ORDERS[match.lastgroup]
+    return _PLACING_ORDERS["models" if _MODEL.fullmatch(path) else "sources"]
 
 
 def is_native(path: str) -> bool:
@@ -151,18 +160,18 @@ class Bundles:
         self._kind = kind
         self._kernels = frozenset(_folder(path) for path in paths if is_group(path))
 
-    def is_of_kind(self, path: str) -> bool:
-        """Whether the artifact at `path` is in a bundle that the table of cache roots names."""
-        match = self._kind.bundles.match(path)
-        return match is not None and path.startswith("/", match.end())
-
     def of(self, path: str) -> str:
         """The bundle of the artifact at `path`: its folder below the root, or ""."""
-        if self.is_of_kind(path):
-            match = self._kind.bundles.match(path)
-            return match.group() if match is not None else ""
+        named = self.named(path)
+        if named:
+            return named
         folder = _folder(path)
         return (folder or ".") if folder in self._kernels else ""
+
+    def named(self, path: str) -> str:
+        """The bundle of the artifact at `path` that the table of cache roots names, or ""."""
+        match = self._kind.bundles.match(path)
+        return match.group() if match is not None and path.startswith("/", match.end()) else ""
 
 
 def restorer(

@@ -82,8 +82,14 @@ def scan_tree(tree: Tree, environment: Environment, workers: int) -> LocalScan:
     for root, found in tree:
         own = _made_here(root, found, environment) if found else []
         fit, unproven = leave_unproven(root, own, kernel_ns, records[root.name])
-        files, left_out = select_artifacts(root, fit, requirement)
-        scanned, changed = _hash(root, files, workers)
+        known = read_hashed(root.folder) if fit else {}
+        sound = {
+            item.path
+            for item in fit
+            if item.path in known and known[item.path].fingerprint == item.fingerprint
+        }
+        files, left_out = select_artifacts(root, fit, requirement, sound)
+        scanned, changed = _hash(root, files, known, workers)
         scan.artifacts.extend(_without_torn_bundles(scanned, files))
         scan.skipped.extend([*unproven, *left_out, *changed])
         scan = scan._replace(
@@ -138,11 +144,10 @@ def _without_torn_bundles(scanned: list[Scanned], files: list[LocalFile]) -> lis
 
 
 def _hash(
-    root: CacheRoot, files: list[LocalFile], workers: int
+    root: CacheRoot, files: list[LocalFile], known: Mapping[str, Hashed], workers: int
 ) -> tuple[list[Scanned], list[Skipped]]:
     if not files:
         return [], []
-    known = read_hashed(root.folder)
     by_location = {
         local_path(root.folder, path): (item.fingerprint, item.digest, item.size)
         for path, item in known.items()

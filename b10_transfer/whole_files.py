@@ -15,7 +15,7 @@ from b10_transfer.relocation import group_children, is_group
 from b10_transfer.tuning import check_timings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from b10_store.scan import FoundFile
     from b10_transfer.root_kinds import RootKind
@@ -27,22 +27,26 @@ _TRITON_JSON = re.compile(r"(?:.*/)?(?:[A-Z2-7]{52}/[^/]+|[^/]+\.autotune)\.json
 _DEVICE_CODE = (".cubin", ".hsaco")
 
 
-def find_broken(kind: RootKind, found: Sequence[FoundFile]) -> tuple[frozenset[str], list[Skipped]]:
+def find_broken(
+    kind: RootKind, found: Sequence[FoundFile], sound: Collection[str] = ()
+) -> tuple[frozenset[str], list[Skipped]]:
     """What of the files of a cache root is not fit to be saved.
 
     Args:
         kind: of the cache root.
         found: its files.
+        sound: paths of files that were looked at before, and have not changed since.
 
     Returns:
         Their paths, and the files with the reasons.
     """
     skipped: list[Skipped] = []
+    unknown = [item for item in found if item.path not in sound]
     broken = {
-        *_not_whole(found, skipped),
-        *_unreadable_lists(found, skipped),
-        *_damaged_timings(kind, found, skipped),
-        *_damaged_json(found, skipped),
+        *_not_whole(unknown, skipped),
+        *_unreadable_lists(unknown, skipped),
+        *_damaged_timings(kind, unknown, skipped),
+        *_damaged_json(unknown, skipped),
     }
     broken.update(_incomplete_groups(found, broken, skipped))
     return frozenset(broken), skipped

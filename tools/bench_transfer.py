@@ -168,6 +168,8 @@ class Bench:
                 "B10FS_CACHE_DIR": str(store),
                 "TORCHINDUCTOR_CACHE_DIR": str(tree),
                 "HOME": str(self._folder),
+                "TMPDIR": str(self._folder),
+                "B10_AUTO_GC": "0",
                 "LOCAL_WORK_DIR": str(self._folder),
                 "B10_CACHE_NAMESPACE": namespace,
             }

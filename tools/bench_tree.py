@@ -59,7 +59,7 @@ def _write_kernel(folder: Path, name: str, source: random.Random) -> None:
         f"{name}.ttgir": _text(source, 12_000),
         f"{name}.llir": _text(source, 24_000),
         f"{name}.ptx": _text(source, 18_000),
-        f"{name}.cubin": _binary(source, 22_000),
+        f"{name}.cubin": b"sm_90" + _binary(source, 22_000),
         f"{name}.json": json.dumps({"hash": folder.name, "name": name, "num_warps": 4}).encode(),
     }
     for file_name, data in files.items():

@@ -225,7 +225,8 @@ class _Visit:
             self._sweep_folder(folder, _temporary(self._remote.list(folder)), now, LEFTOVER_SECONDS)
         for item in read_trash(self._remote):
             self._sweep_folder(item.path, item.leftovers, now, LEFTOVER_SECONDS)
-            self._remote.remove_folder(item.path)
+            if not item.files and not item.marks:
+                self._remote.remove_folder(item.path)
         self._sweep_folder(FENCED, self._remote.list(FENCED), now, LEFTOVER_SECONDS)
         self._sweep_folder(QUARANTINE, self._remote.list(QUARANTINE), now, QUARANTINE_SECONDS)
 

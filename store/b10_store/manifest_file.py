@@ -136,7 +136,11 @@ def _parse_header(data: bytes) -> Header:
 
 
 def _parse_pairs(pairs: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((str(key), str(value)) for key, value in pairs)
+    texts = tuple((str(key), str(value)) for key, value in pairs)
+    for key, value in texts:
+        # JSON can hold halves of characters, which no terminal and no file takes.
+        (key + value).encode()
+    return texts
 
 
 def _parse_name(fields: Mapping[str, Any]) -> SnapshotName:

@@ -34,10 +34,11 @@ OPERATIONS = (*SAVES, *LOADS)
 
 def wrapping(faults: Faults) -> AbstractContextManager[object]:
     """Let every remote that the product opens meet the faults."""
-    return mock.patch(
-        "b10_transfer.context.FolderRemote",
-        lambda root: FaultyRemote(FolderRemote(root), faults),
-    )
+
+    def open_faulty(root: str) -> FaultyRemote:
+        return FaultyRemote(FolderRemote(root), faults)
+
+    return mock.patch("b10_transfer.context.FolderRemote", open_faulty)
 
 
 def sweep(folder: Path, operation: Operation, *faults: Fault, lasting: Lasting) -> list[str]:

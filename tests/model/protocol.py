@@ -121,6 +121,7 @@ class Saver(NamedTuple):
         old: those of `seen` that it may move to trash.
         finds: whether it relies on a pack which is there.
         begun: how often it began.
+        earlier: snapshots that have a smaller id than its own: a manifest supersedes no other.
     """
 
     done: int = 0
@@ -131,6 +132,7 @@ class Saver(NamedTuple):
     old: int = 0
     finds: bool = False
     begun: int = 0
+    earlier: int = 0
 
 
 class Listed(enum.IntEnum):
@@ -170,6 +172,9 @@ class Stage(enum.IntEnum):
     GONE = 4
 
 
+_NOBODY = -1
+
+
 class Folder(NamedTuple):
     """A folder of trash: its stage, ticks since then, packs, witnessed sessions, and adopter."""
 
@@ -177,7 +182,7 @@ class Folder(NamedTuple):
     age: int = 0
     packs: int = 0
     witnessed: int = 0
-    adopter: int | None = None
+    adopter: int = _NOBODY
 
 
 class Doing(enum.IntEnum):
@@ -201,6 +206,9 @@ class Gc(NamedTuple):
     mask: int = 0
     departing: int = 0
     fresh: bool = True
+
+
+_REMEMBERS_SESSIONS = (Doing.WITNESSING, Doing.FENCING)
 
 
 class State(NamedTuple):
@@ -236,10 +244,47 @@ def _subsets(sure: int, unsure: int) -> list[int]:
     return [sure | sum(chosen) for chosen in product(*choices)]
 
 
+class _Renumbered:
+    """Values in which savers have other numbers."""
+
+    def __init__(self, order: list[int]) -> None:
+        self._new = {old: new for new, old in enumerate(order)}
+
+    def __getitem__(self, mask: int) -> int:
+        return sum(1 << self._new[bit] for bit in _bits(mask))
+
+    def saver(self, saver: Saver) -> Saver:
+        return saver._replace(
+            seen=self[saver.seen],
+            carries=self[saver.carries],
+            old=self[saver.old],
+            earlier=self[saver.earlier],
+        )
+
+    def manifest(self, manifest: Manifest) -> Manifest:
+        return manifest._replace(
+            supersedes=self[manifest.supersedes], carries=self[manifest.carries]
+        )
+
+
+def _in_order_of_gcs(state: State) -> State:
+    ranked = sorted(zip(state.gcs, state.folders, range(len(state.gcs))))
+    order = [number for *_, number in ranked]
+    if order == sorted(order):
+        return state
+    new = {old: new for new, old in enumerate(order)} | {_NOBODY: _NOBODY}
+    return state._replace(
+        gcs=tuple(gc._replace(folder=new[gc.folder]) if gc.doing else gc for gc, _, _ in ranked),
+        folders=tuple(item._replace(adopter=new[item.adopter]) for _, item, _ in ranked),
+    )
+
+
 class Protocol:
     """The steps of all actors of one scenario."""
 
     def __init__(self, scenario: Scenario) -> None:
+        self._reduces = scenario.flaw is None
+        self._ranks = [scenario.savers.index(pack) for pack in scenario.savers]
         self._scenario = scenario
         self._flaw = scenario.flaw
         self._stale, self._stage, self._age = scenario.timing
@@ -249,8 +294,18 @@ class Protocol:
         self._oldest = max(self._stale, self._age) if scenario.supersedes else self._stale
 
     def explore(self, limit: int = 2_000_000) -> Explored:
-        """Visit all states."""
-        return explore(self.start(), [self.tick, self.save, self.collect], self.fault, limit)
+        """Visit all states.
+
+        Args:
+            limit: most states to visit.
+        """
+        actors = [self.tick, self.save, self.collect]
+        explored = explore(self.start(), actors, self.fault, limit)
+        if explored.found is None or not self._reduces:
+            return explored
+        # Where states stand for each other, the actors of a trace change their numbers on the way.
+        self._reduces = False
+        return explore(self.start(), actors, self.fault, limit)
 
     def start(self) -> State:
         """Packs of the past, settled; nobody has begun."""
@@ -266,19 +321,28 @@ class Protocol:
 
     def fault(self, state: State) -> str | None:
         """A pack that was lost, or an entry that a listing may miss though nothing replaced it."""
+        return self.lost_pack(state) or self.missed_entry(state)
+
+    def lost_pack(self, state: State) -> str | None:
+        """A pack that a manifest references, and that is neither in packs/ nor in trash."""
         kept = 0
         for folder in state.folders:
             kept |= folder.packs
-        settled = 0
-        for manifest in state.manifests:
-            if manifest.listed is Listed.THERE and manifest.age >= self._stale:
-                settled |= manifest.carries
         for number, manifest in enumerate(state.manifests):
             if manifest.listed is Listed.THERE:
                 for pack in _bits(self._packs_of(manifest.carries)):
                     if not state.packs[pack].there and not kept >> pack & 1:
                         return f"pack {pack} is lost: manifest {number} references it"
-            elif manifest.listed is Listed.SUPERSEDED and manifest.carries & ~settled:
+        return None
+
+    def missed_entry(self, state: State) -> str | None:
+        """An entry whose manifest is in trash, and which a listing of the others may not show."""
+        settled = 0
+        for manifest in state.manifests:
+            if manifest.listed is Listed.THERE and manifest.age >= self._stale:
+                settled |= manifest.carries
+        for number, manifest in enumerate(state.manifests):
+            if manifest.listed is Listed.SUPERSEDED and manifest.carries & ~settled:
                 missed = _bits(manifest.carries & ~settled)
                 return f"a load may miss the entries of {missed}: manifest {number} is in trash"
         return None
@@ -308,7 +372,7 @@ class Protocol:
         return saver._replace(age=saver.age + 1)
 
     def _older_manifest(self, manifest: Manifest) -> Manifest:
-        if manifest.listed in (Listed.NOT_YET, Listed.EXPIRED) or manifest.age >= self._oldest:
+        if manifest.listed is Listed.NOT_YET or manifest.age >= self._oldest:
             return manifest
         claimed = min(manifest.claimed + 1, self._age) if self._flaw in _AGES else 0
         return manifest._replace(age=manifest.age + 1, claimed=claimed)
@@ -372,7 +436,7 @@ class Protocol:
             if saver.done < len(self._order):
                 effect = self._order[saver.done]
                 for what, after in self._save_step(state, me, effect):
-                    quiet = self._without_moot(self._past_silent(after, me))
+                    quiet = self._reduce(self._past_silent(after, me))
                     yield Step(f"saver {me}: {what}", quiet)
             elif saver.old and saver.done != _FAILED:
                 number = _bits(saver.old)[0]
@@ -386,6 +450,8 @@ class Protocol:
         on = saver._replace(done=saver.done + 1)
         if effect == "open":
             on = on._replace(token=Token.OPEN, age=0, begun=saver.begun + 1)
+            if self._scenario.supersedes:
+                on = on._replace(earlier=self._earlier(state, me))
             return [("creates its token", self._with_saver(state, me, on))]
         if effect == "heads":
             return self._read_heads(state, me, on)
@@ -400,6 +466,14 @@ class Protocol:
                 on = on._replace(age=0)
             return [("writes its manifest into the token", self._with_saver(state, me, on))]
         return [self._publish(state, me, on)]
+
+    def _earlier(self, state: State, me: int) -> int:
+        """Snapshots with a smaller id; the old manifest's, too."""
+        older = (1 << len(state.manifests)) - (1 << len(state.savers))
+        for number, saver in enumerate(state.savers):
+            if saver.begun and number != me:
+                older |= 1 << number
+        return older
 
     def _past_silent(self, state: State, me: int) -> State:
         """Take with a step those that follow and that nobody can notice, whenever they happen."""
@@ -482,7 +556,7 @@ class Protocol:
         if self._flaw is not Flaw.DROPPED_ENTRIES:
             carries |= on.carries
         claimed = min(on.age, self._age) if self._flaw in _AGES else 0
-        manifest = Manifest(Listed.THERE, 0, on.seen, carries, claimed)
+        manifest = Manifest(Listed.THERE, 0, on.seen & on.earlier, carries, claimed)
         # What it does not need any more must not tell two states apart.
         after = Saver(done=on.done, old=on.old, begun=on.begun)
         published = state._replace(manifests=_put(state.manifests, me, manifest))
@@ -499,31 +573,57 @@ class Protocol:
             else:
                 steps = self._go_on(state, me, gc)
             for what, after in steps:
-                yield Step(f"gc {me}: {what}", self._without_moot(after))
+                yield Step(f"gc {me}: {what}", self._reduce(after))
 
-    def _without_moot(self, state: State) -> State:
-        """Forget what can make no difference any more, so that fewer states are told apart.
+    def _reduce(self, state: State) -> State:
+        """One state in the place of many from which the same can happen.
 
-        A session that ended does not come back, so whoever waits for it need not remember it; and a
-        gc whose next effect another has overtaken might as well have died.
+        A session that ended does not come back, so whoever waits for it need not remember it; a gc
+        whose next effect another has overtaken might as well have died; and which of two savers
+        with the same pack, or of two gcs, is which makes no difference.
         """
-        if self._flaw is not None:
+        if not self._reduces:
             return state
         alive = 0
         for number, saver in enumerate(state.savers):
             if saver.token is Token.OPEN:
                 alive |= 1 << number
-        gcs = tuple(self._moot_gc(state, me, gc, alive) for me, gc in enumerate(state.gcs))
+        gcs = tuple([self._moot_gc(state, me, gc, alive) for me, gc in enumerate(state.gcs)])
         folders = tuple(
-            self._moot_folder(gcs, number, folder, alive)
-            for number, folder in enumerate(state.folders)
+            [
+                self._moot_folder(gcs, number, folder, alive)
+                for number, folder in enumerate(state.folders)
+            ]
         )
-        return State(state.packs, state.savers, state.manifests, folders, gcs)
+        reduced = State(state.packs, state.savers, state.manifests, folders, gcs)
+        return _in_order_of_gcs(self._in_order_of_savers(reduced))
+
+    def _in_order_of_savers(self, state: State) -> State:
+        ranked = sorted(zip(self._ranks, state.savers, state.manifests, range(len(state.savers))))
+        order = [number for *_, number in ranked]
+        if order == sorted(order):
+            return state
+        order += range(len(order), len(state.manifests))
+        place = _Renumbered(order)
+        gcs = [
+            gc._replace(
+                departing=place[gc.departing],
+                mask=place[gc.mask] if gc.doing in _REMEMBERS_SESSIONS else gc.mask,
+            )
+            for gc in state.gcs
+        ]
+        return State(
+            state.packs,
+            tuple(place.saver(saver) for _, saver, _, _ in ranked),
+            tuple(place.manifest(state.manifests[number]) for number in order),
+            tuple(item._replace(witnessed=place[item.witnessed]) for item in state.folders),
+            tuple(gcs),
+        )
 
     def _moot_gc(self, state: State, me: int, gc: Gc, alive: int) -> Gc:
         stage = state.folders[gc.folder].stage
         if gc.doing in (Doing.WITNESSING, Doing.FENCED):
-            if stage > Stage.WITNESSED:
+            if stage not in (Stage.CONDEMNED, Stage.WITNESSED):
                 return Gc(fresh=gc.fresh)
             return gc._replace(mask=gc.mask & alive)
         if gc.doing is Doing.FENCING:
@@ -535,14 +635,10 @@ class Protocol:
             return Gc(fresh=gc.fresh)
         return gc
 
-    def _moot_folder(
-        self, gcs: tuple[Gc, ...], number: int, folder: Folder, alive: int
-    ) -> Folder:
+    def _moot_folder(self, gcs: tuple[Gc, ...], number: int, folder: Folder, alive: int) -> Folder:
         adopter = folder.adopter
-        if adopter is not None and (
-            gcs[adopter].folder != number or gcs[adopter].doing < Doing.ADOPTED
-        ):
-            adopter = None
+        if adopter >= 0 and (gcs[adopter].folder != number or gcs[adopter].doing < Doing.ADOPTED):
+            adopter = _NOBODY
         if adopter == folder.adopter and not folder.witnessed & ~alive:
             return folder
         return folder._replace(witnessed=folder.witnessed & alive, adopter=adopter)

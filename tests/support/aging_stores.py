@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from b10_store.folder_remote import FolderRemote
 from b10_store.memory_remote import MemoryRemote
@@ -12,6 +13,7 @@ from tests.support.clocks import TickingClock
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from b10_store.remote import Remote
@@ -41,6 +43,19 @@ class AgingMemory:
     def advance(self, seconds: float) -> None:
         """See `AgingStore.advance`."""
         self.clock.seconds += seconds
+
+    def keep(self) -> Callable[[], None]:
+        """Returns what puts the present state back."""
+        nodes: dict[str, Any] = vars(self.remote)["_nodes"]
+        kept = {name: copy.copy(node) for name, node in nodes.items()}
+        seconds = self.clock.seconds
+
+        def reset() -> None:
+            self.clock.seconds = seconds
+            nodes.clear()
+            nodes.update({name: copy.copy(node) for name, node in kept.items()})
+
+        return reset
 
 
 class AgingFolder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.digest import digest_of
 from b10_store.layout import (
@@ -16,6 +16,7 @@ from b10_store.layout import (
     TEMPORARY_MARK,
     TRASH,
     format_line,
+    pack_id_of,
     parse_manifest_name,
     parse_pack_name,
     parse_session_name,
@@ -31,13 +32,25 @@ if TYPE_CHECKING:
     from tests.support.trees import Artifacts
 
 
+Files = frozenset[tuple[str, str]]
+"""Names and digests."""
+
+
+class _Loaded(NamedTuple):
+    """What a load gave, and with which packs."""
+
+    packs: Files
+    artifacts: Artifacts
+    wrong: list[str]
+
+
 class Loads:
     """Loads by hosts that have nothing yet. The same files of a store give the same."""
 
     def __init__(self, world: World) -> None:
         """Look at a world's store."""
         self._world = world
-        self._known: dict[frozenset[tuple[str, bytes]], tuple[Artifacts, list[str]]] = {}
+        self._known: dict[Files, _Loaded] = {}
 
     def everything(self) -> Artifacts:
         """What a new host gets."""
@@ -55,15 +68,17 @@ class Loads:
         return found
 
     def _load(self, store: Path, namespace: str = "") -> tuple[Artifacts, list[str]]:
-        files = frozenset(
-            (f"{folder}/{path.parent.name}/{path.name}", digest_of(path.read_bytes()).encode())
-            for folder in (MANIFESTS, PACKS, TRASH)
-            for path in (store / folder).resolve().rglob("*")
-            if path.is_file() and TEMPORARY_MARK not in path.name
-        )
-        if files not in self._known:
-            self._known[files] = self._load_now(store, namespace)
-        return self._known[files]
+        manifests = _files_in(store, MANIFESTS)
+        packs = _files_in(store, PACKS) | _files_in(store, TRASH)
+        known = self._known.get(manifests)
+        # More packs than there were change nothing for manifests that were whole with less.
+        if known is not None and (
+            known.packs == packs or (not known.wrong and known.packs < packs)
+        ):
+            return known.artifacts, known.wrong
+        artifacts, wrong = self._load_now(store, namespace)
+        self._known[manifests] = _Loaded(packs, artifacts, wrong)
+        return artifacts, wrong
 
     def _load_now(self, store: Path, namespace: str) -> tuple[Artifacts, list[str]]:
         folder = Path(tempfile.mkdtemp(prefix="new-host-", dir=self._world.folder.parent))
@@ -77,6 +92,14 @@ class Loads:
             return artifacts_of(host), wrong
         finally:
             shutil.rmtree(folder)
+
+
+def _files_in(store: Path, folder: str) -> Files:
+    return frozenset(
+        (path.relative_to((store / folder).resolve()).as_posix(), digest_of(path.read_bytes()))
+        for path in (store / folder).resolve().rglob("*")
+        if path.is_file() and TEMPORARY_MARK not in path.name
+    )
 
 
 def _namespace(base: str) -> str:
@@ -120,7 +143,7 @@ def _has_its_place(name: str, path: Path) -> bool:
     if name == FORMAT_FILE:
         return path.read_bytes() == format_line()
     if folder == PACKS:
-        return parse_pack_name(base) == digest_of(path.read_bytes())
+        return parse_pack_name(base) == pack_id_of(digest_of(path.read_bytes()))
     if folder == MANIFESTS or name.startswith(f"{TRASH}/"):
         return parse_manifest_name(base) is not None or parse_pack_name(base) is not None
     return folder == SESSIONS and parse_session_name(base) is not None

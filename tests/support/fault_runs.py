@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.support.trees import Artifacts
 
 _SECONDS = 20.0
-"""More than an operation may take, whatever fails; the waiting constants are short in these tests."""
+"""More than an operation may take, whatever fails: waiting takes no time in these tests."""
 _MOST_EFFECTS = 12
 """How many times as many effects it may have: attempts are bounded."""
 
@@ -136,11 +136,11 @@ class FaultRun:
             self._operation.warm(self._world)
         log = _Log()
         open_before = _open_files()
-        with mock.patch.dict(os.environ, self._world.host.variables(), clear=True):
-            with log, self._inject(faults):
-                started = time.monotonic()
-                status = self._operation.run()
-                seconds = time.monotonic() - started
+        variables = self._world.host.variables()
+        with mock.patch.dict(os.environ, variables, clear=True), log, self._inject(faults):
+            started = time.monotonic()
+            status = self._operation.run()
+            seconds = time.monotonic() - started
         outcome = Outcome(status.name, seconds, faults)
         outcome.wrong += log.wrong(status.name)
         if _open_files() > open_before:
@@ -170,9 +170,7 @@ class FaultRun:
         yield from self._healing()
 
     def _too_many(self, outcome: Outcome) -> Iterator[str]:
-        # The first run, in which nothing fails, says how many there are.
-        usual = getattr(self, "counts", outcome.faults.counts).total()
-        if outcome.faults.counts.total() > _MOST_EFFECTS * usual:
+        if outcome.faults.counts.total() > _MOST_EFFECTS * self.counts.total():
             yield f"there were {outcome.faults.counts.total()} effects"
 
     def _healing(self) -> Iterator[str]:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from b10_store.layout import TEMPORARY_MARK
 
-
 _TIDYING = frozenset({"delete", "unlink"})
 
 

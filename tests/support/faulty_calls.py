@@ -23,7 +23,6 @@ _ALL = _FINDING | _READING | _MAKING | _WRITING
 
 CALLS = [
     *refusals(_ALL, errno.EIO),
-    *refusals(_MAKING | _WRITING, errno.ENOSPC),
     Fault("stale negative lookup", Manner.REFUSED, _FINDING | _MAKING, errno.ENOENT),
     Fault("done but EIO", Manner.DONE, _MAKING | _WRITING, errno.EIO),
     Fault("done but ENOENT", Manner.DONE, frozenset({"rename", "replace", "unlink"}), errno.ENOENT),
@@ -33,7 +32,7 @@ CALLS = [
 """What calls say or do."""
 OTHER_CALLS = [
     *refusals(_ALL, errno.EACCES, errno.ESTALE, errno.EINTR, errno.ETIMEDOUT),
-    *refusals(_MAKING | _WRITING, errno.EROFS, errno.EDQUOT),
+    *refusals(_MAKING | _WRITING, errno.ENOSPC, errno.EDQUOT, errno.EROFS),
 ]
 """More of what they may say."""
 
@@ -87,9 +86,11 @@ class FaultyCalls:
             part = data[: max(1, len(data) // 2)] if _is_short(fault) else data
             return os.write(handle, part)
 
-    def fdopen(self, handle: int, mode: str, buffering: int) -> FaultyFile:
+    @contextlib.contextmanager
+    def fdopen(self, handle: int, mode: str, buffering: int) -> Generator[FaultyFile]:
         """Of which reading may fail."""
-        return FaultyFile(os.fdopen(handle, mode, buffering), self._names[handle], self._call)
+        with os.fdopen(handle, mode, buffering) as file:
+            yield FaultyFile(file, self._names[handle], self._call)
 
     def scandir(self, path: str) -> contextlib.AbstractContextManager[Iterator[os.DirEntry[str]]]:
         """May fail when it is opened."""
@@ -103,7 +104,8 @@ class FaultyCalls:
 
     def fstat(self, handle: int) -> os.stat_result:
         """May fail."""
-        return self._on_handle("fstat", os.fstat, handle)
+        with self._call("fstat", self._names[handle]):
+            return os.fstat(handle)
 
     def fsync(self, handle: int) -> None:
         """May fail."""
@@ -157,11 +159,11 @@ class FaultyCalls:
         """May fail."""
         self._on_name("replace", os.replace, source, target)
 
-    def _on_handle(self, kind: str, real: Callable[..., Any], handle: int, *rest: int) -> Any:
+    def _on_handle(self, kind: str, real: Callable[..., object], handle: int, *rest: int) -> None:
         with self._call(kind, self._names[handle]):
-            return real(handle, *rest)
+            real(handle, *rest)
 
-    def _on_name(self, kind: str, real: Callable[..., Any], path: str, *rest: object) -> None:
+    def _on_name(self, kind: str, real: Callable[..., object], path: str, *rest: object) -> None:
         with self._call(kind, path):
             real(path, *rest)
 
@@ -189,14 +191,6 @@ class FaultyFile:
         self._inner = inner
         self._name = name
         self._call = call
-
-    def __enter__(self) -> FaultyFile:
-        """As the file itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self._inner.close()
 
     def seek(self, position: int) -> int:
         """As the file itself."""

@@ -6,13 +6,12 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
-from b10_store.remote import FileStat
 from tests.support.faults import Fault, Manner, refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-    from b10_store.remote import Range, Remote, Token
+    from b10_store.remote import FileStat, Range, Remote, Token
     from tests.support.faults import Faults
 
 _LOOKING = frozenset({"list", "stat", "read"})

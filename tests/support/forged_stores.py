@@ -40,13 +40,16 @@ class Outcome:
     Attributes:
         refused: the forgery counts as a problem, or what is in it as missing.
         extra: what of it is loaded all the same, being harmless.
-        good: whether what the good manifest holds can still be had.
+        any_of: what of it may be loaded or not.
+        displacing: whether good artifacts may be missing. Who can write to a store can also delete
+            what is in it; only a signing key is of help there.
         megabytes: most memory that the load may take more than it had before.
     """
 
     refused: bool = True
     extra: Artifacts = field(default_factory=dict["str", Any])
-    good: bool = True
+    any_of: tuple[str, ...] = ()
+    displacing: bool = False
     megabytes: int = 100
 
 

@@ -118,6 +118,12 @@ def _superseded_by_an_older_one(forge: Forge) -> Outcome:
     return Outcome(refused=False)
 
 
+def _superseding_all(forge: Forge) -> Outcome:
+    """It says that it carries on everything, of which it has nothing."""
+    forge.plant(_EMPTY, {"ancestors": [forge.good.name.snapshot, forge.name(1).snapshot]})
+    return Outcome(refused=False, displacing=True)
+
+
 def _of_another_name(forge: Forge) -> Outcome:
     forge.plant(_EMPTY, {"snapshot": f"{0:013d}-{0:032x}"})
     return Outcome()
@@ -154,11 +160,12 @@ CASES: Mapping[str, Case] = {
     "its own parent": _own_parent,
     "a ring of parents": _cycle,
     "an older one that says it carries on the good one": _superseded_by_an_older_one,
+    "one that says it carries on everything": _superseding_all,
     "a manifest of another name": _of_another_name,
     "a parent that is a path": _field(parents=["../../../etc/passwd"]),
     "a parent that is no text": _field(parents=[["x"]]),
     "an environment of another form": _field(environment={"a": 1}),
-    "an environment that is no text of this world": _harmless(environment=[["torch", "\ud800"]]),
+    "an environment that is no text of this world": _field(environment=[["torch", "\ud800"]]),
     "an environment that moves the cursor": _harmless(environment=[["torch\x1b[2J", "1\n2\x00"]]),
     "a summary of 4000 digits": _harmless(summary={**_SUMMARY, "stored_bytes": int(_DIGITS)}),
     "a summary below zero": _harmless(summary={**_SUMMARY, "stored_bytes": -1, "artifacts": -7}),

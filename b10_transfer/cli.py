@@ -97,7 +97,8 @@ def _gc(options: argparse.Namespace) -> int:
 
     show = _print_json if options.json else _print_visit
     if options.wait and not options.dry_run:
-        report = upkeep.collect_until_empty(on_visit=show)
+        # A line each, since nobody waits for the end of a document for a day.
+        report = upkeep.collect_until_empty(on_visit=_print_json_line if options.json else show)
     else:
         report = upkeep.collect(dry_run=options.dry_run)
         show(report)
@@ -161,7 +162,10 @@ def _remove(options: argparse.Namespace) -> int:
                 f"{address}: {restored.manifests} manifests and {restored.packs} packs are back; "
                 f"{restored.missing} packs are gone"
             )
-        return FOUND_PROBLEMS if restored.missing or not restored.manifests else DONE
+            for name in restored.unusable:
+                _print(f"!! {name}: damaged; it stays in trash")
+        is_whole = restored.manifests and not restored.missing and not restored.unusable
+        return DONE if is_whole else FOUND_PROBLEMS
     moved = upkeep.remove(address)
     if options.json:
         _print_json({"address": str(address), "manifests": moved})
@@ -185,7 +189,8 @@ def _find_address(text: str, *, in_trash: bool) -> Address:
         return found[0]
     if not found:
         there = ", ".join(str(address) for address in known) or "nothing"
-        raise CacheValidationError(f"there is no {text!r} to be found; there is: {there}")
+        where = "in trash" if in_trash else "stored"
+        raise CacheValidationError(f"there is no {text!r} {where}; there is: {there}")
     matching = ", ".join(str(address) for address in found)
     raise CacheValidationError(f"{text!r} could be any of: {matching}")
 
@@ -199,6 +204,10 @@ def _print(line: str) -> None:
 
 def _print_json(value: object) -> None:
     _print(json.dumps(value, indent=2, default=_plain))
+
+
+def _print_json_line(value: object) -> None:
+    _print(json.dumps(value, default=_plain))
 
 
 def _plain(value: object) -> object:

@@ -56,9 +56,17 @@ def open_context(settings: Settings | None = None) -> Context:
         CacheValidationError: a setting is not acceptable.
         CacheError: this machine does not tell what is needed, its temporary folder for one.
     """
-    settings = settings or Settings.from_environment()
+    settings = settings or _read_settings()
     with errors_as_cache_errors(settings):
         return _open_context(settings)
+
+
+def _read_settings() -> Settings:
+    try:
+        return Settings.from_environment()
+    except OSError as error:
+        # No folder for temporary files, and none is named for scratch.
+        raise CacheError(f"{error}: set LOCAL_WORK_DIR to a folder that can be written") from error
 
 
 def _open_context(settings: Settings) -> Context:

@@ -114,7 +114,7 @@ def strict_exposure(root: CacheRoot) -> str | None:
     own = getattr(os, "geteuid", lambda: 0)()
     folder = os.path.realpath(root.folder)
     while found is None:
-        found = _weakness(folder, own)
+        found = _weakness(root, folder, own)
         parent = os.path.dirname(folder)
         if parent == folder:
             break
@@ -122,15 +122,17 @@ def strict_exposure(root: CacheRoot) -> str | None:
     return found
 
 
-def _weakness(folder: str, own: int) -> str | None:
+def _weakness(root: CacheRoot, folder: str, own: int) -> str | None:
     try:
         status = os.stat(folder)
     except OSError:
         return None
+    subject = f"the cache root {root.folder}"
+    if folder != os.path.realpath(root.folder):
+        subject += f" lies in {folder}, which"
     if status.st_uid not in (0, own):
-        return f"{folder}, in which a cache root lies, belongs to uid {status.st_uid}"
+        return f"{subject} belongs to uid {status.st_uid}"
     for_others = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
     if for_others and not status.st_mode & stat.S_ISVTX:
-        mode = f"{stat.S_IMODE(status.st_mode):o}"
-        return f"{folder}, in which a cache root lies, can be written by others (mode {mode})"
+        return f"{subject} can be written by others (mode {stat.S_IMODE(status.st_mode):o})"
     return None

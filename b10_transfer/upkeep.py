@@ -8,19 +8,21 @@ import time
 from typing import TYPE_CHECKING
 
 from b10_store.errors import StoreError
+from b10_store.folder_remote import FolderRemote
 from b10_store.gc_plan import GcPolicy
 from b10_store.layout import STAGE_DISTANCE_SECONDS
-from b10_transfer.context import errors_as_cache_errors, open_context
+from b10_store.store import Store
+from b10_transfer.context import errors_as_cache_errors
+from b10_transfer.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from b10_store.check import CheckReport
     from b10_store.gc_report import GcReport
     from b10_store.layout import Address
     from b10_store.removal import Restored
     from b10_transfer.context import Context
-    from b10_transfer.settings import Settings
 
 _logger = logging.getLogger("b10_transfer")
 
@@ -41,9 +43,8 @@ def collect(
     Raises:
         CacheError: the store cannot be used.
     """
-    context = open_context(settings)
-    with errors_as_cache_errors(context.settings):
-        return context.store.collect(_policy(context.settings), dry_run=dry_run, seconds=seconds)
+    with _open_store(settings) as (store, used):
+        return store.collect(_policy(used), dry_run=dry_run, seconds=seconds)
 
 
 def collect_until_empty(
@@ -82,9 +83,8 @@ def check(
     Raises:
         CacheError: the store cannot be used.
     """
-    context = open_context(settings)
-    with errors_as_cache_errors(context.settings):
-        return context.store.check(read_data=read_data, repair=repair, on_progress=on_progress)
+    with _open_store(settings) as (store, _):
+        return store.check(read_data=read_data, repair=repair, on_progress=on_progress)
 
 
 def addresses(settings: Settings | None = None, *, in_trash: bool = False) -> list[Address]:
@@ -93,9 +93,8 @@ def addresses(settings: Settings | None = None, *, in_trash: bool = False) -> li
     Raises:
         CacheError: the store cannot be used.
     """
-    context = open_context(settings)
-    with errors_as_cache_errors(context.settings):
-        return context.store.addresses(in_trash=in_trash)
+    with _open_store(settings) as (store, _):
+        return store.addresses(in_trash=in_trash)
 
 
 def remove(address: Address, settings: Settings | None = None) -> int:
@@ -107,9 +106,8 @@ def remove(address: Address, settings: Settings | None = None) -> int:
     Raises:
         CacheError: the store cannot be used.
     """
-    context = open_context(settings)
-    with errors_as_cache_errors(context.settings):
-        return context.store.remove(address)
+    with _open_store(settings) as (store, _):
+        return store.remove(address)
 
 
 def restore(address: Address, settings: Settings | None = None) -> Restored:
@@ -118,21 +116,29 @@ def restore(address: Address, settings: Settings | None = None) -> Restored:
     Raises:
         CacheError: the store cannot be used.
     """
-    context = open_context(settings)
-    with errors_as_cache_errors(context.settings):
-        return context.store.restore(address)
+    with _open_store(settings) as (store, _):
+        return store.restore(address)
 
 
 def visit_after_save(context: Context) -> None:
     """Make a short visit, if no host made one today. Never raises: the save is done."""
     if not context.settings.auto_gc:
         return
-    with contextlib.suppress(OSError, StoreError):
+    # A RuntimeError: no thread can be started, at the interpreter's shutdown for instance.
+    with contextlib.suppress(OSError, StoreError, RuntimeError):
         if not context.store.is_visit_due():
             return
         context.store.note_visit()
         report = context.store.collect(_policy(context.settings), seconds=_VISIT_SECONDS)
         _logger.debug("gc: %s", report)
+
+
+@contextlib.contextmanager
+def _open_store(settings: Settings | None) -> Generator[tuple[Store, Settings]]:
+    """The store alone: a host that only looks after it need not be able to use what is in it."""
+    used = settings or Settings.from_environment()
+    with errors_as_cache_errors(used):
+        yield Store(FolderRemote(used.store), used.scratch, used.signing_keys), used
 
 
 def _policy(settings: Settings) -> GcPolicy:

@@ -1,64 +1,27 @@
-"""Looking for damage in a store, and undoing what can be undone."""
+"""Looking for damage in a store."""
 
 from __future__ import annotations
 
-import enum
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store.digest import digest_of_chunks
+from b10_store.damage import Damage, Fault
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
 from b10_store.format_file import check_format
 from b10_store.heads import ManifestReader
-from b10_store.layout import (
-    FORMAT_FILE,
-    PACKS,
-    QUARANTINE,
-    pack_id_of,
-    pack_path,
-    parse_pack_name,
-)
-from b10_store.remote import Range
-from b10_store.trash import read_trash
+from b10_store.layout import FORMAT_FILE, pack_path
+from b10_store.repair import Repair, is_intact, is_no_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
     from b10_store.envelope import SigningKey
     from b10_store.layout import PackId, SnapshotName
-    from b10_store.manifest import Manifest
     from b10_store.remote import Remote
 
-_BLOCK = 4 << 20
 _PARALLEL = 8
-
-
-class Damage(enum.Enum):
-    """What is wrong with a file of a store."""
-
-    UNREADABLE = "cannot be read"
-    DAMAGED = "damaged"
-    REFUSED = "not signed with a known key"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something wrong with a file of a store.
-
-    Attributes:
-        name: the file, relative to the store.
-        damage: what is wrong.
-        reason: how that shows.
-        repaired: what was done about it; "" when nothing was.
-    """
-
-    name: str
-    damage: Damage
-    reason: str
-    repaired: str = ""
 
 
 @dataclass(slots=True)
@@ -105,9 +68,8 @@ def check(
         OSError: the store cannot be listed.
         StoreError: the scratch folder cannot be used, or the store is of another format.
     """
-    return _Check(remote, scratch, keys, repair=repair, on_progress=on_progress).run(
-        read_data=read_data
-    )
+    checking = _Check(remote, scratch, keys, read_data=read_data, on_progress=on_progress)
+    return checking.run(repair=repair)
 
 
 class _Check:
@@ -117,58 +79,74 @@ class _Check:
         scratch: str,
         keys: tuple[SigningKey, ...],
         *,
-        repair: bool,
+        read_data: bool,
         on_progress: Callable[[int], None],
     ) -> None:
         self._remote = remote
         self._scratch = scratch
         self._keys = keys
-        self._repair = repair
+        self._read_data = read_data
         self._on_progress = on_progress
         self._report = CheckReport()
+        # The size of each pack, and who says so.
+        self._sizes: dict[PackId, int] = {}
+        self._referrers: defaultdict[PackId, set[SnapshotName]] = defaultdict(set)
 
-    def run(self, *, read_data: bool) -> CheckReport:
-        if not check_format(self._remote):
-            self._note(Fault(FORMAT_FILE, Damage.DAMAGED, "the next save writes it anew"))
-        sizes: dict[PackId, int] = {}
-        for name in ManifestReader(self._remote, self._scratch, ()).names():
-            manifest = self._open(name)
-            if manifest is not None:
-                for pack, known in manifest.packs.items():
-                    sizes[pack] = known.size
-        spares = self._spares() if self._repair else {}
-        with ThreadPoolExecutor(_PARALLEL, "b10-check") as pool:
-            faults = pool.map(lambda pack: self._look(pack, sizes[pack], read_data), sizes)
-            for (pack, size), fault in zip(sizes.items(), faults, strict=True):
-                if fault is None:
-                    self._report.packs += 1
-                    self._report.verified_bytes += size if read_data else 0
-                else:
-                    self._handle_pack(pack, size, fault, spares.get(pack, ()))
+    def run(self, *, repair: bool) -> CheckReport:
+        repairing = Repair(self._remote) if repair else None
+        self._look_at_format()
+        for name in self._names():
+            fault = self._look_at_manifest(name)
+            if fault is not None:
+                self._note(fault if repairing is None else repairing.repair_manifest(fault))
+        for pack, fault in self._look_at_packs():
+            done = repairing and repairing.repair_pack(pack, self._sizes[pack], fault)
+            self._note(done or fault)
         return self._report
+
+    def _look_at_format(self) -> None:
+        if check_format(self._remote):
+            return
+        if not self._exists(FORMAT_FILE):
+            what = "the next save writes it" if self._names() else "there is no store here"
+            self._note(Fault(FORMAT_FILE, Damage.MISSING, what))
+        else:
+            self._note(Fault(FORMAT_FILE, Damage.DAMAGED, "the next save writes it anew"))
 
     # Manifests.
 
-    def _open(self, name: SnapshotName) -> Manifest | None:
+    def _names(self) -> list[SnapshotName]:
+        return ManifestReader(self._remote, self._scratch, ()).names()
+
+    def _look_at_manifest(self, name: SnapshotName) -> Fault | None:
         fault: Fault | None = None
         for _ in range(2):
-            reader = ManifestReader(self._remote, self._scratch, ())
             try:
-                manifest = reader.read(name)
+                fault = self._read_manifest(name)
             except FileNotFoundError:
                 return None  # superseded since the listing
-            except (CorruptError, LimitError, UnsupportedFormatError) as error:
-                fault = Fault(name.manifest_path, Damage.DAMAGED, str(error))
-            except OSError as error:
-                fault = Fault(name.manifest_path, Damage.UNREADABLE, str(error))
-            else:
-                if self._is_refused(name):
-                    fault = Fault(name.manifest_path, Damage.REFUSED, "loads pass over it")
-                    break
-                self._report.manifests += 1
-                return manifest
-        if fault is not None:
-            self._note(self._quarantined(fault) if fault.damage is Damage.DAMAGED else fault)
+            if fault is None:
+                break
+        return fault
+
+    def _read_manifest(self, name: SnapshotName) -> Fault | None:
+        path = name.manifest_path
+        try:
+            manifest = ManifestReader(self._remote, self._scratch, ()).read(name)
+            if self._is_refused(name):
+                return Fault(path, Damage.REFUSED, "loads pass over it")
+        except FileNotFoundError:
+            raise
+        except UnsupportedFormatError as error:
+            return Fault(path, Damage.UNSUPPORTED, str(error))
+        except (CorruptError, LimitError) as error:
+            return Fault(path, Damage.DAMAGED, str(error))
+        except OSError as error:
+            return _failed(path, error)
+        self._report.manifests += 1
+        for pack, known in manifest.packs.items():
+            self._sizes[pack] = known.size
+            self._referrers[pack].add(name)
         return None
 
     def _is_refused(self, name: SnapshotName) -> bool:
@@ -182,65 +160,56 @@ class _Check:
 
     # Packs.
 
-    def _look(self, pack: PackId, size: int, read_data: bool) -> Fault | None:
-        fault = self._look_once(pack_path(pack), pack, size, read_data=read_data)
-        return fault and self._look_once(pack_path(pack), pack, size, read_data=read_data)
+    def _look_at_packs(self) -> list[tuple[PackId, Fault]]:
+        """Look at all that are referenced; returns what is wrong."""
+        with ThreadPoolExecutor(_PARALLEL, "b10-check") as pool:
+            looked = list(zip(self._sizes, pool.map(self._look, self._sizes), strict=True))
+        wrong = [(pack, fault) for pack, fault in looked if fault is not None]
+        sound = [pack for pack, fault in looked if fault is None]
+        self._report.packs = len(sound)
+        if self._read_data:
+            self._report.verified_bytes = sum(self._sizes[pack] for pack in sound)
+        if any(fault.damage is Damage.MISSING for _, fault in wrong):
+            # Whoever names it may be superseded since, and the pack collected.
+            listed = frozenset(self._names())
+            wrong = [
+                (pack, fault)
+                for pack, fault in wrong
+                if fault.damage is not Damage.MISSING
+                or not listed.isdisjoint(self._referrers[pack])
+            ]
+        return wrong
 
-    def _look_once(self, name: str, pack: PackId, size: int, *, read_data: bool) -> Fault | None:
+    def _look(self, pack: PackId) -> Fault | None:
+        return self._look_once(pack) and self._look_once(pack)
+
+    def _look_once(self, pack: PackId) -> Fault | None:
+        name, size = pack_path(pack), self._sizes[pack]
         try:
             found = self._remote.stat(name).size
             if found != size:
                 return Fault(name, Damage.DAMAGED, f"{found} bytes, {size} expected")
-            if read_data:
-                ranges = [Range(at, min(_BLOCK, size - at)) for at in range(0, size, _BLOCK)]
-                if pack_id_of(digest_of_chunks(self._remote.read(name, ranges))) != pack:
+            if self._read_data:
+                if not is_intact(self._remote, name, pack, size):
                     return Fault(name, Damage.DAMAGED, "its bytes are not those it was named by")
                 self._on_progress(size)
         except FileNotFoundError:
             return Fault(name, Damage.MISSING, "manifests reference it")
         except OSError as error:
-            return Fault(name, Damage.UNREADABLE, str(error))
+            return _failed(name, error)
         return None
 
-    def _handle_pack(self, pack: PackId, size: int, fault: Fault, spares: Iterable[str]) -> None:
-        if not self._repair or fault.damage is Damage.UNREADABLE:
-            self._note(fault)
-            return
-        if fault.damage is Damage.DAMAGED:
-            fault = self._quarantined(fault)
-        for spare in spares:
-            if self._look_once(spare, pack, size, read_data=True) is None:
-                self._remote.rename(spare, pack_path(pack))
-                fault = Fault(fault.name, fault.damage, fault.reason, f"put back from {spare}")
-                break
-        self._note(fault)
-
-    def _spares(self) -> Mapping[PackId, list[str]]:
-        """Packs in trash and quarantine, which may be intact."""
-        spares: defaultdict[PackId, list[str]] = defaultdict(list)
-        for folder in read_trash(self._remote):
-            for file in folder.files:
-                pack = parse_pack_name(file)
-                if pack is not None:
-                    spares[pack].append(f"{folder.path}/{file}")
-        for file in self._remote.list(QUARANTINE):
-            pack = parse_pack_name(file)
-            if pack is not None:
-                spares[pack].append(f"{QUARANTINE}/{file}")
-        return spares
-
-    def _quarantined(self, fault: Fault) -> Fault:
-        if not self._repair:
-            return fault
-        folder, _, base = fault.name.rpartition("/")
-        target = f"{QUARANTINE}/{base}"
+    def _exists(self, name: str) -> bool:
         try:
-            self._remote.rename(fault.name, target)
+            self._remote.stat(name)
         except FileNotFoundError:
-            return fault  # somebody else moved it
-        what = "its artifacts are missed until" if folder == PACKS else "gone until"
-        done = f"moved to {target}; {what} a host that has them saves"
-        return Fault(fault.name, fault.damage, fault.reason, done)
+            return False
+        return True
 
     def _note(self, fault: Fault) -> None:
         self._report.faults.append(fault)
+
+
+def _failed(name: str, error: OSError) -> Fault:
+    damage = Damage.DAMAGED if is_no_file(error) else Damage.UNREADABLE
+    return Fault(name, damage, str(error))

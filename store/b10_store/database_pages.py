@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 
-from b10_store.errors import CorruptError
+from b10_store.errors import CorruptError, LimitError
 
 _PAGE = struct.Struct("<QHHHH")
 _META = struct.Struct("<IIQQ48s48sQQ")
@@ -39,21 +39,28 @@ _DEPTH_LIMIT = 16
 """Levels of pages; LMDB itself stops at 32, and four hold more rows than any manifest has."""
 
 
-def check_pages(raw: bytes) -> None:
+def check_pages(raw: bytes, row_limit: int) -> None:
     """Refuse a database of which LMDB could read anything but what is in it, or read for ever.
 
+    Args:
+        raw: the database.
+        row_limit: most rows of one table that are accepted.
+
     Raises:
-        CorruptError: it is not such a database; the message says what is wrong with it.
+        CorruptError: LMDB could not read it as it should; the message says why.
+        LimitError: a table has more rows than are accepted.
     """
     try:
-        _Pages(raw).check()
+        _Pages(raw, row_limit).check()
     except struct.error as error:
         raise CorruptError("a database cut short") from error
 
 
 class _Pages:
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, row_limit: int) -> None:
         self._raw = raw
+        self._row_limit = row_limit
+        self._rows = 0
         self._size = 0
         self._count = 0
         self._seen: set[int] = set()
@@ -97,6 +104,7 @@ class _Pages:
 
     def _walk(self, root: int) -> list[int]:
         """Visit a tree of pages, level by level; returns where the tables in its leaves begin."""
+        self._rows = 0
         if root == _NONE:
             return []
         level = [root]
@@ -147,7 +155,11 @@ class _Pages:
         start, limit, raw, unpack = page * self._size, self._size, self._raw, _NODE.unpack_from
         # Rows that share bytes would be more rows than the file has room for.
         taken = 0
-        for pointer in self._pointers(page):
+        pointers = self._pointers(page)
+        self._rows += len(pointers)
+        if self._rows > self._row_limit:
+            raise LimitError(f"a table of more than {self._row_limit} rows")
+        for pointer in pointers:
             low, high, flags, key = unpack(raw, start + pointer)
             value = pointer + _NODE.size + key
             size = low | high << 16

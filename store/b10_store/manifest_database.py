@@ -85,7 +85,7 @@ def read_database(raw: bytes, scratch: str) -> tuple[dict[PackId, Pack], dict[Id
         NoSpaceError: the scratch folder is full.
         StoreError: it cannot take the database.
     """
-    check_pages(raw)
+    check_pages(raw, max(ENTRY_LIMIT, FRAME_LIMIT))
     with _scratch_errors(scratch), _private_file(scratch) as (file, path):
         file.write(raw)
         file.flush()

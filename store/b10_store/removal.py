@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
+from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
 from b10_store.layout import (
     PACKS,
     TRASH,
@@ -18,13 +18,16 @@ from b10_store.layout import (
 from b10_store.manifest_file import decode_manifest
 from b10_store.remote import read_bounded
 from b10_store.trash import read_trash
+from b10_store.union import superseded_by
 
 if TYPE_CHECKING:
     from b10_store.heads import ManifestReader
-    from b10_store.layout import Address, PackId, SnapshotName
+    from b10_store.layout import Address, PackId, SnapshotId, SnapshotName
+    from b10_store.manifest import Manifest
     from b10_store.remote import Remote
 
 _MANIFEST_LIMIT = 1 << 30
+_LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,13 @@ class Restored:
         manifests: how many.
         packs: how many.
         missing: packs that these manifests reference and that are gone: their artifacts are misses.
+        unusable: manifests that are damaged and stay in trash.
     """
 
     manifests: int = 0
     packs: int = 0
     missing: int = 0
+    unusable: tuple[str, ...] = ()
 
 
 def remove(remote: Remote, reader: ManifestReader, address: Address) -> int:
@@ -76,25 +81,93 @@ def trashed_manifests(remote: Remote) -> list[SnapshotName]:
 def restore(remote: Remote, scratch: str, address: Address) -> Restored:
     """Put the manifests of an address back that are still in trash, and the packs they reference.
 
+    What another one of them carries on stays in trash.
+
     Raises:
         OSError: the store cannot be read or written.
         StoreError: the scratch folder cannot be used.
     """
-    trashed = _Trashed(remote)
-    packs = manifests = missing = 0
-    for name, location in sorted(trashed.manifests.items()):
-        if name.address != address:
-            continue
-        for pack in _referenced(remote, scratch, name, location) - trashed.listed_packs():
+    return _Undo(remote, scratch, address).run()
+
+
+class _Undo:
+    def __init__(self, remote: Remote, scratch: str, address: Address) -> None:
+        self._remote = remote
+        self._scratch = scratch
+        self._address = address
+        self._manifests: set[SnapshotName] = set()
+        self._packs: set[PackId] = set()
+        self._missing: set[PackId] = set()
+        self._unusable: set[SnapshotName] = set()
+        self._superseded: frozenset[SnapshotId] = frozenset()
+
+    def run(self) -> Restored:
+        for look in range(_LOOKS):
+            # A collection that adopts a folder of trash renames it, with all that is in it.
+            if self._bring_back(_Trashed(self._remote), is_last=look == _LOOKS - 1):
+                break
+        return Restored(
+            len(self._manifests),
+            len(self._packs),
+            len(self._missing),
+            tuple(str(name) for name in sorted(self._unusable)),
+        )
+
+    def _bring_back(self, trashed: _Trashed, *, is_last: bool) -> bool:
+        """Bring back what is where it was listed; returns whether that was everything."""
+        found = self._read_all(trashed)
+        self._superseded |= superseded_by(found.values())
+        there = trashed.listed_packs()
+        everything = len(found) + len(self._unusable) == len(trashed.of(self._address))
+        for name, manifest in found.items():
+            if name.snapshot in self._superseded:
+                continue
             # Before the manifest: a collection at work must not delete what that names.
-            if trashed.bring_back(pack):
-                packs += 1
+            lacking = {
+                pack
+                for pack in manifest.packs
+                if pack not in there and not self._bring(trashed, pack)
+            }
+            if lacking and not is_last:
+                everything = False
+                continue
+            if self._publish(trashed.manifests[name], name):
+                self._missing |= lacking
             else:
-                missing += 1
-        with contextlib.suppress(FileNotFoundError):
-            remote.rename(location, name.manifest_path)
-            manifests += 1
-    return Restored(manifests, packs, missing)
+                everything = False
+        return everything
+
+    def _read_all(self, trashed: _Trashed) -> dict[SnapshotName, Manifest]:
+        """The manifests of the address, oldest first."""
+        found: dict[SnapshotName, Manifest] = {}
+        for name in trashed.of(self._address):
+            try:
+                data = read_bounded(self._remote, trashed.manifests[name], _MANIFEST_LIMIT)
+                found[name] = decode_manifest(data, name, self._scratch)
+            except FileNotFoundError:
+                continue
+            except (CorruptError, LimitError, UnsupportedFormatError):
+                self._unusable.add(name)
+        return found
+
+    def _bring(self, trashed: _Trashed, pack: PackId) -> bool:
+        if pack in self._packs:
+            return True
+        if trashed.bring_back(pack):
+            self._packs.add(pack)
+            return True
+        return False
+
+    def _publish(self, location: str, name: SnapshotName) -> bool:
+        try:
+            self._remote.rename(location, name.manifest_path)
+        except FileNotFoundError:
+            return False
+        self._manifests.add(name)
+        with contextlib.suppress(OSError):
+            # As good as loaded now: what expired would else expire again at the next visit.
+            self._remote.touch(name.manifest_path)
+        return True
 
 
 class _Trashed:
@@ -112,6 +185,10 @@ class _Trashed:
                 elif pack is not None:
                     self._packs[pack] = f"{folder.path}/{file}"
 
+    def of(self, address: Address) -> list[SnapshotName]:
+        """The manifests of an address, oldest first."""
+        return sorted(name for name in self.manifests if name.address == address)
+
     def listed_packs(self) -> frozenset[PackId]:
         """The packs that are where they belong."""
         parsed = (parse_pack_name(name) for name in self._remote.list(PACKS))
@@ -127,13 +204,3 @@ class _Trashed:
         except FileNotFoundError:
             return False
         return True
-
-
-def _referenced(
-    remote: Remote, scratch: str, name: SnapshotName, location: str
-) -> frozenset[PackId]:
-    try:
-        data = read_bounded(remote, location, _MANIFEST_LIMIT)
-        return frozenset(decode_manifest(data, name, scratch).packs)
-    except (CorruptError, LimitError, UnsupportedFormatError) as error:
-        raise StoreError(f"{location} cannot be put back: {error}") from error

@@ -18,6 +18,7 @@ from tests.support.sites import Site
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from b10_transfer import LoadReport, SaveReport
     from tests.support.sites import Host
 
 OTHER_CPU = GPU_MACHINE.but(flags=f"{GPU_MACHINE.flags} gfni")
@@ -41,9 +42,13 @@ class Kind(NamedTuple):
         """The folder of its compiler on a host."""
         return host.folder / "caches"
 
-    def changes(self, host: Host) -> dict[str, str | None]:
-        """The environment variables of a host's processes."""
-        return {self.variable: str(self.root(host))}
+    def save(self, host: Host) -> SaveReport:
+        """Save on a host."""
+        return host.save(wait=True, **{self.variable: str(self.root(host))})
+
+    def load(self, host: Host) -> LoadReport:
+        """Load on a host."""
+        return host.load(**{self.variable: str(self.root(host))})
 
     def tree(self, maker: str = "") -> Tree:
         """The bundle as one machine makes it: no two make the same bytes."""
@@ -107,23 +112,23 @@ def test_of_a_folder_with_a_library_that_is_cut_short_nothing_is_saved(
     whole = kind._replace(folder=f"{kind.folder}1").tree()
     torn = {path: data[:-1] if path.endswith(".so") else data for path, data in kind.tree().items()}
     saver = saver_of(site, kind, {**whole, **torn})
-    report = saver.save(**kind.changes(saver))
+    report = kind.save(saver)
     assert (report.found, report.left_out) == (len(BESIDE) + len(whole), 1)
     loader = site.host("loader")
-    loader.load(**kind.changes(loader))
+    kind.load(loader)
     assert read_tree(kind.root(loader)) == whole
     write_tree(kind.root(saver), kind.tree())
-    assert saver.save(**kind.changes(saver)).added == len(torn), "once it is whole it is"
+    assert kind.save(saver).added == len(torn), "once it is whole it is"
 
 
 @KINDS
 def test_a_folder_with_native_code_goes_to_no_other_cpu_in_part(site: Site, kind: Kind) -> None:
     saver = saver_of(site, kind, kind.tree())
     with running_on(GPU_MACHINE):
-        saver.save(**kind.changes(saver))
+        kind.save(saver)
     host = site.host("host")
     with running_on(OTHER_CPU):
-        report = host.load(**kind.changes(host))
+        report = kind.load(host)
     assert (report.loaded, report.missed) == (len(BESIDE), 0)
     assert report.left_aside == len(kind.parts)
     assert read_tree(kind.root(host)) == {}
@@ -135,11 +140,11 @@ def test_each_cpu_finds_the_folder_that_its_own_kind_made(site: Site, kind: Kind
     for name, machine in makers.items():
         saver = saver_of(site, kind, kind.tree(name), name)
         with running_on(machine):
-            assert saver.save(**kind.changes(saver)).status is Status.SUCCESS
+            assert kind.save(saver).status is Status.SUCCESS
     for name, machine in makers.items():
         host = site.host(f"another of {name}")
         with running_on(machine):
-            assert host.load(**kind.changes(host)).missed == 0
+            assert kind.load(host).missed == 0
         assert read_tree(kind.root(host)) == kind.tree(name)
 
 
@@ -148,21 +153,21 @@ def test_of_a_folder_without_native_code_every_cpu_gets_all(site: Site, kind: Ki
     tree = {path: data for path, data in kind.tree().items() if not path.endswith(".so")}
     saver = saver_of(site, kind, tree)
     with running_on(GPU_MACHINE):
-        saver.save(**kind.changes(saver))
+        kind.save(saver)
     host = site.host("host")
     with running_on(OTHER_CPU):
-        assert host.load(**kind.changes(host)).left_aside == 0
+        assert kind.load(host).left_aside == 0
     assert read_tree(kind.root(host)) == tree
 
 
 @KINDS
 def test_what_another_compilation_left_is_not_completed(site: Site, kind: Kind) -> None:
     saver = saver_of(site, kind, kind.tree())
-    saver.save(**kind.changes(saver))
+    kind.save(saver)
     own = dict([*kind.tree("another").items()][:1])
     host = site.host("host")
     write_tree(kind.root(host), own)
-    report = host.load(**kind.changes(host))
+    report = kind.load(host)
     assert (report.status, report.loaded) == (Status.SUCCESS, len(BESIDE))
     assert report.missed == len(kind.parts) - len(own)
     (line,) = [line for line in report.problems if "a part of the same kernel is here" in line]
@@ -173,10 +178,10 @@ def test_what_another_compilation_left_is_not_completed(site: Site, kind: Kind) 
 @KINDS
 def test_what_lacks_beside_the_stored_parts_is_brought(site: Site, kind: Kind) -> None:
     saver = saver_of(site, kind, kind.tree())
-    saver.save(**kind.changes(saver))
+    kind.save(saver)
     host = site.host("host")
     write_tree(kind.root(host), dict([*kind.tree().items()][:1]))
-    report = host.load(**kind.changes(host))
+    report = kind.load(host)
     assert (report.missed, report.problems) == (0, ())
     assert read_tree(kind.root(host)) == kind.tree()
 
@@ -189,13 +194,13 @@ def test_of_a_folder_of_which_a_part_cannot_be_had_nothing_is_placed(
     tree = kind.tree()
     part = [*tree][lost]
     saver = saver_of(site, kind, {path: data for path, data in tree.items() if path != part})
-    saver.save(**kind.changes(saver))
+    kind.save(saver)
     packs = site.files("packs")
     write_tree(kind.root(saver), {part: tree[part]})
-    saver.save(**kind.changes(saver))
+    kind.save(saver)
     (new,) = set(site.files("packs")) - set(packs)
     new.unlink()
     host = site.host("host")
-    report = host.load(**kind.changes(host))
+    report = kind.load(host)
     assert (report.loaded, report.missed) == (len(BESIDE), len(tree))
     assert read_tree(kind.root(host)) == {}

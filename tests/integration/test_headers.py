@@ -18,7 +18,16 @@ import pytest
 
 from b10_transfer import OperationStatus as Status
 from b10_transfer import cache_folders
-from tests.support.cache_trees import Tree, compiled_graph, noise, read_tree, snapshot, write_tree
+from tests.support.cache_trees import (
+    TRITON_HASH,
+    Tree,
+    compiled_graph,
+    elf,
+    noise,
+    read_tree,
+    snapshot,
+    write_tree,
+)
 from tests.support.mounts import read_only
 from tests.support.programs import run_python
 from tests.support.sites import Site
@@ -232,6 +241,49 @@ def test_without_any_library_none_is_saved(site: Site) -> None:
     precompile(host, {**HEADER, **PRECOMPILED})
     report = host.save(B10_CACHE_HEADERS=FULL)
     assert (report.found, report.left_out) == (1, 2)
+
+
+def test_a_library_that_is_compiled_without_the_header_proves_nothing(site: Site) -> None:
+    host = site.host("host")
+    precompile(host, {**HEADER, **PRECOMPILED})
+    time.sleep(0.02)
+    launcher = {f"{TRITON_HASH}/__triton_launcher.so": elf()}
+    write_tree(host.triton, launcher)
+    report = host.save(B10_CACHE_HEADERS=FULL)
+    assert (report.found, report.left_out) == (len(launcher), 2)
+
+
+def test_a_library_that_was_loaded_later_than_the_header_was_made_proves_nothing(
+    site: Site,
+) -> None:
+    site.host("saver", KERNELS).save()
+    host = site.host("host")
+    precompile(host, {**HEADER, **PRECOMPILED})
+    time.sleep(0.02)
+    host.load()
+    report = host.save(B10_CACHE_HEADERS=FULL)
+    assert (report.found, report.left_out) == (len(KERNELS), 2)
+
+
+def test_where_the_first_saver_could_not_prove_its_header_a_later_one_still_can(
+    site: Site,
+) -> None:
+    first = site.host("first")
+    precompile(first, HEADER)
+    first.write(KERNELS)  # beside the compiler of the header, without it
+    time.sleep(0.02)
+    precompile(first, PRECOMPILED)
+    first.save()
+    second = site.host("second")
+    second.load()
+    assert headers_in(second) == {}, "a placeholder would keep it from making its own"
+    precompile(second, {**HEADER, **PRECOMPILED})
+    time.sleep(0.02)
+    second.write(compiled_graph("another model"))
+    assert second.save().added == len(compiled_graph("another model")) + 2
+    third = site.host("third")
+    third.load()
+    assert headers_in(third) == {**HEADER, **PRECOMPILED}
 
 
 def test_one_of_which_the_half_is_written_is_not_saved(site: Site) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import OperationStatus
-from tests.support.cache_trees import LOCAL_RECORD, compiled_graph, snapshot
+from b10_transfer import OperationStatus as Status
+from tests.support.cache_trees import LOCAL_RECORD, compiled_graph, elf, snapshot
 from tests.support.sites import Site
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def saved(site: Site, monkeypatch: pytest.MonkeyPatch) -> Host:
     for module in ("last_save", "local_record"):
         monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
     host = site.host("host", TREE)
-    assert host.save().status is OperationStatus.SUCCESS
-    assert host.save().status is OperationStatus.SKIPPED
+    assert host.save().status is Status.SUCCESS
+    assert host.save().status is Status.SKIPPED
     return host
 
 
@@ -50,9 +50,27 @@ def test_an_unchanged_tree_is_skipped_without_being_hashed_and_nothing_is_writte
     forbid_to_look_closer(monkeypatch)
     before = snapshot(site.folder)
     report = saved.save()
-    assert (report.status, report.found) == (OperationStatus.SKIPPED, len(TREE))
+    assert (report.status, report.found) == (Status.SKIPPED, len(TREE))
     assert (report.stored_bytes, report.compiled_anew) == (closer.stored_bytes, None)
     assert snapshot(site.folder) == before
+
+
+def test_a_file_that_is_never_fit_to_be_saved_costs_no_closer_look(
+    saved: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved.write({"ab/half.so": elf()[:-1]})
+    assert saved.save().left_out == 1
+    forbid_to_look_closer(monkeypatch)
+    report = saved.save()
+    assert (report.status, report.found, report.left_out) == (Status.SKIPPED, len(TREE), 1)
+
+
+def test_once_such_a_file_is_whole_it_is_saved(saved: Host) -> None:
+    saved.write({"ab/half.so": elf()[:-1]})
+    saved.save()
+    saved.write({"ab/half.so": elf()})
+    report = saved.save()
+    assert (report.status, report.added, report.left_out) == (Status.SUCCESS, 1, 0)
 
 
 def flip_a_bit(path: Path) -> None:
@@ -76,7 +94,7 @@ def test_damage_in_the_store_is_seen_and_healed_by_the_host_that_has_the_bytes(
 ) -> None:
     (file,) = site.files(folder)
     damage(file)
-    assert saved.save().status is OperationStatus.SUCCESS
+    assert saved.save().status is Status.SUCCESS
     loader = site.host("loader")
     report = loader.load()
     assert (report.loaded, report.missed) == (len(TREE), 0)
@@ -100,15 +118,15 @@ def empty_the_store(host: Host) -> None:
 @pytest.mark.parametrize("change", [add_a_file, add_a_kernel, empty_the_store])
 def test_a_change_here_or_there_is_seen(saved: Host, change: Callable[[Host], None]) -> None:
     change(saved)
-    assert saved.save().status is OperationStatus.SUCCESS
-    assert saved.save().status is OperationStatus.SKIPPED
+    assert saved.save().status is Status.SUCCESS
+    assert saved.save().status is Status.SKIPPED
 
 
 def test_another_namespace_and_another_store_are_others(site: Site, saved: Host) -> None:
-    assert saved.save(B10_CACHE_NAMESPACE="other").status is OperationStatus.SUCCESS
+    assert saved.save(B10_CACHE_NAMESPACE="other").status is Status.SUCCESS
     elsewhere = str(site.folder / "another store")
-    assert saved.save(B10FS_CACHE_DIR=elsewhere).status is OperationStatus.SUCCESS
-    assert saved.save().status is OperationStatus.SKIPPED
+    assert saved.save(B10FS_CACHE_DIR=elsewhere).status is Status.SUCCESS
+    assert saved.save().status is Status.SKIPPED
 
 
 def test_a_host_that_starts_cold_on_purpose_always_looks_closer(
@@ -132,7 +150,7 @@ def test_a_host_that_starts_cold_on_purpose_always_looks_closer(
 )
 def test_a_note_that_is_damaged_costs_a_closer_look(saved: Host, content: str) -> None:
     (saved.root / LOCAL_RECORD / "saved").write_text(content)
-    assert saved.save().status is OperationStatus.SKIPPED
+    assert saved.save().status is Status.SKIPPED
 
 
 @pytest.mark.parametrize("name", ["found", "stored_bytes", "packs", "listed", "state"])
@@ -141,4 +159,4 @@ def test_a_number_that_is_none_in_the_note_costs_a_closer_look(saved: Host, name
     content = json.loads(note.read_text())
     content[name] = float("inf")
     note.write_text(json.dumps(content))
-    assert saved.save().status is OperationStatus.SKIPPED
+    assert saved.save().status is Status.SKIPPED

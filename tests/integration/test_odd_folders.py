@@ -169,6 +169,39 @@ def test_the_other_roots_are_used_when_one_is_left_out(saved: Site, ordinary: st
     assert read_tree(host.triton).keys() == {f"{TRITON_HASH}/{name}" for name in kernel}
 
 
+# A folder above a cache root: whoever can write there can put another root in its place.
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o770])
+def test_a_folder_above_that_others_can_write_to_counts_when_that_is_asked_for(
+    saved: Site, ordinary: str, mode: int
+) -> None:
+    host = saved.host("host", MORE)
+    host.folder.chmod(mode)
+    words = f"lies in {host.folder}, which can be written by others (mode {mode:o})"
+    assert_refused_when_strict(host, ordinary, words)
+    report = host.load(PATH=ordinary)
+    assert (report.loaded, report.problems) == (len(TREE), ())
+
+
+@needs_root
+def test_a_folder_above_of_another_user_counts_when_that_is_asked_for(
+    saved: Site, ordinary: str
+) -> None:
+    host = saved.host("host", MORE)
+    os.chown(host.folder, OTHER_USER, OTHER_USER)
+    words = f"lies in {host.folder}, which belongs to uid {OTHER_USER}"
+    assert_refused_when_strict(host, ordinary, words)
+    assert host.load(PATH=ordinary).problems == ()
+
+
+def test_a_folder_above_with_the_sticky_bit_is_safe(saved: Site, ordinary: str) -> None:
+    host = saved.host("host", MORE)
+    host.folder.chmod(0o1777)
+    report = host.load(PATH=ordinary, B10_STRICT_ROOTS="1")
+    assert (report.loaded, report.problems) == (len(TREE), ())
+
+
 # Folders of the system, and of the store.
 
 OPTIONAL = [

@@ -7,6 +7,7 @@ what is wrong and what to do about it.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 import subprocess
@@ -15,17 +16,19 @@ from pathlib import Path
 
 import pytest
 
+from b10_transfer import CacheError, transfer
 from b10_transfer import OperationStatus as Status
 from tests.support.bare_machines import lines_about, ordinary_programs, programs
 from tests.support.cache_trees import (
     TRITON_HASH,
     compiled_graph,
+    elf,
     triton_kernel,
     write_tree,
 )
 from tests.support.crowd import OTHER_USER, Act, run_one
 from tests.support.mounts import no_execution, read_only, tmpfs
-from tests.support.sites import Site
+from tests.support.sites import Site, become
 
 TREE = compiled_graph("model")
 MORE = compiled_graph("another model", 1)
@@ -120,6 +123,16 @@ def test_a_missing_tool_is_told_by_a_load_that_finds_everything_here_too(
 def test_where_nothing_needs_the_tools_they_are_not_missed(site: Site, tmp_path: Path) -> None:
     site.host("saver", WITHOUT_LIBRARY).save()
     assert site.host("host").load(PATH=programs(tmp_path / "bin")).problems == ()
+
+
+def test_where_the_only_libraries_are_tritons_the_tools_are_not_missed(
+    site: Site, tmp_path: Path
+) -> None:
+    saver = site.host("saver")
+    write_tree(saver.triton, {f"{TRITON_HASH}/__triton_launcher.so": elf()})
+    saver.save()
+    report = site.host("host").load(PATH=programs(tmp_path / "bin"))
+    assert (report.loaded, report.problems) == (1, ())
 
 
 def test_a_save_needs_no_tool(site: Site, tmp_path: Path) -> None:
@@ -261,3 +274,54 @@ def test_another_user_in_the_home_of_root_loads_and_saves(operation: str) -> Non
             "",
         )
         assert result.report["problems"] == []
+
+
+# Folders that are named by other things than their path, where these are gone.
+
+
+@pytest.mark.parametrize("operation", ["load", "save"])
+def test_a_root_relative_to_a_working_folder_that_is_gone_is_named_and_left_out(
+    saved: Site, ordinary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    host = saved.host("host", MORE)
+    settings = host.settings(PATH=ordinary, VLLM_CACHE_ROOT="relative")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    report = getattr(transfer, operation)(settings)
+    assert report.status is Status.SUCCESS
+    (line,) = report.problems
+    assert "the cache root vllm cannot be found, and is left out" in line
+
+
+@pytest.fixture
+def no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tempfile does where neither /tmp nor any other such folder can be written."""
+
+    def fail() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", fail)
+
+
+@pytest.mark.usefixtures("no_temporary_folder")
+@pytest.mark.parametrize("operation", ["load", "save"])
+def test_without_a_temporary_folder_the_roots_that_would_be_there_are_named_and_left_out(
+    saved: Site, ordinary: str, operation: str
+) -> None:
+    host = saved.host("host", MORE)
+    report = getattr(host, operation)(PATH=ordinary, TMPDIR=None)
+    assert report.status is Status.SUCCESS
+    assert len(lines_about(report.problems, "is left out: [Errno 2] No usable temporary")) == 2
+    assert len(report.problems) == 2
+
+
+@pytest.mark.usefixtures("no_temporary_folder")
+def test_without_any_folder_for_scratch_either_the_error_says_what_to_set(
+    saved: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become(saved.host("host", MORE), monkeypatch, TMPDIR=None, LOCAL_WORK_DIR=None)
+    for operation in (transfer.load, transfer.save):
+        with pytest.raises(CacheError, match=r"No usable temporary.*set LOCAL_WORK_DIR"):
+            operation()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from b10_store.scan import UNITED_LIMIT
 from b10_transfer import OperationStatus as Status
-from tests.support.cache_trees import compiled_graph, leftovers, snapshot
+from tests.support.cache_trees import compiled_graph, leftovers, read_tree, snapshot, write_tree
 from tests.support.crowd import Act, run_together
 from tests.support.programs import run_python
 from tests.support.sites import Site
@@ -150,6 +152,46 @@ def test_a_replica_that_never_loaded_takes_nothing_from_what_is_stored(site: Sit
     assert (report.status, report.added, report.superseded) == (Status.SUCCESS, 0, 1)
     assert stored_in(site) == {"stored": 2.0, "local": 9.0}
     assert measured_by(host) == {"local": 9.0}
+
+
+def test_what_two_hosts_saved_without_knowing_of_each_other_outlives_the_save_of_a_third(
+    site: Site,
+) -> None:
+    apart = Site(site.folder / "apart")
+    site.host("saver", timings({"first": 1.0})).save()
+    apart.host("saver", timings({"second": 2.0})).save()
+    shutil.copytree(apart.store, site.store, dirs_exist_ok=True)
+    assert len(site.files("manifests")) == 2
+    third = site.host("third")
+    third.load()
+    third.write(REST)
+    assert third.save().status is Status.SUCCESS
+    assert stored_in(site) == {"first": 1.0, "second": 2.0}
+
+
+def test_timings_too_large_to_be_united_are_saved_and_loaded_as_they_are(site: Site) -> None:
+    large = {TIMINGS: b'{"mm": "' + b"x" * UNITED_LIMIT + b'"}'}
+    report = site.host("saver", large).save()
+    assert (report.added, report.left_out) == (1, 0)
+    host = site.host("host")
+    host.load()
+    assert host.tree() == large
+    other = site.host("other", {**timings({"local": 9.0}), **REST})
+    loaded = other.load()
+    assert (loaded.already_here, loaded.missed) == (1, 0)
+    assert measured_by(other) == {"local": 9.0}
+
+
+def test_a_file_of_the_users_that_is_only_called_so_is_saved_and_loaded_as_it_is(
+    site: Site,
+) -> None:
+    tree = {TIMINGS: b"\0 an object of a store of the user's own"}
+    saver, host = site.host("saver"), site.host("host")
+    write_tree(saver.folder / "mine", tree)
+    report = saver.save(B10_CACHE_ROOTS=f"mine={saver.folder}/mine")
+    assert (report.added, report.left_out) == (1, 0)
+    host.load(B10_CACHE_ROOTS=f"mine={host.folder}/mine")
+    assert read_tree(host.folder / "mine") == tree
 
 
 def test_what_is_measured_after_a_load_is_saved_once(site: Site) -> None:

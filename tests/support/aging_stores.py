@@ -44,6 +44,10 @@ class AgingMemory:
         """See `AgingStore.advance`."""
         self.clock.seconds += seconds
 
+    def names(self) -> frozenset[str]:
+        """Every file."""
+        return frozenset(vars(self.remote)["_nodes"])
+
     def keep(self) -> Callable[[], None]:
         """Returns what puts the present state back."""
         nodes: dict[str, Any] = vars(self.remote)["_nodes"]

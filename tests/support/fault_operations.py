@@ -33,6 +33,13 @@ def judge_save(state: State, outcome: Outcome, stored: Artifacts, here: Artifact
     missing = differences(stored, {**state.stored, **state.here})
     if outcome.status not in ("SUCCESS", "SKIPPED", "ERROR"):
         yield "that is no answer of a save"
+    is_published = bool(outcome.published)
+    if outcome.published > 1 and not outcome.faults.hides:
+        yield "it was published twice"
+    if is_published != (outcome.status == "SUCCESS") and not (
+        outcome.status == "ERROR" or outcome.faults.hides
+    ):
+        yield f"{outcome.published} manifests were published"
     if missing and outcome.status != "ERROR":
         yield f"a new host gets something else: {missing}"
     if missing and differences(stored, state.stored):

@@ -13,7 +13,7 @@ from unittest import mock
 from tests.support.cache_trees import leftovers
 from tests.support.fault_findings import Loads, misplaced, unfinished, vanished
 from tests.support.faults import Case, Faults, Lasting, cases
-from tests.support.store_views import store_files
+from tests.support.store_views import published, store_files
 from tests.support.trees import artifacts_of, differences, entries_without_parts, put_artifacts
 
 if TYPE_CHECKING:
@@ -53,12 +53,14 @@ class Outcome:
         seconds: how long it took.
         faults: what happened on the way.
         wrong: what must never be, whatever failed.
+        published: how many manifests it added.
     """
 
     status: str
     seconds: float
     faults: Faults
     wrong: list[str] = field(default_factory=list[str])
+    published: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,8 @@ class FaultRun:
             if not any(mark in name for mark in outcome.faults.may_leave):
                 yield f"{name} was left behind"
         yield from self._loads.problems()
+        after = published(store_files(world.host.store))
+        outcome.published = len(after - published(self._before))
         stored, here = self._loads.everything(), artifacts_of(world.host)
         yield from self._operation.judge(state, outcome, stored, here)
         yield from local_leftovers(world)

@@ -106,10 +106,12 @@ class Faults:
     @property
     def hides(self) -> bool:
         """Whether files are not shown that are there."""
-        fault = None if self._case is None else self._case.fault
-        return fault is not None and (
-            fault.manner in (Manner.STALE, Manner.LACKING) or fault.error == errno.ENOENT
-        )
+        if self._case is None:
+            return False
+        fault = self._case.fault
+        if fault.manner is Manner.REFUSED:
+            return fault.error == errno.ENOENT
+        return fault.manner in (Manner.STALE, Manner.LACKING, Manner.UNSEEN)
 
     @property
     def may_leave(self) -> frozenset[str]:

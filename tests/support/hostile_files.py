@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from typing import TYPE_CHECKING
 
 from b10_store.frame import compress_frame
@@ -41,6 +42,15 @@ def _socket(path: Path, forge: Forge) -> None:
     short.rename(path)
 
 
+def _device(path: Path, forge: Forge) -> None:
+    """An endless one; where this user may make none, a link to one has to do."""
+    del forge
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    except PermissionError:
+        path.symlink_to("/dev/zero")
+
+
 def _folder(path: Path, forge: Forge) -> None:
     del forge
     path.mkdir()
@@ -60,6 +70,7 @@ _KINDS: Mapping[str, Callable[[Path, Forge], None]] = {
     "a link to itself": _link("itself"),
     "a link to a folder": _link("SCRATCH"),
     "a link to an endless device": _link("/dev/zero"),
+    "a device": _device,
     "a pipe": _pipe,
     "a socket": _socket,
     "a folder": _folder,
@@ -98,6 +109,19 @@ def _beside(folder: str, name: str, make: Callable[[Path, Forge], None]) -> Case
         place.mkdir(exist_ok=True)
         make(place / name, forge)
         return Outcome(refused=False)
+
+    return plant
+
+
+def _instead(name: str, make: Callable[[Path, Forge], None]) -> Case:
+    """Such a thing in the place of what every load looks at: nothing can be had, and it is told."""
+
+    def plant(forge: Forge) -> Outcome:
+        place = forge.store / name
+        if place.exists():
+            place.rename(forge.store / "was")
+        make(place, forge)
+        return Outcome(displacing=True)
 
     return plant
 
@@ -147,7 +171,12 @@ CASES: Mapping[str, Case] = {
     **{f"{kind} for a manifest": _in_manifests(make) for kind, make in _KINDS.items()},
     **{
         f"{kind} in {folder}": _beside(folder, "x" * 32, make)
-        for folder in ("sessions", "trash", "packs")
+        for folder in ("sessions", "trash")
+        for kind, make in _KINDS.items()
+    },
+    **{
+        f"{kind} instead of {name}": _instead(name, make)
+        for name in ("FORMAT", "manifests", "packs", "trash")
         for kind, make in _KINDS.items()
     },
     "another name of the good manifest": _link_to_a_good_manifest,

@@ -64,7 +64,10 @@ def _run(folder: Path, plant: Case) -> dict[str, Any]:
     shutil.copytree(folder / "good", folder / "store")
     scratch.mkdir()
     (scratch / OUTSIDE).write_bytes(b"not to be read or written")
-    outcome = plant(Forge(folder / "store", scratch))
+    try:
+        outcome = plant(Forge(folder / "store", scratch))
+    except Exception as error:  # noqa: BLE001  # told as what became of this case; others go on
+        return {"raised": f"while it was planted: {error!r}"}
     reader, writer = os.pipe()
     began = time.monotonic()
     child = os.fork()

@@ -236,6 +236,34 @@ def test_clear_of_a_root_that_is_the_home_folder_removes_nothing(
     assert read_tree(home) == {"torch_compile_cache/x": b"", "letters/y": b""}
 
 
+@pytest.mark.parametrize("place", ["below", "at", "above", "behind a link"])
+@pytest.mark.parametrize("name", ["inductor", "mine"])
+def test_clear_of_a_root_in_which_the_store_lies_or_that_lies_in_it_removes_nothing(
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    place: str,
+) -> None:
+    host = site.host("host", TREE)
+    host.save()
+    stored = snapshot(site.store)
+    root = {"at": site.store, "above": site.store / "packs"}.get(place, site.folder)
+    if place == "behind a link":
+        root = host.folder / "link"
+        root.symlink_to(site.folder)
+    chosen = {"inductor": {"TORCHINDUCTOR_CACHE_DIR": str(root)}}.get(
+        name, {"B10_CACHE_ROOTS": f"default,mine={root}"}
+    )
+    become(host, monkeypatch, **chosen)
+    assert b10_transfer.clear_local_cache(roots=[name]) is False
+    message = only_record(caplog).getMessage()
+    assert f"the cache root {name} " in message
+    assert "lie in each other" in message
+    assert snapshot(site.store) == stored
+    assert host.tree() == TREE
+
+
 def test_the_functions_take_no_arguments_that_must_be_given() -> None:
     for name in b10_transfer.__all__:
         function = cast("object", getattr(b10_transfer, name))

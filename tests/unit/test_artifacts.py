@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from b10_store.scan import Fingerprint, FoundFile
 from b10_transfer.artifacts import (
     Bundles,
     find_files,
@@ -298,6 +299,18 @@ def test_the_time_of_a_file_is_stored_where_its_compiler_looks_at_it(
     files, _ = select_artifacts(root, find_files(root), "")
     expected = 1_234_567_890_123_456_789 if kind is FLASHINFER else None
     assert [file.mtime_ns for file in files] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("time_ns", "is_kept"),
+    [(-1, True), ((1 << 63) - 1, True), (1 << 63, False), (1 << 64, False), (-(1 << 65), False)],
+)
+def test_a_time_for_which_there_is_no_room_in_a_manifest_is_not_stored(
+    time_ns: int, is_kept: bool
+) -> None:
+    found = FoundFile("ab/x.py", "/root/ab/x.py", Fingerprint(1, time_ns, 0, 0), executable=False)
+    (file,), _ = select_artifacts(CacheRoot(FLASHINFER, "/root"), [found], "")
+    assert file.mtime_ns == (time_ns if is_kept else None)
 
 
 def test_only_groups_are_rewritten_on_load(tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""What can be wrong with the files of a store: values."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Damage(enum.Enum):
+    """What is wrong with a file of a store."""
+
+    UNREADABLE = "cannot be read"
+    UNSUPPORTED = "of another format"
+    DAMAGED = "damaged"
+    REFUSED = "not signed with a known key"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with a file of a store.
+
+    Attributes:
+        name: the file, relative to the store.
+        damage: what is wrong.
+        reason: how that shows.
+        repaired: what was done about it; "" when nothing was.
+    """
+
+    name: str
+    damage: Damage
+    reason: str
+    repaired: str = ""

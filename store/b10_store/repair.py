@@ -1,0 +1,132 @@
+"""Undoing damage: intact packs go back to their place, damaged files into quarantine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import secrets
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from b10_store.damage import Damage, Fault
+from b10_store.digest import digest_of_chunks
+from b10_store.layout import PACKS, QUARANTINE, pack_id_of, pack_path, parse_pack_name
+from b10_store.remote import Range
+from b10_store.trash import read_trash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from b10_store.layout import PackId
+    from b10_store.remote import Remote
+
+_BLOCK = 4 << 20
+# What a `Remote` raises for a link, and for anything else that is no regular file.
+_NO_FILE = frozenset({errno.ELOOP, errno.EINVAL})
+_AGAIN = "~"
+"""Before the random part of a name in quarantine that was taken."""
+
+
+def is_intact(remote: Remote, name: str, pack: PackId, size: int) -> bool:
+    """Whether the first `size` bytes of a file are those that a pack is named by.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    ranges = [Range(at, min(_BLOCK, size - at)) for at in range(0, size, _BLOCK)]
+    return pack_id_of(digest_of_chunks(remote.read(name, ranges))) == pack
+
+
+def is_no_file(error: OSError) -> bool:
+    """Whether what has a file's name is a link, a folder or a pipe: that does not pass."""
+    return error.errno in _NO_FILE
+
+
+class Repair:
+    """Repairs what a check found, as far as the store still has the bytes."""
+
+    def __init__(self, remote: Remote) -> None:
+        """Find out what lies in trash and quarantine.
+
+        Raises:
+            OSError: that cannot be listed.
+        """
+        self._remote = remote
+        self._spares = _find_spares(remote)
+
+    def repair_manifest(self, fault: Fault) -> Fault:
+        """Move a manifest to quarantine if it is damaged; returns the fault, and what was done."""
+        return self._quarantined(fault) if fault.damage is Damage.DAMAGED else fault
+
+    def repair_pack(self, pack: PackId, size: int, fault: Fault) -> Fault:
+        """Put an intact copy in the place of a missing or damaged pack.
+
+        Without one, a damaged pack goes to quarantine: the next save by a host that has the bytes
+        uploads what is not there. What cannot be read stays, since nothing is known of it.
+
+        Returns:
+            The fault, and what was done.
+        """
+        if fault.damage is Damage.DAMAGED:
+            fault = self._set_aside(pack, fault)
+            if not fault.repaired:
+                return fault
+        if fault.damage in (Damage.DAMAGED, Damage.MISSING):
+            for spare in self._spares.get(pack, ()):
+                if self._put_back(spare, pack, size):
+                    return replace(fault, repaired=f"put back from {spare}")
+        return fault
+
+    def _set_aside(self, pack: PackId, fault: Fault) -> Fault:
+        # A manifest may be wrong about a length, and a client's cache about bytes more than once;
+        # only the pack's own name vouches for it.
+        try:
+            intact = is_intact(self._remote, fault.name, pack, self._remote.stat(fault.name).size)
+        except OSError as error:
+            if not is_no_file(error):
+                return replace(fault, reason=f"{fault.reason}; read once more: {error}")
+            intact = False
+        if intact:
+            return replace(fault, reason=f"{fault.reason}; left, as its bytes are what its name is")
+        return self._quarantined(fault)
+
+    def _put_back(self, spare: str, pack: PackId, size: int) -> bool:
+        try:
+            whole = self._remote.stat(spare).size == size
+            if not whole or not is_intact(self._remote, spare, pack, size):
+                return False
+            self._remote.rename(spare, pack_path(pack))
+        except OSError:
+            return False  # a collection may be at work there
+        return True
+
+    def _quarantined(self, fault: Fault) -> Fault:
+        folder, _, base = fault.name.rpartition("/")
+        try:
+            # What is there under the same name may be intact, and what was wrong the client.
+            taken = base in self._remote.list(QUARANTINE)
+            mark = f"{_AGAIN}{secrets.token_hex(8)}" if taken else ""
+            target = f"{QUARANTINE}/{base}{mark}"
+            with contextlib.suppress(OSError):
+                # It stays for a time that begins now, and not when it was written.
+                self._remote.touch(fault.name)
+            self._remote.rename(fault.name, target)
+        except FileNotFoundError:
+            return replace(fault, reason=f"{fault.reason}; gone meanwhile")
+        except OSError as error:
+            return replace(fault, reason=f"{fault.reason}; it could not be moved: {error}")
+        what = "its artifacts are missed until" if folder == PACKS else "gone until"
+        return replace(fault, repaired=f"moved to {target}; {what} a host that has them saves")
+
+
+def _find_spares(remote: Remote) -> Mapping[PackId, Sequence[str]]:
+    """Packs in trash and quarantine, which may be intact."""
+    spares: defaultdict[PackId, list[str]] = defaultdict(list)
+    found = [(folder.path, file) for folder in read_trash(remote) for file in sorted(folder.files)]
+    found += [(QUARANTINE, file) for file in sorted(remote.list(QUARANTINE))]
+    for folder, file in found:
+        pack = parse_pack_name(file.partition(_AGAIN)[0])
+        if pack is not None:
+            spares[pack].append(f"{folder}/{file}")
+    return spares

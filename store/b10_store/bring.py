@@ -153,6 +153,10 @@ class _PackReader:
                 damaged |= found.damaged
                 if not left:
                     break
+            if left:
+                # gc puts back what is referenced; and a client's "no such file" may be a stale one.
+                left, fetched = self._try(pack_path(pack), frames, left)
+                damaged |= fetched.damaged
         remaining = {item.digest for item in left}
         damaged &= remaining
         error = "its bytes are damaged" if fetched.error is None else str(fetched.error)

@@ -48,7 +48,9 @@ class FolderRemote:
     def stat(self, name: str) -> FileStat:
         """See `Remote.stat`."""
         found = os.stat(self._path(name), follow_symlinks=False)
-        return FileStat(found.st_size, found.st_mtime)
+        # On Windows st_ctime is when the file was created.
+        changed = found.st_ctime if os.name == "posix" else found.st_mtime
+        return FileStat(found.st_size, found.st_mtime, changed)
 
     def read(self, name: str, ranges: Sequence[Range]) -> Iterator[bytes]:
         """See `Remote.read`."""

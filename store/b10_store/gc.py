@@ -1,7 +1,7 @@
 """Garbage collection: what nothing references goes to trash, and later away.
 
 No run waits. Each visit takes every folder of trash at most one stage further, and any host may
-make the next visit. The stages, each at least ten minutes after the one before:
+make the next visit. The stages, each at least ten minutes after the one before (the second twenty):
 
 1. condemn: packs and manifests are renamed into a folder of this visit's own;
 2. witness: the sessions that exist now are written down. A session that is born later cannot have

@@ -97,7 +97,14 @@ class ManifestReader:
         manifest = self._verified.get(name)
         if manifest is None:
             data = self._read_file(name)
-            manifest = decode_manifest(data, name, self._scratch, self._keys)
+            try:
+                manifest = decode_manifest(data, name, self._scratch, self._keys)
+            except CorruptError:
+                # A client's cache may know the file as shorter than it is: a fresh read convicts.
+                again = self._read_file(name)
+                if again == data:
+                    raise
+                manifest = decode_manifest(again, name, self._scratch, self._keys)
             self._verified[name] = manifest
         return manifest
 

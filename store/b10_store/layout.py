@@ -36,7 +36,9 @@ SUPERSEDE_AGE_SECONDS = 3600.0
 """Age of a manifest before what it supersedes may be moved to trash."""
 
 STAGE_DISTANCE_SECONDS = 600.0
-"""Between two stages of a garbage collection: a rename that is this old shows in every listing."""
+"""Between two stages of a garbage collection: a rename that is this old shows in every listing.
+Before the first of them twice this passes: of a session begun before the rename showed, the token
+must show too."""
 
 STALE_SESSION_SECONDS = 1800.0
 """A session silent for longer than this is fenced by gc."""
@@ -176,6 +178,15 @@ def parse_snapshot_id(text: str) -> SnapshotId:
 def snapshot_milliseconds(snapshot: SnapshotId) -> int:
     """When the snapshot was begun: milliseconds since the epoch, by the store's filesystem."""
     return int(snapshot[:13])
+
+
+def published_at(snapshot: SnapshotId, changed: float) -> float:
+    """When a manifest was given its name, or later, in seconds since the epoch.
+
+    Its id tells when its save was begun, which may have stalled since; the time of its last change,
+    on most filesystems, when it was renamed or touched by a load.
+    """
+    return max(snapshot_milliseconds(snapshot) / 1000, changed)
 
 
 def parse_manifest_name(name: str) -> SnapshotName | None:

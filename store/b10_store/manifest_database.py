@@ -240,9 +240,7 @@ def _read_tables(
         order.append(pack)
         known[pack] = Pack(size, FrameTable.decode(table))
     entries: dict[Identity, Entry] = {}
-    for count, (_, value) in enumerate(_rows(transaction, artifacts)):
-        if count == ENTRY_LIMIT:
-            raise LimitError(f"more than {ENTRY_LIMIT} artifacts")
+    for _, value in _rows(transaction, artifacts):
         entry = _decode_entry(value, order)
         entries[entry.identity] = entry
     return known, entries

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 class _Node:
     """A file apart from its name, as an inode is."""
 
-    __slots__ = ("data", "mtime")
+    __slots__ = ("data", "mtime", "renamed")
 
     def __init__(self, data: bytes, mtime: float) -> None:
         self.data = data
         self.mtime = mtime
+        self.renamed = mtime
 
 
 class MemoryRemote:
@@ -49,7 +50,7 @@ class MemoryRemote:
         """See `Remote.stat`."""
         with self._lock:
             node = self._node(name)
-            return FileStat(len(node.data), node.mtime)
+            return FileStat(len(node.data), node.mtime, max(node.mtime, node.renamed))
 
     def read(self, name: str, ranges: Sequence[Range]) -> Iterator[bytes]:
         """See `Remote.read`."""
@@ -81,7 +82,9 @@ class MemoryRemote:
             if not inside:
                 self._node(source)
             for name in inside or [source]:
-                self._nodes[target + name[len(source) :]] = self._nodes.pop(name)
+                node = self._nodes[target + name[len(source) :]] = self._nodes.pop(name)
+                if not inside:
+                    node.renamed = self._clock()
 
     def touch(self, name: str) -> None:
         """See `Remote.touch`."""

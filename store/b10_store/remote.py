@@ -25,11 +25,14 @@ class FileStat(NamedTuple):
 
     Attributes:
         size: bytes.
-        mtime: seconds since the epoch, by the clock of the store's filesystem.
+        mtime: when its content was changed or it was touched, in seconds since the epoch, by the
+            clock of the store's filesystem.
+        changed: the same, or when it was renamed, where the filesystem notes that.
     """
 
     size: int
     mtime: float
+    changed: float = 0.0
 
 
 class Token(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections import defaultdict
@@ -22,7 +23,7 @@ from b10_store.succession import lineage_of
 from b10_store.union import union
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Generator, Iterator, Sequence
 
     from b10_store.digest import Digest
     from b10_store.envelope import SigningKey
@@ -164,7 +165,8 @@ class _Spool:
         return os.path.join(self._folder, digest)
 
     def put(self, digest: Digest, data: bytes | memoryview) -> None:
-        with open(self.location(digest), "wb") as file:
+        location = self.location(digest)
+        with _naming(location), open(location, "wb") as file:
             file.write(data)
 
     def stream(self, digest: Digest) -> _SpoolStream:
@@ -179,11 +181,23 @@ class _SpoolStream:
         self._file = open(location, "wb")  # noqa: SIM115  # closed by commit or discard
 
     def write(self, data: bytes | memoryview) -> None:
-        self._file.write(data)
+        with _naming(self._location):
+            self._file.write(data)
 
     def commit(self) -> None:
-        self._file.close()
+        with _naming(self._location):
+            self._file.close()
 
     def discard(self) -> None:
-        self._file.close()
-        os.unlink(self._location)
+        # What could not be written is tried once more, and goes with the folder in any case.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+@contextlib.contextmanager
+def _naming(location: str) -> Generator[None]:
+    """Let an error of a write, which does not, name the file: it is this host that lacks room."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, location) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from b10_store.errors import StoreError
 from b10_store.heads import ManifestReader, Problem
-from b10_store.layout import snapshot_milliseconds
+from b10_store.layout import published_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +32,7 @@ class Referrer:
         packs: size of each pack that it references, in bytes.
         loaded_at: when it was loaded last, in seconds since the epoch, by the store's filesystem.
         is_trusted: whether its seal is one that this host goes by.
+        changed_at: see `FileStat.changed`.
     """
 
     name: SnapshotName
@@ -39,11 +40,12 @@ class Referrer:
     packs: Mapping[PackId, int]
     loaded_at: float
     is_trusted: bool
+    changed_at: float = 0.0
 
     @property
-    def created_at(self) -> float:
-        """When it was begun, in seconds since the epoch, by the store's filesystem."""
-        return snapshot_milliseconds(self.name.snapshot) / 1000
+    def published_at(self) -> float:
+        """When it was given its name, or later; see `layout.published_at`."""
+        return published_at(self.name.snapshot, self.changed_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def superseders(referrers: Sequence[Referrer]) -> Mapping[SnapshotId, float]:
     store could plant one that claims to carry on all others.
 
     Returns:
-        For each superseded snapshot, when the oldest that carries it on was begun.
+        For each superseded snapshot, when the first that carries it on was published.
     """
     found: dict[SnapshotId, float] = {}
     trusted = {referrer.name.snapshot for referrer in referrers if referrer.is_trusted}
@@ -84,8 +86,8 @@ def superseders(referrers: Sequence[Referrer]) -> Mapping[SnapshotId, float]:
             continue
         for ancestor in referrer.supersedes & trusted:
             if ancestor < referrer.name.snapshot:
-                since = found.get(ancestor, referrer.created_at)
-                found[ancestor] = min(since, referrer.created_at)
+                since = found.get(ancestor, referrer.published_at)
+                found[ancestor] = min(since, referrer.published_at)
     return found
 
 
@@ -161,7 +163,7 @@ class _Surveyor:
     def _note(self, manifest: Manifest) -> list[Problem]:
         name = manifest.name
         try:
-            loaded_at = self._remote.stat(name.manifest_path).mtime
+            stat = self._remote.stat(name.manifest_path)
             is_trusted = self._is_trusted(manifest)
         except FileNotFoundError as error:
             return [Problem(name.manifest_path, str(error), missing=True)]
@@ -171,8 +173,9 @@ class _Surveyor:
             name,
             manifest.lineage.supersedes,
             {pack: known.size for pack, known in manifest.packs.items()},
-            loaded_at,
+            stat.mtime,
             is_trusted,
+            stat.changed,
         )
         for entry in manifest.entries.values():
             self._used[entry.location.pack][entry.location.offset] = entry.size

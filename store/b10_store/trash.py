@@ -74,6 +74,8 @@ class TrashFolder:
         if self.stage is Stage.FILLING:
             return 0.0
         ripe = self.marks[self.stage] + STAGE_DISTANCE_SECONDS
+        if self.stage is Stage.CONDEMNED:
+            ripe += STAGE_DISTANCE_SECONDS
         if self.stage is Stage.FENCED:
             condemned = self.marks.get(Stage.CONDEMNED, self.marks[self.stage])
             ripe = max(ripe, condemned + TRASH_SECONDS)

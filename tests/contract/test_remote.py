@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,26 @@ def test_a_folder_that_is_not_there_lists_as_empty(place: Place) -> None:
 
 def test_stat_tells_size_and_time(place: Place) -> None:
     place.put("packs/a", CONTENT, mtime=LONG_AGO)
-    assert place.remote.stat("packs/a") == (len(CONTENT), LONG_AGO)
+    assert place.remote.stat("packs/a")[:2] == (len(CONTENT), LONG_AGO)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a rename is not noted")
+def test_stat_tells_when_a_file_was_renamed(place: Place) -> None:
+    place.put("packs/a", CONTENT, mtime=LONG_AGO)
+    before = place.remote.now()
+    place.remote.rename("packs/a", "trash/gc/a")
+    assert before <= place.remote.stat("trash/gc/a").changed <= place.remote.now()
+
+
+def test_what_was_never_renamed_was_changed_when_it_was_written(place: Place) -> None:
+    before = place.remote.now()
+    place.remote.create("packs", "a", [CONTENT])
+    token = place.remote.open_token("sessions/t")
+    after = place.remote.now()
+    token.close()
+    for name in ("packs/a", "sessions/t"):
+        found = place.remote.stat(name)
+        assert before <= found.mtime <= found.changed <= after
 
 
 @pytest.mark.parametrize(

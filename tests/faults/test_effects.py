@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from tests.support.faults import Fault, Faults
 
 OPERATIONS = (*SAVES, *LOADS)
+FEW = (SAVES[0], LOADS[0])
+ALIKE = tuple(item for item in SAVES if item.name in ("overtaken save", "save as before"))
+"""Their effects are those of others, but for a few."""
 
 
 def wrapping(faults: Faults) -> AbstractContextManager[object]:
@@ -63,8 +66,12 @@ def test_an_error_of_any_effect_is_told_truly_and_breaks_nothing(
     assert sweep(folder, operation, *PASSING, lasting=lasting) == []
 
 
-@pytest.mark.parametrize("lasting", [Lasting.ONCE, Lasting.THERE], ids=["once", "for ever"])
-@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+@pytest.mark.parametrize(
+    ("operation", "lasting"),
+    [(operation, Lasting.ONCE) for operation in OPERATIONS if operation not in ALIKE]
+    + [(operation, Lasting.THERE) for operation in FEW],
+    ids=str,
+)
 def test_an_effect_that_is_done_in_part_or_unseen_is_told_truly_and_breaks_nothing(
     folder: Path, operation: Operation, lasting: Lasting
 ) -> None:
@@ -72,7 +79,7 @@ def test_an_effect_that_is_done_in_part_or_unseen_is_told_truly_and_breaks_nothi
 
 
 def test_what_was_measured_here_is_not_forgotten_over_a_passing_fault(folder: Path) -> None:
-    faults = [*PASSING, *ODDITIES]
+    faults = [fault for fault in [*PASSING, *ODDITIES] if "read" in fault.strikes]
     assert sweep(folder, SAVE_OF_TIMINGS, *faults, lasting=Lasting.ONCE) == []
 
 

@@ -11,7 +11,7 @@ from tests.support.crash_world import World
 from tests.support.fault_operations import LOADS, SAVES
 from tests.support.fault_runs import FaultRun
 from tests.support.faults import Lasting
-from tests.support.faulty_calls import CALLS, OTHER_CALLS, FaultyCalls
+from tests.support.faulty_calls import CALLS, FOLDERS, OTHER_CALLS, SHORT, FaultyCalls
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -40,6 +40,13 @@ def test_a_system_call_that_goes_wrong_once_is_told_truly_and_breaks_nothing(
     folder: Path, operation: Operation
 ) -> None:
     assert sweep(folder, operation, *CALLS, lasting=Lasting.ONCE) == []
+
+
+@pytest.mark.parametrize("operation", FEW, ids=str)
+def test_what_is_read_and_written_bit_by_bit_or_in_folders_that_cannot_be_flushed_is_whole(
+    folder: Path, operation: Operation
+) -> None:
+    assert sweep(folder, operation, *SHORT, *FOLDERS, lasting=Lasting.EVERYWHERE) == []
 
 
 @pytest.mark.slow

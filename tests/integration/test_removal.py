@@ -11,11 +11,11 @@ import pytest
 from b10_store.envelope import SigningKey
 from b10_store.layout import Address, pack_path
 from b10_store.removal import Restored
-from b10_store.trash import read_trash
+from b10_store.trash import Stage, read_trash
 from tests.support.aging_stores import AgingFolder, AgingMemory
 from tests.support.blobs import prose
 from tests.support.checked_stores import Denying
-from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, GcWorld
+from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, WITNESS, GcWorld
 from tests.support.values import ADDRESS
 from tests.support.wrapped_remote import WrappedRemote
 
@@ -192,11 +192,13 @@ def after(world: GcWorld, stage: str) -> None:
     pauses = {
         "at once": (),
         "condemned": (25 * HOUR,),
-        "witnessed": (25 * HOUR, STAGE),
-        "fenced": (25 * HOUR, STAGE, STAGE),
-        "a day later": (25 * HOUR, STAGE, STAGE, 20 * HOUR),
+        "witnessed": (25 * HOUR, WITNESS),
+        "fenced": (25 * HOUR, WITNESS, STAGE),
+        "a day later": (25 * HOUR, WITNESS, STAGE, 20 * HOUR),
     }
-    world.visits(*pauses[stage])
+    reports = world.visits(*pauses[stage])
+    stages = [Stage.CONDEMNED, Stage.WITNESSED, Stage.FENCED, Stage.FENCED]
+    assert not reports or max(world.stages()) is stages[len(reports) - 1]
 
 
 @pytest.mark.parametrize("stage", ["at once", "condemned", "witnessed", "fenced", "a day later"])
@@ -321,7 +323,7 @@ def alone_and_ripe(world: GcWorld) -> EngineHost:
     host.save()
     host.write(LARGE).save()
     remove(world, OTHER)
-    world.visits(25 * HOUR, STAGE, STAGE)
+    world.visits(25 * HOUR, WITNESS, STAGE)
     world.advance(25 * HOUR)
     return host
 

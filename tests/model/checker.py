@@ -106,7 +106,7 @@ def _trace(
     number: int,
     actors: Sequence[Callable[[S], Iterable[Step[S]]]],
 ) -> tuple[str, ...]:
-    """The labels on the way to a state. They are made again, since millions are not worth keeping."""
+    """The labels on the way to a state, made again: millions of them are not worth keeping."""
     labels: list[str] = []
     while number:
         before = states[parents[number]]

@@ -52,7 +52,7 @@ class AgingMemory:
         """Returns what puts the present state back."""
         nodes: dict[str, Any] = vars(self.remote)["_nodes"]
         kept = {name: copy.copy(node) for name, node in nodes.items()}
-        seconds = self.clock.seconds
+        seconds = self.clock.time()
 
         def reset() -> None:
             self.clock.seconds = seconds
@@ -87,6 +87,7 @@ class _Ahead(WrappedRemote):
 
     def stat(self, name: str) -> FileStat:
         found = super().stat(name)
+        # When it was changed is when it was made older.
         return FileStat(found.size, found.mtime + self.seconds)
 
     def now(self) -> float:

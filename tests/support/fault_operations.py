@@ -190,7 +190,13 @@ SAVES = (
     Operation(
         "overtaken save", b10_transfer.save_compile_cache, prepare_overtaken_save, judge_save
     ),
-    Operation("save beside", b10_transfer.save_compile_cache, prepare_save_beside, judge_save),
+    Operation(
+        "save beside",
+        b10_transfer.save_compile_cache,
+        prepare_save_beside,
+        judge_save,
+        is_thrifty=False,
+    ),
     Operation("save again", b10_transfer.save_compile_cache, prepare_save_again, judge_save),
     Operation("save as before", save_as_before, prepare_save_again, judge_save, warm=_save_before),
 )

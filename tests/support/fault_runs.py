@@ -54,6 +54,7 @@ class Outcome:
         faults: what happened on the way.
         wrong: what must never be, whatever failed.
         published: how many manifests it added.
+        packs: how many packs it added.
     """
 
     status: str
@@ -61,6 +62,7 @@ class Outcome:
     faults: Faults
     wrong: list[str] = field(default_factory=list[str])
     published: int = 0
+    packs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Operation:
         prepare: puts the world into the state in which it begins.
         judge: what of the outcome is not true, a line each; given what a new host now gets.
         warm: run before each time, while nothing fails.
+        is_thrifty: whether a passing fault must not make it write more packs.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Operation:
     prepare: Callable[[World], State]
     judge: Callable[[State, Outcome, Artifacts, Artifacts], Iterable[str]]
     warm: Callable[[World], object] | None = None
+    is_thrifty: bool = True
 
     def __str__(self) -> str:
         """Its name."""
@@ -114,6 +118,8 @@ class FaultRun:
         self._unfinished = unfinished(world.host.store)
         # The loads above refreshed the time of last load.
         world.reset()
+        self.usual: Outcome | None = None
+        self._usually_here: Artifacts = {}
         outcome = self._start(Faults())
         self.counts = outcome.faults.counts
         wrong = self._wrong(outcome)
@@ -166,12 +172,27 @@ class FaultRun:
             if not any(mark in name for mark in outcome.faults.may_leave):
                 yield f"{name} was left behind"
         yield from self._loads.problems()
-        after = published(store_files(world.host.store))
-        outcome.published = len(after - published(self._before))
+        added = store_files(world.host.store).keys() - self._before.keys()
+        outcome.published = len(published(added))
+        outcome.packs = sum(name.startswith("packs/") for name in added)
         stored, here = self._loads.everything(), artifacts_of(world.host)
         yield from self._operation.judge(state, outcome, stored, here)
+        yield from self._felt(outcome, here)
         yield from local_leftovers(world)
         yield from self._healing()
+
+    def _felt(self, outcome: Outcome, here: Artifacts) -> Iterator[str]:
+        if self.usual is None:
+            self.usual = outcome
+            self._usually_here = here
+        if not outcome.faults.are_unfelt:
+            return
+        if outcome.status != self.usual.status:
+            yield f"it must not be felt: {self.usual.status}"
+        if here.keys() != self._usually_here.keys():
+            yield f"it must not be felt: {differences(here, self._usually_here)}"
+        if outcome.packs > self.usual.packs and self._operation.is_thrifty:
+            yield f"{outcome.packs} packs were written, and not {self.usual.packs}"
 
     def _too_many(self, outcome: Outcome) -> Iterator[str]:
         if outcome.faults.counts.total() > _MOST_EFFECTS * self.counts.total():

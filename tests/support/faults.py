@@ -12,7 +12,21 @@ from typing import NamedTuple
 
 from b10_store.layout import TEMPORARY_MARK
 
-_TIDYING = frozenset({"delete", "unlink"})
+_PASSING = frozenset(
+    {
+        ("read", "manifests"),
+        ("read", "packs"),
+        ("stat", "manifests"),
+        ("stat", "packs"),
+        ("stat", "sessions"),
+        ("touch", "manifests"),
+        ("rename", "sessions"),
+        ("rename", "manifests"),
+        ("delete", "sessions"),
+    }
+)
+"""Effects that are tried again, or are of no consequence."""
+_TIDYING = frozenset({"delete", "os.unlink"})
 
 
 class Manner(Enum):
@@ -43,12 +57,14 @@ class Fault:
         manner: what becomes of the effect.
         strikes: the kinds of effects that can go wrong like this.
         error: what the filesystem says, an errno; 0 for nothing.
+        is_harmless: whether an operation must end as if it had not been, however long it lasts.
     """
 
     name: str
     manner: Manner
     strikes: frozenset[str]
     error: int = 0
+    is_harmless: bool = False
 
     def as_error(self, name: str) -> OSError:
         """What the filesystem says."""
@@ -114,6 +130,17 @@ class Faults:
         return fault.manner in (Manner.STALE, Manner.LACKING, Manner.UNSEEN)
 
     @property
+    def are_unfelt(self) -> bool:
+        """Whether the operation must end as if nothing had happened."""
+        case = self._case
+        if case is None:
+            return True
+        if case.fault.is_harmless:
+            return True
+        is_seen = case.fault.manner in (Manner.REFUSED, Manner.DONE, Manner.SHORT)
+        return case.lasting is Lasting.ONCE and is_seen and case.effect[:2] in _PASSING
+
+    @property
     def may_leave(self) -> frozenset[str]:
         """Marks of names that may stay behind: where tidying up fails, or nobody knows of them."""
         case = self._case
@@ -121,7 +148,7 @@ class Faults:
             return frozenset()
         if case.lasting is not Lasting.ONCE or case.effect.kind in _TIDYING:
             return frozenset({"sessions/", TEMPORARY_MARK})
-        if case.effect.kind == "create" and case.fault.manner is Manner.DONE:
+        if case.effect.kind == "os.create" and case.fault.manner is Manner.DONE:
             return frozenset({TEMPORARY_MARK})
         return frozenset()
 

@@ -15,19 +15,42 @@ if TYPE_CHECKING:
 
     from tests.support.faults import Faults
 
-_FINDING = frozenset({"open", "stat", "scandir"})
-_READING = frozenset({"fstat", "read"})
-_MAKING = frozenset({"create", "mkdir", "rename", "replace", "unlink", "utime"})
-_WRITING = frozenset({"write", "fsync", "close", "lseek", "ftruncate", "fchmod", "chmod"})
-_ALL = _FINDING | _READING | _MAKING | _WRITING
+_FINDING = frozenset({"os.open", "os.stat", "os.scandir"})
+_READING = frozenset({"os.fstat", "os.read"})
+_MAKING = frozenset({"os.create", "os.mkdir", "os.rename", "os.unlink", "os.utime"})
+_WRITING = frozenset(
+    {"os.write", "os.fsync", "os.close", "os.lseek", "os.ftruncate", "os.fchmod", "os.chmod"}
+)
+_ALL = _FINDING | _READING | _MAKING | _WRITING | {"os.replace"}
 
+SHORT = [Fault("short", Manner.SHORT, frozenset({"os.read", "os.write"}), is_harmless=True)]
+"""A part is read or written; the rest is asked for again."""
+FOLDERS = [
+    Fault(
+        "EIO",
+        Manner.REFUSED,
+        frozenset({"os.open folder", "os.fsync folder", "os.close folder"}),
+        errno.EIO,
+        is_harmless=True,
+    )
+]
+"""Many network filesystems do not let a folder be flushed."""
 CALLS = [
     *refusals(_ALL, errno.EIO),
-    Fault("stale negative lookup", Manner.REFUSED, _FINDING | _MAKING, errno.ENOENT),
+    Fault(
+        "stale negative lookup", Manner.REFUSED, _FINDING | _MAKING | {"os.replace"}, errno.ENOENT
+    ),
     Fault("done but EIO", Manner.DONE, _MAKING | _WRITING, errno.EIO),
-    Fault("done but ENOENT", Manner.DONE, frozenset({"rename", "replace", "unlink"}), errno.ENOENT),
-    Fault("done but EEXIST", Manner.DONE, frozenset({"create", "mkdir"}), errno.EEXIST),
-    Fault("short", Manner.SHORT, frozenset({"read", "write"})),
+    Fault(
+        "done but ENOENT",
+        Manner.DONE,
+        frozenset({"os.rename", "os.replace", "os.unlink"}),
+        errno.ENOENT,
+    ),
+    Fault("done but EEXIST", Manner.DONE, frozenset({"os.create", "os.mkdir"}), errno.EEXIST),
+    Fault("done but EIO", Manner.DONE, frozenset({"os.replace"}), errno.EIO, is_harmless=True),
+    *SHORT,
+    *FOLDERS,
 ]
 """What calls say or do."""
 OTHER_CALLS = [
@@ -59,8 +82,9 @@ class FaultyCalls:
     def open(self, path: str, flags: int, mode: int = 0o777) -> int:
         """A descriptor that was made but not handed on is closed: nobody has it."""
         handle = -1
+        kind = "open folder" if os.path.isdir(path) else "open"
         try:
-            with self._call("create" if flags & os.O_CREAT else "open", path):
+            with self._call("create" if flags & os.O_CREAT else kind, path):
                 handle = os.open(path, flags, mode)
         except OSError:
             if handle >= 0:
@@ -75,8 +99,7 @@ class FaultyCalls:
         with self._lock:
             name = self._names.pop(handle)
         try:
-            with self._call("close", name):
-                pass
+            self._flush("close", handle, name)
         finally:
             os.close(handle)
 
@@ -109,7 +132,7 @@ class FaultyCalls:
 
     def fsync(self, handle: int) -> None:
         """May fail."""
-        self._on_handle("fsync", os.fsync, handle)
+        self._flush("fsync", handle, self._names[handle])
 
     def fchmod(self, handle: int, mode: int) -> None:
         """May fail."""
@@ -167,10 +190,23 @@ class FaultyCalls:
         with self._call(kind, path):
             real(path, *rest)
 
+    def _flush(self, kind: str, handle: int, name: str) -> None:
+        """Where bytes cannot be flushed, half of them are lost."""
+        is_folder = os.path.isdir(name)
+        is_done = False
+        try:
+            with self._call(f"{kind} folder" if is_folder else kind, name):
+                is_done = True
+        except OSError:
+            if not is_done:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(handle, os.fstat(handle).st_size // 2)
+            raise
+
     @contextlib.contextmanager
     def _call(self, kind: str, path: str) -> Generator[Fault | None]:
         name = path.removeprefix(self._root).lstrip("/")
-        fault = self._faults.meet(kind, name)
+        fault = self._faults.meet(f"os.{kind}", name)
         if fault is not None and fault.manner is Manner.REFUSED:
             raise fault.as_error(path)
         yield fault

@@ -28,6 +28,9 @@ MINUTE = 60.0
 HOUR = 3600.0
 DAY = 86400.0
 STAGE = 10 * MINUTE + 1
+"""More than between two stages."""
+WITNESS = 20 * MINUTE + 1
+"""More than between the first two."""
 KEEP_ALL = GcPolicy(max_age_seconds=0)
 MONTH = GcPolicy()
 
@@ -70,7 +73,7 @@ class GcWorld:
 
     def to_the_end(self, policy: GcPolicy = KEEP_ALL) -> list[GcReport]:
         """As many visits as a condemned file needs, from whatever stage, and one more."""
-        return self.visits(STAGE, 25 * HOUR, STAGE, STAGE, 25 * HOUR, STAGE, policy=policy)
+        return self.visits(WITNESS, 25 * HOUR, WITNESS, STAGE, 25 * HOUR, STAGE, policy=policy)
 
     def names(self, folder: str = "") -> set[str]:
         """Every file of the store below a folder."""

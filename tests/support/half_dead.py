@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
+from unittest import mock
 
+from b10_store.folder_remote import FolderRemote
 from b10_transfer import upkeep
 from tests.support.blobs import prose
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
+    from b10_store.remote import FileStat
     from b10_transfer.settings import Settings
     from tests.support.engine_hosts import EngineHost
 
@@ -35,6 +39,18 @@ def replace_some(host: EngineHost, tree: Mapping[str, bytes], names: list[str]) 
     changed = {name: tree[name] + b" made again" for name in names}
     host.write(changed).save()
     return {**tree, **changed}
+
+
+@contextlib.contextmanager
+def forgetting_changes() -> Generator[None]:
+    """Let a store's filesystem not tell when a file was renamed: then its name's time counts."""
+    real = FolderRemote.stat
+
+    def without(remote: FolderRemote, name: str) -> FileStat:
+        return real(remote, name)._replace(changed=0.0)
+
+    with mock.patch.object(FolderRemote, "stat", without):
+        yield
 
 
 def collect(settings: Settings) -> None:

@@ -59,13 +59,31 @@ def _refused_path(path: str | bytes) -> Case:
     return plant
 
 
-def _entry(path: str, *, loaded: bool = True, root: str = "inductor", **fields: int) -> Case:
+def _entry(
+    path: str,
+    *,
+    loaded: bool = True,
+    root: str = "inductor",
+    flags: int = 0,
+    mtime_ns: int = 0,
+    saved_ms: int = 0,
+    generation: int = 0,
+) -> Case:
     """An entry of which the bytes are as its digest says."""
 
     def plant(forge: Forge) -> Outcome:
         pack = forge.plant_pack([(compress_frame(_CONTENT), len(_CONTENT))])
-        forge.plant_rows([entry_row(path, _CONTENT, root=root, **fields)], pack)
-        extra = {f"{root}/{path}": Artifact(_CONTENT, bool(fields.get("flags", 0) & 1))}
+        row = entry_row(
+            path,
+            _CONTENT,
+            root=root,
+            flags=flags,
+            mtime_ns=mtime_ns,
+            saved_ms=saved_ms,
+            generation=generation,
+        )
+        forge.plant_rows([row], pack)
+        extra = {f"{root}/{path}": Artifact(_CONTENT, bool(flags & 1))}
         return Outcome(refused=False, extra=extra if loaded else {})
 
     return plant

@@ -88,7 +88,7 @@ class MemoryPlace:
     def put(self, name: str, data: bytes, *, mtime: float | None = None) -> None:
         """See `Place.put`."""
         now = time.time() if mtime is None else mtime
-        self._nodes[name] = SimpleNamespace(data=data, mtime=now)
+        self._nodes[name] = SimpleNamespace(data=data, mtime=now, renamed=now)
 
     def get(self, name: str) -> bytes | None:
         """See `Place.get`."""

@@ -32,6 +32,7 @@ def referrer(
     supersedes: Iterable[SnapshotName] = (),
     packs: Mapping[int, int] | None = None,
     loaded_days_ago: float = 0.0,
+    published_hours_ago: float | None = None,
     is_trusted: bool = True,
 ) -> Referrer:
     """A manifest.
@@ -41,6 +42,7 @@ def referrer(
         supersedes: what it carries on.
         packs: size of each pack, by number.
         loaded_days_ago: before `NOW`.
+        published_hours_ago: before `NOW`; by default it was when it was begun.
         is_trusted: see `Referrer`.
     """
     return Referrer(
@@ -49,6 +51,7 @@ def referrer(
         packs={pack_id(number): size for number, size in (packs or {}).items()},
         loaded_at=NOW - loaded_days_ago * DAY,
         is_trusted=is_trusted,
+        changed_at=0.0 if published_hours_ago is None else NOW - published_hours_ago * HOUR,
     )
 
 

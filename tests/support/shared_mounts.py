@@ -7,6 +7,7 @@ addresses, and no port of this machine is taken. The clients' mounts are seen ev
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -75,7 +76,7 @@ def moosefs(folder: Path, clients: int = 2) -> Generator[list[Path]]:
             options = f"mfsnice=0,{_CACHING}"
             start(mount.name, ["mfsmount", "-f", str(mount), "-H", _ADDRESS, "-o", options])
             stack.callback(_unmount, mount)
-            _wait_for(lambda mount=mount: os.path.ismount(mount), folder / f"{mount.name}.log")
+            _wait_for(functools.partial(os.path.ismount, mount), folder / f"{mount.name}.log")
         _wait_for(lambda: _takes_data(mounts[0]), folder / f"{mounts[0].name}.log")
         yield mounts
 
@@ -89,8 +90,8 @@ class _Starter:
     def __call__(self, name: str, command: Sequence[str]) -> None:
         """Start a program in the namespace; it ends with the test, or with this process."""
         prefix = ["setpriv", "--pdeathsig", "KILL", *_entered(self._namespace)]
-        log = self._stack.enter_context(open(self._folder / f"{name}.log", "wb"))
-        program = subprocess.Popen([*prefix, *command], stdout=log, stderr=log)
+        with open(self._folder / f"{name}.log", "wb") as log:
+            program = subprocess.Popen([*prefix, *command], stdout=log, stderr=log)
         self._stack.callback(_end, program)
 
 

@@ -118,11 +118,19 @@ def run_storm(
     began = time.time()
     storms = [
         Storm(
-            str(client.store), str(folder), share * number, share, seconds, began, pace, latency,
-            f"{seed} {number}", law,
+            str(client.store),
+            str(folder),
+            share * number,
+            share,
+            seconds,
+            began,
+            pace,
+            latency,
+            f"{seed} {number}",
+            law,
         )
         for number, client in enumerate(clients)
-    ]  # fmt: skip
+    ]
     programs = [
         _start(client, storm, folder / f"client-{storm.first}.log")
         for client, storm in zip(clients, storms, strict=True)
@@ -241,9 +249,14 @@ def _live(storm: Storm, number: int, life: int, parent: int) -> NoReturn:
         if os.getppid() == parent:
             seed = f"{storm.seed} {number} {life}"
             Worker(
-                Path(storm.store), Path(storm.folder), number, life, seed=seed,
-                began=storm.began, pace=storm.pace,
-            ).work()  # fmt: skip
+                Path(storm.store),
+                Path(storm.folder),
+                number,
+                life,
+                seed=seed,
+                began=storm.began,
+                pace=storm.pace,
+            ).work()
     except BaseException:  # noqa: BLE001  # whatever it is, the test has to hear of it
         path = Path(storm.folder, f"{number}-{life}.failure")
         path.write_text(traceback.format_exc(), encoding="utf-8")

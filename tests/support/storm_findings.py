@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from b10_store.check import Damage
+from b10_store.damage import Damage
 from b10_store.digest import digest_of
 from b10_store.gc_plan import GcPolicy
 from b10_store.store import Store
@@ -24,7 +24,7 @@ from tests.support.trees import artifacts_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from b10_store.check import Fault
+    from b10_store.damage import Fault
     from b10_transfer.settings import Settings
 
 _STAGE = 601.0
@@ -81,8 +81,9 @@ def find_losses(store: Path, promised: Mapping[str, Mapping[str, str]]) -> list[
         namespaces = {address.namespace for address in upkeep.addresses(settings)}
         for namespace in sorted(namespaces | promised.keys()):
             # Removed by somebody: what is there has to be right, but need not be there.
-            kept = {} if namespace.startswith(PASSING) else promised.get(namespace, {})
-            lines += _losses(Host(store, Path(folder, namespace)), namespace, kept)
+            removed = namespace.startswith(PASSING)
+            kept = promised[namespace] if namespace in promised and not removed else None
+            lines += _losses(Host(store, Path(folder, namespace)), namespace, kept or {})
     return lines
 
 

@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
@@ -24,6 +23,7 @@ from tests.support.trees import Artifact, artifacts_of, put_artifacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from b10_store.gc_report import GcReport
     from b10_transfer.settings import Settings

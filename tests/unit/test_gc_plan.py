@@ -35,12 +35,19 @@ def expired(policy: GcPolicy, *referrers: Referrer) -> tuple[Address, ...]:
 
 
 @pytest.mark.parametrize(("hours", "goes"), [(0, False), (0.99, False), (1.01, True), (50, True)])
-def test_a_manifest_goes_when_what_supersedes_it_was_begun_over_an_hour_ago(
+def test_a_manifest_goes_when_what_supersedes_it_is_over_an_hour_old(
     hours: float, goes: bool
 ) -> None:
     old, new = named(100), named(hours)
     found = superseded(referrer(old), referrer(new, supersedes=[old]))
     assert found == ((old,) if goes else ())
+
+
+def test_a_save_that_stalled_supersedes_an_hour_after_it_was_published() -> None:
+    old, new = named(100), named(50)
+    first = referrer(old)
+    assert superseded(first, referrer(new, supersedes=[old], published_hours_ago=0.5)) == ()
+    assert superseded(first, referrer(new, supersedes=[old], published_hours_ago=1.5)) == (old,)
 
 
 def test_an_hour_exactly_is_not_enough() -> None:

@@ -94,7 +94,7 @@ def test_a_referrer_knows_what_matters(
     assert found.packs == {pack_id(1): 250, pack_id(2): 270}
     assert found.supersedes == {named(9).snapshot, named(10).snapshot}
     assert found.loaded_at == clock.started + 500
-    assert found.created_at == NOW - HOUR
+    assert found.published_at == clock.started + 500
 
 
 def test_more_manifests_than_are_read_at_once_are_all_read(

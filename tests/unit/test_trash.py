@@ -34,13 +34,15 @@ def test_the_last_mark_is_the_stage_in_whatever_order_they_were_made() -> None:
     assert folder({Stage.FENCED: 0}).stage is Stage.FENCED
 
 
-@pytest.mark.parametrize("stage", [Stage.CONDEMNED, Stage.WITNESSED])
-def test_witness_and_fence_are_ten_minutes_after_the_stage_before(stage: Stage) -> None:
+@pytest.mark.parametrize(("stage", "minutes"), [(Stage.CONDEMNED, 20), (Stage.WITNESSED, 10)])
+def test_witness_and_fence_are_some_minutes_after_the_stage_before(
+    stage: Stage, minutes: float
+) -> None:
     marked = folder({Stage.CONDEMNED: NOW - DAY, stage: NOW})
     assert not marked.is_ripe(NOW)
-    assert not marked.is_ripe(NOW + 9.99 * MINUTE)
-    assert marked.is_ripe(NOW + 10 * MINUTE)
-    assert marked.ripe_at() == NOW + 10 * MINUTE
+    assert not marked.is_ripe(NOW + (minutes - 0.01) * MINUTE)
+    assert marked.is_ripe(NOW + minutes * MINUTE)
+    assert marked.ripe_at() == NOW + minutes * MINUTE
 
 
 def test_a_fenced_folder_is_ripe_a_day_after_it_was_condemned() -> None:

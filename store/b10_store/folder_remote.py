@@ -56,10 +56,8 @@ class FolderRemote:
         """See `Remote.read`."""
         handle = os.open(self._path(name), os.O_RDONLY | _OPEN_FLAGS | getattr(os, "O_NONBLOCK", 0))
         try:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
-                # Before a file object is made: it refuses a folder, and leaves the descriptor open.
-                raise OSError(errno.EINVAL, "not a regular file", self._path(name))
+            # Before a file object is made: it refuses a folder, and leaves the descriptor open.
+            found = _require_file(os.fstat(handle), self._path(name))
         except OSError:
             os.close(handle)
             raise
@@ -223,6 +221,12 @@ class FolderToken:
         if self._handle is None:
             raise OSError(errno.EBADF, "the session's token is closed")
         return self._handle
+
+
+def _require_file(found: os.stat_result, path: str) -> os.stat_result:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return found
 
 
 def _write_fully(handle: int, data: bytes) -> None:

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from b10_store.layout import SESSIONS, TEMPORARY_MARK
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 _OPEN_FLAGS = (
     getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 )
+
+_STALE_LOOKUPS = 20
+_STALE_PAUSE_SECONDS = 0.1
 
 
 class FolderRemote:
@@ -122,9 +126,11 @@ class FolderRemote:
         probe = self._path(f"{SESSIONS}/probe{TEMPORARY_MARK}{secrets.token_hex(8)}")
         handle = self._open_new(probe)
         try:
-            # The written byte makes a network filesystem ask its server for the time.
-            _write_fully(handle, b"?")
-            os.fsync(handle)
+            # The written byte makes a network filesystem ask its server for the time. On one that
+            # is full the time of the file's creation has to do.
+            with contextlib.suppress(OSError):
+                _write_fully(handle, b"?")
+                os.fsync(handle)
             return os.fstat(handle).st_mtime
         finally:
             try:
@@ -142,7 +148,7 @@ class FolderRemote:
             handle = os.open(path, flags, 0o600)
         except FileNotFoundError:
             self._make_folders(os.path.dirname(path))
-            handle = os.open(path, flags, 0o600)
+            handle = _open_patiently(path, flags)
         if hasattr(os, "fchmod"):
             # Replicas of other users must be able to read what this one saves, so the mode follows
             # the store's folder and not this process' umask. Some mounts refuse: their own fixed
@@ -221,6 +227,16 @@ class FolderToken:
         if self._handle is None:
             raise OSError(errno.EBADF, "the session's token is closed")
         return self._handle
+
+
+def _open_patiently(path: str, flags: int) -> int:
+    """Open a new file in a folder that was just made: a client may take it for absent a while."""
+    for _ in range(_STALE_LOOKUPS):
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            time.sleep(_STALE_PAUSE_SECONDS)
+    return os.open(path, flags, 0o600)
 
 
 def _require_file(found: os.stat_result, path: str) -> os.stat_result:

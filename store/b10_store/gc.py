@@ -118,12 +118,13 @@ class _Visit:
             self._report.refused.append("the mount does not rename as it should")
             return self._report
         now = self._remote.now()
-        folders = read_trash(self._remote)
-        for folder in folders:
-            if folder.is_ripe(now):
+        folders = read_trash(self._remote, self._may_go_on)
+        ripe = [folder for folder in folders if folder.is_ripe(now)]
+        for folder in ripe:
+            if self._may_go_on():
                 self._stages.advance(folder, now)
-        ripe = [item for item in folders if item.stage is Stage.FENCED and item.is_ripe(now)]
-        adopted = [folder for folder in map(self._stages.adopt, ripe) if folder is not None]
+        fenced = [folder for folder in ripe if folder.stage is Stage.FENCED and self._may_go_on()]
+        adopted = [folder for folder in map(self._stages.adopt, fenced) if folder is not None]
         # Read after the adoption, and ten minutes or more after the last fence: whatever a fenced
         # or ended session published shows.
         found = survey(self._remote, self._scratch, self._keys, self._may_go_on)
@@ -197,6 +198,9 @@ class _Visit:
         known: dict[PackId, FileStat] = {}
         for name in self._remote.list(PACKS):
             pack = parse_pack_name(name)
+            if not self._may_go_on():
+                self._report.is_complete = False
+                break
             if pack is not None and pack not in referenced:
                 with contextlib.suppress(FileNotFoundError):
                     known[pack] = self._remote.stat(f"{PACKS}/{name}")
@@ -256,7 +260,7 @@ class _Visit:
                     self._report.swept += 1
 
     def _tell_waiting(self) -> None:
-        waiting = [folder for folder in read_trash(self._remote) if folder.files]
+        waiting = [item for item in read_trash(self._remote, self._may_go_on) if item.files]
         self._report.waiting_files = sum(len(folder.files) for folder in waiting)
         condemned = [folder.marks.get(Stage.CONDEMNED) for folder in waiting]
         times = [time_ + TRASH_SECONDS for time_ in condemned if time_ is not None]

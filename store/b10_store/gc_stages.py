@@ -48,10 +48,12 @@ class Stages:
 
     def advance(self, folder: TrashFolder, now: float) -> None:
         """Take a folder one stage further, if that is witness or fence."""
-        if folder.stage is Stage.CONDEMNED:
-            self._witness(folder)
-        elif folder.stage is Stage.WITNESSED:
-            self._fence(folder, now)
+        # One that is gone was adopted by another visit, which goes on with it.
+        with contextlib.suppress(FileNotFoundError):
+            if folder.stage is Stage.CONDEMNED:
+                self._witness(folder)
+            elif folder.stage is Stage.WITNESSED:
+                self._fence(folder, now)
 
     def adopt(self, folder: TrashFolder) -> TrashFolder | None:
         """Make a folder this visit's own; None when another visit was faster."""
@@ -90,7 +92,8 @@ class Stages:
 
     def _witness(self, folder: TrashFolder) -> None:
         names = sorted(str(name) for name in self._sessions())
-        self.mark(folder, Stage.WITNESSED, json.dumps(names).encode())
+        # An empty file for no session: a store that is full takes that too.
+        self.mark(folder, Stage.WITNESSED, json.dumps(names).encode() if names else b"")
 
     def _fence(self, folder: TrashFolder, now: float) -> None:
         witnessed = self._witnessed(folder)
@@ -121,7 +124,8 @@ class Stages:
         """The sessions that were written down; None when that is damaged."""
         mark = f"{folder.path}/{Stage.WITNESSED.mark}"
         try:
-            names: object = json.loads(read_bounded(self._remote, mark, _WITNESS_LIMIT))
+            data = read_bounded(self._remote, mark, _WITNESS_LIMIT)
+            names: object = json.loads(data) if data else []
         except (ValueError, RecursionError):
             return None
         if not isinstance(names, list):

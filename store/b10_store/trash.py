@@ -17,7 +17,7 @@ from b10_store.layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from b10_store.remote import Remote
 
@@ -86,8 +86,12 @@ class TrashFolder:
         return now >= self.ripe_at()
 
 
-def read_trash(remote: Remote) -> list[TrashFolder]:
-    """The folders in trash/, by name.
+def read_trash(remote: Remote, may_go_on: Callable[[], bool] = lambda: True) -> list[TrashFolder]:
+    """The folders in trash/, by name: the oldest first.
+
+    Args:
+        remote: the store.
+        may_go_on: asked before each folder; when it says no, the rest is left out.
 
     Raises:
         OSError: one cannot be listed.
@@ -95,6 +99,8 @@ def read_trash(remote: Remote) -> list[TrashFolder]:
     names = sorted(name[:-1] for name in remote.list(TRASH) if name.endswith("/"))
     folders: list[TrashFolder] = []
     for name in names:
+        if not may_go_on():
+            break
         # One that vanishes meanwhile was adopted by another visit, which goes on with it.
         with contextlib.suppress(FileNotFoundError):
             folders.append(_read_folder(remote, name))

@@ -19,7 +19,8 @@ from tests.support.checked_stores import Denying, flipped
 from tests.support.gc_world import HOUR, KEEP_ALL, GcWorld
 from tests.support.half_dead import large_model, model, replace_some
 from tests.support.packed import whole_file
-from tests.support.values import ADDRESS
+from tests.support.published import damage
+from tests.support.values import ADDRESS, manifest
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
@@ -40,9 +41,15 @@ MIB = 1 << 20
 
 
 @pytest.fixture(params=["memory", "folder"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> GcWorld:
+def both(request: pytest.FixtureRequest, tmp_path: Path) -> GcWorld:
+    """A world around each kind of store."""
     folder = AgingFolder(tmp_path / "store")
     return GcWorld(tmp_path, folder if request.param == "folder" else AgingMemory())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> GcWorld:
+    return GcWorld(tmp_path, AgingMemory())
 
 
 def half_dead(
@@ -63,7 +70,8 @@ def collapse(world: GcWorld) -> None:
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["small", "of several frames"])
-def test_a_half_dead_pack_is_written_anew_and_goes_later(world: GcWorld, large: bool) -> None:
+def test_a_half_dead_pack_is_written_anew_and_goes_later(both: GcWorld, large: bool) -> None:
+    world = both
     tree = large_model(0) if large else model(0)
     host, now, old = half_dead(world, tree, NAMES[:5] if large else HALF)
     collapse(world)
@@ -110,7 +118,8 @@ def test_a_visit_with_little_time_writes_no_pack(world: GcWorld) -> None:
     assert old in world.packs()
 
 
-def test_two_namespaces_that_share_it_both_leave_it(world: GcWorld) -> None:
+def test_two_namespaces_that_share_it_both_leave_it(both: GcWorld) -> None:
+    world = both
     tree = {name: noise(MIB, number) for number, name in enumerate(NAMES)}
     first = world.hosts.new().write(tree)
     first.save()
@@ -133,7 +142,8 @@ def test_two_namespaces_that_share_it_both_leave_it(world: GcWorld) -> None:
         assert world.loaded(host) == expected
 
 
-def test_a_damaged_blob_stays_where_it_is(world: GcWorld) -> None:
+def test_a_damaged_blob_stays_where_it_is(both: GcWorld) -> None:
+    world = both
     host, now, old = half_dead(world, large_model(0), NAMES[:5])
     collapse(world)
     damaged = flipped_blob(world, host, "a0/large.bin")
@@ -171,6 +181,15 @@ def test_a_pack_that_cannot_be_read_at_all_changes_nothing(world: GcWorld) -> No
     assert (report.rewritten_bytes, report.refused) == (0, [])
     assert world.files() == before
     assert world.loaded(host) == now
+
+
+def test_nothing_is_written_anew_where_a_manifest_cannot_be_read(world: GcWorld) -> None:
+    _, _, old = half_dead(world, model(0), HALF)
+    collapse(world)
+    damage(world.remote, manifest(5))
+    before = world.files()
+    assert rewrite(world, world.remote, old) == 0
+    assert world.files() == before
 
 
 def test_a_signed_manifest_is_written_anew_only_with_its_key(world: GcWorld) -> None:

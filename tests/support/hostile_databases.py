@@ -127,6 +127,18 @@ def _value_outside(pages: Pages) -> bytes:
     return _finish(pages, pages.add(LEAF, [leaf_node(bytes(8), _ROW, size=1 << 30)]))
 
 
+def _value_a_little_outside(pages: Pages) -> bytes:
+    row = leaf_node(bytes(8), _ROW, size=len(_ROW) + 20)
+    return _finish(pages, pages.add(LEAF, [row]))
+
+
+def _key_outside(pages: Pages) -> bytes:
+    leaves = [_row_page(pages, _ROW) for _ in range(2)]
+    nodes = [branch_node(leaves[0]), branch_node(leaves[1], b"k")]
+    longer = struct.pack("<H", 0xFFFF)
+    return _finish(pages, pages.add(BRANCH, [nodes[0][:-2] + longer, nodes[1]]))
+
+
 def _long_value(number: int | None, size: int, kind: int = BIG) -> Callable[[Pages], bytes]:
     """A row whose value lies on other pages."""
 
@@ -136,6 +148,31 @@ def _long_value(number: int | None, size: int, kind: int = BIG) -> Callable[[Pag
         return _finish(pages, pages.add(LEAF, [row]))
 
     return make
+
+
+def _row_of_no_kind(pages: Pages) -> bytes:
+    return _finish(pages, pages.add(LEAF, [leaf_node(bytes(8), table(NO_PAGE), 0x08)]))
+
+
+def _value_in_a_leaf(pages: Pages) -> bytes:
+    """A row whose value lies on a page of rows."""
+    other = _row_page(pages, _ROW)
+    row = leaf_node(bytes(8), struct.pack("<Q", other), BIG, 100)
+    return _finish(pages, pages.add(LEAF, [row]))
+
+
+def _value_in_its_own_leaf(pages: Pages) -> bytes:
+    """A value that says it goes on in the page that names it."""
+    first = pages.add_value(b"x")
+    row = leaf_node(bytes(8), struct.pack("<Q", first), BIG, PAGE_SIZE + 1)
+    return _finish(pages, pages.add(LEAF, [row]))
+
+
+def _pages_of_two_sizes(pages: Pages) -> bytes:
+    """The second meta page, the newer one, has another."""
+    raw = bytearray(sound(pages))
+    struct.pack_into("<I", raw, PAGE_SIZE + 16 + 24, 2 * PAGE_SIZE)
+    return bytes(raw)
 
 
 def _value_twice(pages: Pages) -> bytes:
@@ -245,42 +282,55 @@ def _many_packs(forge: Forge) -> Outcome:
     return Outcome(megabytes=700)
 
 
+FORGED: Mapping[str, Callable[[Pages], bytes]] = {
+    "a page far outside": _page_outside,
+    "a page behind the end": _page_behind_the_end,
+    "a file of half a page": _cut_short,
+    "a leaf without rows": _empty_leaf,
+    "a branch in a ring": _ring,
+    "a tower of branches": _tower,
+    "a leaf beside a branch": _leaf_among_branches,
+    "a branch of one child": _single_child,
+    "a page of no kind": _set(10, 0),
+    "a dirty page": _set(10, 0x12),
+    "a page of fixed keys": _set(10, 0x22),
+    "a page with too many rows": _set(12, PAGE_SIZE),
+    "a page whose rows are in its head": _set(14, 0),
+    "a page with an odd number of bytes": _set(12, 19),
+    "a page that ends behind its end": _set(14, 0xFFFF),
+    "a row in the head of its page": _set(16, 18),
+    "a row outside its page": _set(16, PAGE_SIZE - 2),
+    "a row far outside its page": _set(16, 0xFFFF),
+    "a value outside its page": _value_outside,
+    "a value a little outside its page": _value_a_little_outside,
+    "a key outside its page": _key_outside,
+    "a long value outside the file": _long_value(1 << 50, 5000),
+    "a long value in a meta page": _long_value(0, 5000),
+    "a long value longer than the file": _long_value(None, 1 << 30),
+    "a long value without its flag": _long_value(None, 8, 0x08),
+    "a row of no kind": _row_of_no_kind,
+    "a long value in a page of rows": _value_in_a_leaf,
+    "a long value in its own page": _value_in_its_own_leaf,
+    "a long value twice": _value_twice,
+    "rows on one another": _rows_on_one_another,
+    "tables of many values": _table_of_many_values,
+    "a table in a table": _table_in_a_table,
+    "a table cut short": _short_table,
+    "no tables": _no_tables,
+    "rows in the place of tables": _rows_for_tables,
+    "pages of two sizes": _pages_of_two_sizes,
+    "pages of no size": _meta_page(16 + 24, bytes(4)),
+    "pages of 4 GiB": _meta_page(16 + 24, b"\xff" * 4),
+    "pages of an odd size": _meta_page(16 + 24, b"\x01\x10\0\0"),
+    "a last page behind the end": _meta_page(16 + 24 + 96, b"\xff" * 8),
+    "a table of tables of another kind": _meta_page(16 + 24 + 48 + 4, b"\x04\0"),
+    "a meta page that is none": _meta_page(10, b"\0\0"),
+    "another version of the database": _meta_page(16 + 4, b"\x02"),
+}
+"""Databases that differ from a sound one in one thing each."""
+
 CASES: Mapping[str, Case] = {
-    "a page far outside": _pages(_page_outside),
-    "a page behind the end": _pages(_page_behind_the_end),
-    "a file of half a page": _pages(_cut_short),
-    "a leaf without rows": _pages(_empty_leaf),
-    "a branch in a ring": _pages(_ring),
-    "a tower of branches": _pages(_tower),
-    "a leaf beside a branch": _pages(_leaf_among_branches),
-    "a branch of one child": _pages(_single_child),
-    "a page of no kind": _pages(_set(10, 0)),
-    "a dirty page": _pages(_set(10, 0x12)),
-    "a page of fixed keys": _pages(_set(10, 0x22)),
-    "a page with too many rows": _pages(_set(12, PAGE_SIZE)),
-    "a page whose rows are in its head": _pages(_set(14, 0)),
-    "a page with an odd number of bytes": _pages(_set(12, 17)),
-    "a row outside its page": _pages(_set(16, PAGE_SIZE - 2)),
-    "a row far outside its page": _pages(_set(16, 0xFFFF)),
-    "a value outside its page": _pages(_value_outside),
-    "a long value outside the file": _pages(_long_value(1 << 50, 5000)),
-    "a long value in a meta page": _pages(_long_value(0, 5000)),
-    "a long value longer than the file": _pages(_long_value(None, 1 << 30)),
-    "a long value without its flag": _pages(_long_value(None, PAGE_SIZE, 0x08)),
-    "a long value twice": _pages(_value_twice),
-    "rows on one another": _pages(_rows_on_one_another),
-    "tables of many values": _pages(_table_of_many_values),
-    "a table in a table": _pages(_table_in_a_table),
-    "a table cut short": _pages(_short_table),
-    "no tables": _pages(_no_tables),
-    "rows in the place of tables": _pages(_rows_for_tables),
-    "pages of no size": _pages(_meta_page(16 + 24, bytes(4))),
-    "pages of 4 GiB": _pages(_meta_page(16 + 24, b"\xff" * 4)),
-    "pages of an odd size": _pages(_meta_page(16 + 24, b"\x01\x10\0\0")),
-    "a last page behind the end": _pages(_meta_page(16 + 24 + 96, b"\xff" * 8)),
-    "a table of tables of another kind": _pages(_meta_page(16 + 24 + 48 + 4, b"\x04\0")),
-    "a meta page that is none": _pages(_meta_page(10, b"\0\0")),
-    "another version of the database": _pages(_meta_page(16 + 4, b"\x02")),
+    **{name: _pages(make) for name, make in FORGED.items()},
     "two million entries": _many_rows,
     "ten million entries": _ten_million_rows,
     "a million frames": _many_frames,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -32,6 +33,7 @@ else:
 
 
 _POLL_SECONDS = 0.05
+_OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _OPEN_ATTEMPTS = 10
 
 
@@ -51,7 +53,7 @@ def lock_root(folder: str, timeout: float) -> Generator[bool | None]:
     Raises:
         OSError: the root cannot be written.
     """
-    own = os.path.join(folder, RECORD_FOLDER)
+    own = own_folder(folder)
     deadline = time.monotonic() + timeout
     handle = _open_lock(own)
     try:
@@ -69,6 +71,18 @@ def lock_root(folder: str, timeout: float) -> Generator[bool | None]:
         os.close(handle)
 
 
+def own_folder(folder: str) -> str:
+    """The folder of our own in a cache root, which may not exist yet.
+
+    Raises:
+        OSError: a link is in its place, and leads where others want us to write.
+    """
+    own = os.path.join(folder, RECORD_FOLDER)
+    if os.path.islink(own):
+        raise OSError(errno.ELOOP, "a link is in the place of our own folder", own)
+    return own
+
+
 def _open_lock(own: str) -> int:
     for _ in range(_OPEN_ATTEMPTS - 1):
         os.makedirs(own, exist_ok=True)
@@ -80,7 +94,7 @@ def _open_lock(own: str) -> int:
 
 
 def _open_file(own: str) -> int:
-    return os.open(os.path.join(own, "lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    return os.open(os.path.join(own, "lock"), os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, 0o666)
 
 
 def _is_in_place(handle: int, own: str) -> bool:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from b10_store.digest import Digest, parse_digest
 from b10_store.errors import StoreError
 from b10_store.layout import PackId
-from b10_store.paths import RECORD_FOLDER
-from b10_store.scan import Fingerprint
+from b10_store.scan import Fingerprint, read_file
+from b10_transfer.local_lock import own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from b10_transfer.environment import Environment
 
 _VERSION = 1
+_RECORD_LIMIT = 1 << 30
 TEMPORARY_SUFFIX = ".tmp"
 SETTLED_NS = 2_000_000_000
 """A file changed less than 2 s ago may change again without its times showing it."""
@@ -162,8 +163,8 @@ def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:
 def read_record(folder: str, name: str) -> dict[str, Any]:
     """A record of a cache root; empty when there is none, or none that can be used."""
     try:
-        with open(os.path.join(folder, RECORD_FOLDER, name), "rb") as file:
-            content: object = json.loads(file.read())
+        location = os.path.join(own_folder(folder), name)
+        content: object = json.loads(read_file(location, _RECORD_LIMIT))
     except (OSError, ValueError, RecursionError):
         return {}
     record = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
@@ -174,7 +175,10 @@ def write_record(folder: str, name: str, content: Mapping[str, object]) -> None:
     """Replace a record of a cache root; failing to is of no consequence beyond work done twice."""
     if not os.path.isdir(folder):
         return  # there is nothing to remember of a cache root that does not exist
-    own = os.path.join(folder, RECORD_FOLDER)
+    try:
+        own = own_folder(folder)
+    except OSError:
+        return
     temporary = os.path.join(own, f"{name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
     try:
         os.makedirs(own, exist_ok=True)

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import hostile_databases, hostile_entries, hostile_files, hostile_headers
+from tests.support import (
+    hostile_counts,
+    hostile_databases,
+    hostile_entries,
+    hostile_files,
+    hostile_headers,
+)
 from tests.support.memory_folders import in_memory
 from tests.support.sites import CHECKOUT
 
@@ -29,7 +35,13 @@ _SECONDS = 20.0
 _ALL_SECONDS = 300.0
 _CORPORA: Mapping[str, Mapping[str, Case]] = {
     module.__name__.rpartition(".")[2]: module.CASES
-    for module in (hostile_headers, hostile_databases, hostile_entries, hostile_files)
+    for module in (
+        hostile_headers,
+        hostile_databases,
+        hostile_counts,
+        hostile_entries,
+        hostile_files,
+    )
 }
 
 

@@ -54,7 +54,7 @@ class Outcome:
         faults: what happened on the way.
         wrong: what must never be, whatever failed.
         published: how many manifests it added.
-        packs: how many packs it added.
+        uploaded: bytes of the packs it added.
     """
 
     status: str
@@ -62,7 +62,7 @@ class Outcome:
     faults: Faults
     wrong: list[str] = field(default_factory=list[str])
     published: int = 0
-    packs: int = 0
+    uploaded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Operation:
         prepare: puts the world into the state in which it begins.
         judge: what of the outcome is not true, a line each; given what a new host now gets.
         warm: run before each time, while nothing fails.
-        is_thrifty: whether a passing fault must not make it write more packs.
+        is_thrifty: whether a passing fault must not make it upload more.
     """
 
     name: str
@@ -172,9 +172,10 @@ class FaultRun:
             if not any(mark in name for mark in outcome.faults.may_leave):
                 yield f"{name} was left behind"
         yield from self._loads.problems()
-        added = store_files(world.host.store).keys() - self._before.keys()
+        after = store_files(world.host.store)
+        added = after.keys() - self._before.keys()
         outcome.published = len(published(added))
-        outcome.packs = sum(name.startswith("packs/") for name in added)
+        outcome.uploaded = sum(len(after[name]) for name in added if name.startswith("packs/"))
         stored, here = self._loads.everything(), artifacts_of(world.host)
         yield from self._operation.judge(state, outcome, stored, here)
         yield from self._felt(outcome, here)
@@ -191,8 +192,8 @@ class FaultRun:
             yield f"it must not be felt: {self.usual.status}"
         if here.keys() != self._usually_here.keys():
             yield f"it must not be felt: {differences(here, self._usually_here)}"
-        if outcome.packs > self.usual.packs and self._operation.is_thrifty:
-            yield f"{outcome.packs} packs were written, and not {self.usual.packs}"
+        if outcome.uploaded > self.usual.uploaded and self._operation.is_thrifty:
+            yield f"{outcome.uploaded} bytes were uploaded, and not {self.usual.uploaded}"
 
     def _too_many(self, outcome: Outcome) -> Iterator[str]:
         if outcome.faults.counts.total() > _MOST_EFFECTS * self.counts.total():

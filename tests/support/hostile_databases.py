@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from tests.support.databases import build_database
 from tests.support.forged_pages import (
     BIG,
     BRANCH,
@@ -19,18 +18,16 @@ from tests.support.forged_pages import (
     page,
     table,
 )
-from tests.support.forged_stores import Outcome, absent_pack, encode_table, entry_row, tables_of
+from tests.support.forged_stores import Outcome, absent_pack, entry_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tests.support.forged_stores import Case, Forge
 
-_RAW_LIMIT = 256 << 20
-_PACK = absent_pack([(10, 10)])
-_ROW = entry_row("forged/x.py", size=5)
+PACK = absent_pack([(10, 10)])
+ROW = entry_row("forged/x.py", size=5)
 _TABLES = (b"packs", b"frames", b"artifacts")
-_MILLION = 1 << 20
 
 
 def _pages(make: Callable[[Pages], bytes]) -> Case:
@@ -45,11 +42,11 @@ def _row_page(pages: Pages, *rows: bytes) -> int:
     return pages.add(LEAF, [leaf_node(struct.pack(">Q", at), row) for at, row in enumerate(rows)])
 
 
-def _finish(pages: Pages, artifacts: int, *, flags: int = 0) -> bytes:
+def finish(pages: Pages, artifacts: int, *, flags: int = 0) -> bytes:
     """A database whose packs and frames are as they should be."""
     roots = {
-        b"packs": _row_page(pages, _PACK.row),
-        b"frames": _row_page(pages, _PACK.table),
+        b"packs": _row_page(pages, PACK.row),
+        b"frames": _row_page(pages, PACK.table),
         b"artifacts": artifacts,
     }
     return pages.finish(roots.items(), flags)
@@ -57,16 +54,16 @@ def _finish(pages: Pages, artifacts: int, *, flags: int = 0) -> bytes:
 
 def sound(pages: Pages) -> bytes:
     """One that LMDB could have written: the others differ from it in one thing."""
-    return _finish(pages, _row_page(pages, _ROW))
+    return finish(pages, _row_page(pages, ROW))
 
 
 def _page_outside(pages: Pages) -> bytes:
-    return _finish(pages, 1 << 40)
+    return finish(pages, 1 << 40)
 
 
 def _page_behind_the_end(pages: Pages) -> bytes:
     """The meta page says that the file is longer than it is."""
-    raw = _finish(pages, pages.next + 100)
+    raw = finish(pages, pages.next + 100)
     return pages.finish_at(len(raw) // PAGE_SIZE - 1, last=1 << 20)
 
 
@@ -76,40 +73,40 @@ def _cut_short(pages: Pages) -> bytes:
 
 
 def _empty_leaf(pages: Pages) -> bytes:
-    return _finish(pages, pages.add(LEAF, []))
+    return finish(pages, pages.add(LEAF, []))
 
 
 def _ring(pages: Pages) -> bytes:
     """A branch that is its own child: rows without end, were it followed."""
-    leaf = _row_page(pages, _ROW)
+    leaf = _row_page(pages, ROW)
     own = pages.next
-    return _finish(pages, pages.add(BRANCH, [branch_node(leaf), branch_node(own, b"k")]))
+    return finish(pages, pages.add(BRANCH, [branch_node(leaf), branch_node(own, b"k")]))
 
 
 def _tower(pages: Pages) -> bytes:
     """Thirty branches, each of which has the next one 100 times: 10^60 rows in 30 pages."""
-    child = _row_page(pages, _ROW)
+    child = _row_page(pages, ROW)
     for _ in range(30):
         child = pages.add(BRANCH, [branch_node(child, b"k") for _ in range(100)])
-    return _finish(pages, child)
+    return finish(pages, child)
 
 
 def _leaf_among_branches(pages: Pages) -> bytes:
-    leaves = [_row_page(pages, _ROW) for _ in range(3)]
+    leaves = [_row_page(pages, ROW) for _ in range(3)]
     branch = pages.add_tree(leaves[:2])
-    return _finish(pages, pages.add(BRANCH, [branch_node(branch), branch_node(leaves[2], b"k")]))
+    return finish(pages, pages.add(BRANCH, [branch_node(branch), branch_node(leaves[2], b"k")]))
 
 
 def _single_child(pages: Pages) -> bytes:
-    return _finish(pages, pages.add(BRANCH, [branch_node(_row_page(pages, _ROW))]))
+    return finish(pages, pages.add(BRANCH, [branch_node(_row_page(pages, ROW))]))
 
 
 def _changed_page(change: Callable[[bytearray], None]) -> Callable[[Pages], bytes]:
     def make(pages: Pages) -> bytes:
-        changed = bytearray(page(pages.next, LEAF, [leaf_node(bytes(8), _ROW)]))
+        changed = bytearray(page(pages.next, LEAF, [leaf_node(bytes(8), ROW)]))
         change(changed)
         pages.pages.append(bytes(changed))
-        return _finish(pages, pages.next - 1)
+        return finish(pages, pages.next - 1)
 
     return make
 
@@ -124,48 +121,48 @@ def _set(place: int, value: int) -> Callable[[Pages], bytes]:
 
 
 def _value_outside(pages: Pages) -> bytes:
-    return _finish(pages, pages.add(LEAF, [leaf_node(bytes(8), _ROW, size=1 << 30)]))
+    return finish(pages, pages.add(LEAF, [leaf_node(bytes(8), ROW, size=1 << 30)]))
 
 
 def _value_a_little_outside(pages: Pages) -> bytes:
-    row = leaf_node(bytes(8), _ROW, size=len(_ROW) + 20)
-    return _finish(pages, pages.add(LEAF, [row]))
+    row = leaf_node(bytes(8), ROW, size=len(ROW) + 20)
+    return finish(pages, pages.add(LEAF, [row]))
 
 
 def _key_outside(pages: Pages) -> bytes:
-    leaves = [_row_page(pages, _ROW) for _ in range(2)]
+    leaves = [_row_page(pages, ROW) for _ in range(2)]
     nodes = [branch_node(leaves[0]), branch_node(leaves[1], b"k")]
     longer = struct.pack("<H", 0xFFFF)
-    return _finish(pages, pages.add(BRANCH, [nodes[0][:-2] + longer, nodes[1]]))
+    return finish(pages, pages.add(BRANCH, [nodes[0][:-2] + longer, nodes[1]]))
 
 
 def _long_value(number: int | None, size: int, kind: int = BIG) -> Callable[[Pages], bytes]:
     """A row whose value lies on other pages."""
 
     def make(pages: Pages) -> bytes:
-        first = pages.add_value(_ROW.ljust(PAGE_SIZE, b"x")) if number is None else number
+        first = pages.add_value(ROW.ljust(PAGE_SIZE, b"x")) if number is None else number
         row = leaf_node(bytes(8), struct.pack("<Q", first), kind, size)
-        return _finish(pages, pages.add(LEAF, [row]))
+        return finish(pages, pages.add(LEAF, [row]))
 
     return make
 
 
 def _row_of_no_kind(pages: Pages) -> bytes:
-    return _finish(pages, pages.add(LEAF, [leaf_node(bytes(8), table(NO_PAGE), 0x08)]))
+    return finish(pages, pages.add(LEAF, [leaf_node(bytes(8), table(NO_PAGE), 0x08)]))
 
 
 def _value_in_a_leaf(pages: Pages) -> bytes:
     """A row whose value lies on a page of rows."""
-    other = _row_page(pages, _ROW)
+    other = _row_page(pages, ROW)
     row = leaf_node(bytes(8), struct.pack("<Q", other), BIG, 100)
-    return _finish(pages, pages.add(LEAF, [row]))
+    return finish(pages, pages.add(LEAF, [row]))
 
 
 def _value_in_its_own_leaf(pages: Pages) -> bytes:
     """A value that says it goes on in the page that names it."""
     first = pages.add_value(b"x")
     row = leaf_node(bytes(8), struct.pack("<Q", first), BIG, PAGE_SIZE + 1)
-    return _finish(pages, pages.add(LEAF, [row]))
+    return finish(pages, pages.add(LEAF, [row]))
 
 
 def _pages_of_two_sizes(pages: Pages) -> bytes:
@@ -181,27 +178,27 @@ def _value_twice(pages: Pages) -> bytes:
         leaf_node(struct.pack(">Q", at), struct.pack("<Q", first + at % 2), BIG, PAGE_SIZE)
         for at in range(50)
     ]
-    return _finish(pages, pages.add(LEAF, rows))
+    return finish(pages, pages.add(LEAF, rows))
 
 
 def _rows_on_one_another(pages: Pages) -> bytes:
     """Two thousand rows of a page that are the same bytes."""
-    node = leaf_node(bytes(8), _ROW)
+    node = leaf_node(bytes(8), ROW)
     head = struct.pack("<QHHHH", pages.next, 0, LEAF, 16 + 2 * 1900, PAGE_SIZE - 200)
     pointers = struct.pack("<H", PAGE_SIZE - 200) * 1900
     data = node.ljust(200, b"\0")
     pages.pages.append((head + pointers).ljust(PAGE_SIZE - 200, b"\0") + data)
-    return _finish(pages, pages.next - 1)
+    return finish(pages, pages.next - 1)
 
 
 def _table_of_many_values(pages: Pages) -> bytes:
     """Tables with flags, so that a value is a table of values."""
-    return _finish(pages, _row_page(pages, _ROW), flags=0x04)
+    return finish(pages, _row_page(pages, ROW), flags=0x04)
 
 
 def _table_in_a_table(pages: Pages) -> bytes:
-    inner = leaf_node(bytes(8), table(_row_page(pages, _ROW)), TABLE)
-    return _finish(pages, pages.add(LEAF, [inner]))
+    inner = leaf_node(bytes(8), table(_row_page(pages, ROW)), TABLE)
+    return finish(pages, pages.add(LEAF, [inner]))
 
 
 def _short_table(pages: Pages) -> bytes:
@@ -229,57 +226,6 @@ def _meta_page(place: int, value: bytes) -> Callable[[Pages], bytes]:
         return bytes(raw)
 
     return make
-
-
-def _many_rows(forge: Forge) -> Outcome:
-    """As many rows as a database may have bytes for, in pages that are all alike."""
-    pages = Pages()
-    nodes = [leaf_node(struct.pack(">Q", at), entry_row(f"{at:02d}")) for at in range(37)]
-    count = _RAW_LIMIT // PAGE_SIZE - 600
-    leaf = page(0, LEAF, nodes)
-    leaves = range(pages.next, pages.next + count)
-    pages.pages += [leaf] * count
-    forge.plant(_finish(pages, pages.add_tree(leaves)))
-    return Outcome(megabytes=1000)
-
-
-def _ten_million_rows(forge: Forge) -> Outcome:
-    """The header tells how long the database is; it is not unpacked to see."""
-    forge.plant(build_database(tables_of([_ROW], _PACK)), {"raw_length": 10_000_000 * 80})
-    return Outcome()
-
-
-def _many_frames(forge: Forge) -> Outcome:
-    tables = tables_of([_ROW], _PACK)
-    tables["frames"] = {bytes(8): encode_table([(10, 1 << 20)]) * _MILLION}
-    forge.plant(build_database(tables))
-    return Outcome()
-
-
-def _many_packs_of_many_frames(forge: Forge) -> Outcome:
-    """Each has a table that is not too long."""
-    packs = [absent_pack([], number) for number in range(20)]
-    tables = tables_of([_ROW], *packs)
-    table = encode_table([(10, 1 << 20)]) * (1 << 16)
-    tables["frames"] = dict.fromkeys(tables["packs"], table)
-    forge.plant(build_database(tables))
-    return Outcome()
-
-
-def _many_packs(forge: Forge) -> Outcome:
-    """Packs without frames, as many as the file has room for."""
-    pages = Pages()
-    alike = {
-        name: page(0, LEAF, [leaf_node(struct.pack(">Q", at), row) for at in range(count)])
-        for name, row, count in ((b"packs", _PACK.row, 60), (b"frames", b"", 200))
-    }
-    roots = {b"artifacts": NO_PAGE}
-    for name, count in ((b"packs", 20_000), (b"frames", 6_000)):
-        leaves = range(pages.next, pages.next + count)
-        pages.pages += [alike[name]] * count
-        roots[name] = pages.add_tree(leaves)
-    forge.plant(pages.finish(roots.items()))
-    return Outcome(megabytes=700)
 
 
 FORGED: Mapping[str, Callable[[Pages], bytes]] = {
@@ -329,11 +275,4 @@ FORGED: Mapping[str, Callable[[Pages], bytes]] = {
 }
 """Databases that differ from a sound one in one thing each."""
 
-CASES: Mapping[str, Case] = {
-    **{name: _pages(make) for name, make in FORGED.items()},
-    "two million entries": _many_rows,
-    "ten million entries": _ten_million_rows,
-    "a million frames": _many_frames,
-    "a million frames of several packs": _many_packs_of_many_frames,
-    "a million packs": _many_packs,
-}
+CASES: Mapping[str, Case] = {name: _pages(make) for name, make in FORGED.items()}

@@ -98,9 +98,15 @@ class _Visit:
         self._scratch = scratch
         self._policy = policy
         self._keys = keys
-        self._may_go_on = may_go_on
+        self._has_time = may_go_on
         self._report = GcReport()
-        self._stages = Stages(remote, self._report, may_go_on)
+        self._stages = Stages(remote, self._report, self._may_go_on)
+
+    def _may_go_on(self) -> bool:
+        """Whether there is time left; once there was not, the visit is not complete."""
+        if not self._has_time():
+            self._report.is_complete = False
+        return self._report.is_complete
 
     def ask(self) -> GcReport:
         """Find out what would be condemned; nothing is written, so the local clock has to do."""
@@ -144,7 +150,7 @@ class _Visit:
         refused += [f"{problem.name}: {problem.reason}" for problem in found.problems]
         if not found.referrers:
             refused.append("there is no manifest: this may be the wrong folder, or an empty mount")
-        self._report.is_complete = self._may_go_on()
+        self._may_go_on()
         return not refused
 
     def _renames_are_atomic(self) -> bool:
@@ -179,7 +185,6 @@ class _Visit:
         moved = False
         for source, name in moves:
             if not self._may_go_on():
-                self._report.is_complete = False
                 break
             with contextlib.suppress(FileNotFoundError):
                 self._remote.rename(source, f"{own.path}/{name}")
@@ -199,7 +204,6 @@ class _Visit:
         for name in self._remote.list(PACKS):
             pack = parse_pack_name(name)
             if not self._may_go_on():
-                self._report.is_complete = False
                 break
             if pack is not None and pack not in referenced:
                 with contextlib.suppress(FileNotFoundError):
@@ -249,7 +253,6 @@ class _Visit:
     ) -> None:
         for name in names:
             if not self._may_go_on():
-                self._report.is_complete = False
                 return
             if name.endswith("/"):
                 continue

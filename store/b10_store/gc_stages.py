@@ -19,7 +19,7 @@ from b10_store.layout import (
     parse_session_name,
 )
 from b10_store.remote import read_bounded
-from b10_store.trash import Stage, TrashFolder
+from b10_store.trash import NOBODY, Stage, TrashFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,6 @@ class Stages:
         """
         for item in sorted(folder.files):
             if not self._may_go_on():
-                self._report.is_complete = False
                 return
             pack = parse_pack_name(item)
             if pack is not None and pack in referenced:
@@ -92,8 +91,16 @@ class Stages:
 
     def _witness(self, folder: TrashFolder) -> None:
         names = sorted(str(name) for name in self._sessions())
-        # An empty file for no session: a store that is full takes that too.
-        self.mark(folder, Stage.WITNESSED, json.dumps(names).encode() if names else b"")
+        nobody = f"{folder.path}/{NOBODY}"
+        if names:
+            with contextlib.suppress(FileNotFoundError):
+                self._remote.delete(nobody)
+            self.mark(folder, Stage.WITNESSED, json.dumps(names).encode())
+            return
+        # Two empty files for no session: a store that is full takes these too, and a list that was
+        # cut short is not taken for it.
+        self._remote.create(folder.path, NOBODY, [])
+        self.mark(folder, Stage.WITNESSED)
 
     def _fence(self, folder: TrashFolder, now: float) -> None:
         witnessed = self._witnessed(folder)
@@ -125,7 +132,9 @@ class Stages:
         mark = f"{folder.path}/{Stage.WITNESSED.mark}"
         try:
             data = read_bounded(self._remote, mark, _WITNESS_LIMIT)
-            names: object = json.loads(data) if data else []
+            if not data and self._exists(f"{folder.path}/{NOBODY}"):
+                return frozenset()
+            names: object = json.loads(data)
         except (ValueError, RecursionError):
             return None
         if not isinstance(names, list):

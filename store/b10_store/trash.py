@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from b10_store.remote import Remote
 
 
+NOBODY = "nobody"
+"""The name of an empty file beside an empty list of witnessed sessions."""
+
+
 class Stage(enum.IntEnum):
     """How far a folder of trash has come. Each stage but the first leaves a file of its name.
 
@@ -118,5 +122,5 @@ def _read_folder(remote: Remote, name: str) -> TrashFolder:
             if parse_pack_name(item) is not None or parse_manifest_name(item) is not None
         ),
         marks={stage: remote.stat(f"{TRASH}/{name}/{stage.mark}").mtime for stage in stages},
-        leftovers=frozenset(item for item in listed if TEMPORARY_MARK in item),
+        leftovers=frozenset(item for item in listed if TEMPORARY_MARK in item or item == NOBODY),
     )

@@ -14,10 +14,11 @@ from tests.support.fault_operations import (
     LOADS,
     SAVE_OF_TIMINGS,
     SAVES,
+    prepare_load_from_trash,
     prepare_save_again,
 )
 from tests.support.fault_runs import FaultRun
-from tests.support.faults import Lasting
+from tests.support.faults import Case, Effect, Faults, Lasting
 from tests.support.faulty_remote import ODDITIES, PASSING, REFUSALS, FaultyRemote
 from tests.support.store_views import load_elsewhere
 from tests.support.trees import differences
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.fault_runs import Operation
-    from tests.support.faults import Fault, Faults
+    from tests.support.faults import Fault
 
 OPERATIONS = (*SAVES, *LOADS)
 FEW = (SAVES[0], LOADS[0])
@@ -136,3 +137,15 @@ def test_heartbeats_that_are_missed_do_not_end_a_save(
     ):
         assert world.host.save().status.name == "SUCCESS"
     assert differences(load_elsewhere(world.host.store), here) == []
+
+
+def test_a_trash_that_cannot_be_listed_costs_only_what_lies_there(folder: Path) -> None:
+    world = World(folder)
+    stored = prepare_load_from_trash(world).stored
+    case = Case(Effect("list", "trash"), 1, PASSING[0], Lasting.THERE)
+    with wrapping(Faults(case)):
+        report = world.host.load()
+    assert report.status.name == "SUCCESS"
+    assert report.loaded + report.missed == len(stored)
+    assert report.loaded
+    assert report.missed

@@ -134,7 +134,8 @@ def made_again(name: str, artifact: Artifact) -> tuple[str, Artifact]:
         return name, artifact
     if base.endswith(".so"):
         return name, Artifact(elf(b"again" + artifact.data), executable=True)
-    data = artifact.data + b" again"
+    # What Triton notes has to stay JSON.
+    data = artifact.data + (b" " if base.endswith(".json") else b" again")
     if folder.startswith(("inductor/fxgraph/", "inductor/aotautograd/")):
         return f"{folder}/{hashlib.sha256(data).hexdigest()}", Artifact(data)
     return name, Artifact(data)

@@ -267,7 +267,10 @@ def _load_report(
     # A kernel of which one file is for other machines is nothing that could not be had.
     unusable_here = len(brought.placed.torn) + len(brought.placed.failed)
     could_not_be_had = missed > unusable_here or not brought.placed.torn
-    if missed and could_not_be_had and not placed and not already_here + kept:
+    # Where the rest is here, a file that stands in the way of one is no failure of the load; a
+    # store that gives nothing of what is lacking is.
+    is_failure = brought.damaged or brought.unread or not already_here
+    if missed and could_not_be_had and is_failure and not placed and not kept:
         raise CacheError(f"none of {missed} stored artifacts could be had: {'; '.join(problems)}")
     return LoadReport(
         status=OperationStatus.SUCCESS if placed else OperationStatus.SKIPPED,

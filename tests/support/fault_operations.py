@@ -74,9 +74,7 @@ def judge_load(state: State, outcome: Outcome, stored: Artifacts, here: Artifact
     brought = len(here) > len(state.here)
     if brought != (outcome.status == "SUCCESS"):
         yield f"{len(here) - len(state.here)} artifacts were brought"
-    # Where something is here and the rest cannot be had, that is told in the log and the report.
-    nothing_here = not state.here
-    if outcome.status == "SKIPPED" and nothing_here and not state.stored.keys() <= here.keys():
+    if outcome.status == "SKIPPED" and not state.stored.keys() <= here.keys():
         yield "not everything is here"
     if outcome.status == "DOES_NOT_EXIST" and state.stored and not outcome.faults.hides:
         yield "there is something"

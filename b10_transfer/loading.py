@@ -267,9 +267,11 @@ def _load_report(
     # A kernel of which one file is for other machines is nothing that could not be had.
     unusable_here = len(brought.placed.torn) + len(brought.placed.failed)
     could_not_be_had = missed > unusable_here or not brought.placed.torn
-    # Where the rest is here, a file that stands in the way of one is no failure of the load; a
-    # store that gives nothing of what is lacking is.
-    is_failure = brought.damaged or brought.unread or not already_here
+    # Where the rest is here, what the store has lost or damaged is no failure of this load, and no
+    # other load can have it either; a store that does not answer may have it all.
+    is_failure = not already_here or any(
+        not isinstance(error, FileNotFoundError) for error in brought.unread.values()
+    )
     if missed and could_not_be_had and is_failure and not placed and not kept:
         raise CacheError(f"none of {missed} stored artifacts could be had: {'; '.join(problems)}")
     return LoadReport(
@@ -289,7 +291,7 @@ def _bring_problems(brought: Brought) -> list[str]:
     if brought.damaged:
         problems.append(f"{len(brought.damaged)} blobs are damaged in the store")
     for what, reasons in (
-        ("could not be read", list(brought.unread.values())),
+        ("could not be read", [str(error) for error in brought.unread.values()]),
         ("could not be placed", [reason for _, reason in brought.placed.failed]),
     ):
         if reasons:

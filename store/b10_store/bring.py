@@ -34,12 +34,12 @@ class Brought:
         placed: see `Placed`.
         damaged: blobs that failed verification twice, the second time through a fresh open, and the
             pack that each lies in.
-        unread: blobs that could not be read.
+        unread: blobs that could not be read, and why; FileNotFoundError where the pack is lost.
     """
 
     placed: Placed
     damaged: dict[Digest, PackId] = field(default_factory=dict["Digest", "PackId"])
-    unread: dict[Digest, str] = field(default_factory=dict["Digest", str])
+    unread: dict[Digest, OSError] = field(default_factory=dict["Digest", OSError])
 
 
 @dataclass(slots=True)
@@ -47,8 +47,7 @@ class _Outcome:
     """What is left of one pack's blobs after every way to read them was tried."""
 
     damaged: set[Digest]
-    unread: set[Digest]
-    error: str
+    unread: dict[Digest, OSError]
 
 
 def bring(
@@ -139,7 +138,7 @@ class _PackReader:
         with ThreadPoolExecutor(min(_PACKS_AT_ONCE, len(by_pack)), "b10-read") as readers:
             for pack, outcome in zip(by_pack, readers.map(read, by_pack), strict=True):
                 result.damaged.update(dict.fromkeys(outcome.damaged, pack))
-                result.unread.update(dict.fromkeys(outcome.unread, outcome.error))
+                result.unread.update(outcome.unread)
 
     def _read_pack(self, pack: PackId, frames: FrameTable, wanted: Sequence[Wanted]) -> _Outcome:
         """Read from the pack, once more through a fresh open, then from where gc may put it."""
@@ -158,9 +157,10 @@ class _PackReader:
                 left, fetched = self._try(pack_path(pack), frames, left)
                 damaged |= fetched.damaged
         remaining = {item.digest for item in left}
+        if fetched.error is None:
+            return _Outcome(remaining, {})
         damaged &= remaining
-        error = "its bytes are damaged" if fetched.error is None else str(fetched.error)
-        return _Outcome(damaged, remaining - damaged, error)
+        return _Outcome(damaged, dict.fromkeys(remaining - damaged, fetched.error))
 
     def _try(
         self, name: str, frames: FrameTable, wanted: Sequence[Wanted]

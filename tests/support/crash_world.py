@@ -14,6 +14,7 @@ from tests.support.sites import Host
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from b10_transfer.reports import SaveReport
     from b10_transfer.settings import Settings
 
 BOTH_ROOTS = ("inductor", "triton")
@@ -44,9 +45,9 @@ class World:
         return Host(self.host.store, self.folder / "other")
 
 
-def save(settings: Settings) -> None:
+def save(settings: Settings) -> SaveReport:
     """Save without waiting for anyone."""
-    transfer.save(settings, wait=False)
+    return transfer.save(settings, wait=False)
 
 
 def load(settings: Settings) -> None:

@@ -44,6 +44,7 @@ class Outcome:
         displacing: whether good artifacts may be missing. Who can write to a store can also delete
             what is in it; only a signing key is of help there.
         megabytes: most memory that the load may take more than it had before.
+        again: the statuses that a second load may have, when what is good is here.
     """
 
     refused: bool = True
@@ -51,6 +52,7 @@ class Outcome:
     any_of: tuple[str, ...] = ()
     displacing: bool = False
     megabytes: int = 100
+    again: tuple[str, ...] = ("SKIPPED",)
 
 
 class Case(Protocol):

@@ -84,6 +84,7 @@ def _run(folder: Path, plant: Case) -> dict[str, Any]:
         "most_megabytes": outcome.megabytes,
         "refused": outcome.refused,
         "displacing": outcome.displacing,
+        "expected_again": outcome.again,
         **(json.loads(text) if text else {}),
     }
 

@@ -180,7 +180,7 @@ def _kernel(parent: str, model: str) -> Artifacts:
     folder = f"{parent}/{base64.b32encode(key).decode().rstrip('=')}"
     name = f"kernel_{key.hex()[:6]}"
     children = {
-        f"{name}.cubin": Artifact(_noise("cubin " + model, 400)),
+        f"{name}.cubin": Artifact(elf(_noise("cubin " + model, 400))),
         f"{name}.json": Artifact(json.dumps({"name": name, "shared": 0}).encode()),
     }
     paths = {child: f"{_FOLDER.decode()}/{child}" for child in sorted(children)}

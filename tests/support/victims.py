@@ -63,7 +63,8 @@ def save_without_end(host: Host, name: str, first_step: int, news: Sending) -> N
     for step in itertools.count(first_step):
         if step < STEPS:
             put_artifacts(host, made_in(name, step))
-        save(settings)
+        report = save(settings)
+        assert (report.left_out, report.problems) == (0, ())
         news.send(step)
 
 

@@ -12,6 +12,7 @@ from b10_transfer.api import (
     get_cache_info,
     list_available_caches,
     load_compile_cache,
+    load_compile_cache_async,
     save_compile_cache,
 )
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
@@ -19,17 +20,21 @@ from b10_transfer.settings import Settings
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
+    from b10_transfer.background import BackgroundLoad
     from b10_transfer.environment import Environment
+    from b10_transfer.progress import Progress
     from b10_transfer.reports import LoadReport, SaveReport
     from b10_transfer.transfer import load, save
 
 __all__ = [
+    "BackgroundLoad",
     "CacheError",
     "CacheOperationInterrupted",
     "CacheValidationError",
     "Environment",
     "LoadReport",
     "OperationStatus",
+    "Progress",
     "SaveReport",
     "Settings",
     "clear_local_cache",
@@ -37,13 +42,16 @@ __all__ = [
     "list_available_caches",
     "load",
     "load_compile_cache",
+    "load_compile_cache_async",
     "save",
     "save_compile_cache",
 ]
 
 _LAZY = {
+    "BackgroundLoad": "b10_transfer.background",
     "Environment": "b10_transfer.environment",
     "LoadReport": "b10_transfer.reports",
+    "Progress": "b10_transfer.progress",
     "SaveReport": "b10_transfer.reports",
     "load": "b10_transfer.transfer",
     "save": "b10_transfer.transfer",

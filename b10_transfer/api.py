@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from b10_store.errors import StoreError
+from b10_transfer.background import BackgroundLoad
 from b10_transfer.errors import CacheError
 from b10_transfer.settings import MEBIBYTE, Settings
 from b10_transfer.status import OperationStatus
@@ -15,16 +17,20 @@ if TYPE_CHECKING:
 
     from b10_store.store import Listing
     from b10_transfer.context import Context
+    from b10_transfer.progress import ProgressCallback
 
 _logger = logging.getLogger("b10_transfer")
 
 _LITTLE_USE = "much was compiled although much had been loaded: `b10-transfer doctor` looks for why"
 
 
-def load_compile_cache() -> OperationStatus:
+def load_compile_cache(*, on_progress: ProgressCallback | None = None) -> OperationStatus:
     """Load what earlier replicas compiled for this environment.
 
     Call it before the first compiled call. Artifacts that are here already are left as they are.
+
+    Args:
+        on_progress: called now and then with the bytes that were brought, and those to be.
 
     Returns:
         SUCCESS: at least one artifact was brought.
@@ -36,18 +42,33 @@ def load_compile_cache() -> OperationStatus:
     def load() -> OperationStatus:
         from b10_transfer import transfer
 
-        report = transfer.load()
+        report = transfer.load(on_progress=on_progress)
         _log_report("load", report.environment_key, str(report), report.problems)
         return report.status
 
     return _guard("load", load)
 
 
-def save_compile_cache() -> OperationStatus:
+def load_compile_cache_async(*, on_progress: ProgressCallback | None = None) -> BackgroundLoad:
+    """Begin what `load_compile_cache` does, and return at once.
+
+    For the time in which the model's weights are read, say. Ask for its `result()` before the first
+    compiled call.
+
+    Args:
+        on_progress: see `load_compile_cache`.
+    """
+    return BackgroundLoad(partial(load_compile_cache, on_progress=on_progress))
+
+
+def save_compile_cache(*, on_progress: ProgressCallback | None = None) -> OperationStatus:
     """Save what was compiled here and is not stored yet.
 
     Call it after every warm-up, whatever the load returned: with nothing new it costs next to
     nothing, and what a replica compiled beyond what it loaded is not lost.
+
+    Args:
+        on_progress: called now and then with the bytes that were uploaded, and those to be.
 
     Returns:
         SUCCESS: new artifacts were published.
@@ -58,7 +79,7 @@ def save_compile_cache() -> OperationStatus:
     def save() -> OperationStatus:
         from b10_transfer import transfer
 
-        report = transfer.save()
+        report = transfer.save(on_progress=on_progress)
         problems = report.problems
         if report.was_of_little_use:
             problems = (*problems, _LITTLE_USE)

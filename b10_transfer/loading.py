@@ -19,6 +19,7 @@ from b10_transfer.errors import CacheError
 from b10_transfer.header_placeholders import plant_placeholders, remove_placeholders
 from b10_transfer.host_checks import check_execution, check_tools
 from b10_transfer.host_placements import choose_placements, not_here
+from b10_transfer.load_outcome import bring_problems, load_report
 from b10_transfer.local_lock import lock_root
 from b10_transfer.local_record import (
     Hashed,
@@ -32,6 +33,7 @@ from b10_transfer.local_record import (
 from b10_transfer.local_space import NO_ROOM, LocalSpace
 from b10_transfer.local_sweep import has_leftovers, sweep
 from b10_transfer.nearest import nearest_differences, other_namespaces, recorded_differences
+from b10_transfer.progress import Meter
 from b10_transfer.reports import LoadReport, count_refused, problem_lines
 from b10_transfer.root_kinds import HEADERS
 from b10_transfer.signing import warn_when_unsigned
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from b10_transfer.cache_roots import CacheRoot
     from b10_transfer.context import Context
     from b10_transfer.environment import Difference, Environment
+    from b10_transfer.progress import ProgressCallback
 
 _LOCK_SECONDS = 60.0
 """How long a load waits for another one of this host; then it works beside it, as safely."""
@@ -57,12 +60,15 @@ _NEAREST_AMONG = 32
 _NAMED_NAMESPACES = 8
 
 
-def load_artifacts(context: Context, started: float) -> LoadReport:
+def load_artifacts(
+    context: Context, started: float, on_progress: ProgressCallback | None = None
+) -> LoadReport:
     """Bring what is stored and not here yet.
 
     Args:
         context: of this host.
         started: when the operation began, by time.monotonic().
+        on_progress: see `b10_transfer.transfer.load`.
 
     Raises:
         CacheError: nothing could be read.
@@ -95,14 +101,14 @@ def load_artifacts(context: Context, started: float) -> LoadReport:
         usable = _lock_roots(locks, folders, context.environment, problems)
         # Another load of this host may have brought everything while the lock was waited for.
         wanted = not_here([item for item in lacking if item.folder in usable])
-        brought = _bring(context, stored, wanted)
+        brought = _bring(context, stored, wanted, on_progress)
         _remember({item.folder for item in placements}, brought)
     _plant_placeholders(context, placements)
     context.store.note_use(heads)
     unusable = sum(item.folder not in usable for item in lacking)
     already_here = len(placements) - unusable - len(wanted)
-    problems += _bring_problems(brought)
-    report = _load_report(context, already_here, len(wanted) + unusable, brought, problems, started)
+    problems += bring_problems(brought)
+    report = load_report(context, already_here, len(wanted) + unusable, brought, problems, started)
     return replace(
         report,
         left_aside=chosen.left_aside,
@@ -223,14 +229,28 @@ def _paths_in(root: CacheRoot, placements: Iterable[Placement]) -> list[str]:
     return [identity.path for identity in identities if identity.root == root.name]
 
 
-def _bring(context: Context, stored: Union, wanted: Sequence[Placement]) -> Brought:
+def _bring(
+    context: Context,
+    stored: Union,
+    wanted: Sequence[Placement],
+    on_progress: ProgressCallback | None,
+) -> Brought:
     if not wanted:
         return Brought(Placed())
     space = LocalSpace((item.folder, item.entry.size) for item in wanted)
     space.require()
-    return context.store.bring(
-        context.address, wanted, stored.packs, watch=space.watch, workers=worker_count()
+    meter = Meter(on_progress, sum(item.entry.size for item in wanted))
+
+    def watch(folder: str, size: int) -> None:
+        space.watch(folder, size)
+        meter.add(size)
+
+    brought = context.store.bring(
+        context.address, wanted, stored.packs, watch=watch, workers=worker_count()
     )
+    if not (brought.damaged or brought.unread):
+        meter.finish()
+    return brought
 
 
 def _remember(folders: Iterable[str], brought: Brought) -> None:
@@ -251,49 +271,3 @@ def _remember(folders: Iterable[str], brought: Brought) -> None:
                     hashed[entry.identity.path] = Hashed(fingerprint, entry.digest, entry.size)
             write_hashed(folder, hashed)
         write_loaded(folder, loaded)
-
-
-def _load_report(
-    context: Context,
-    already_here: int,
-    lacking: int,
-    brought: Brought,
-    problems: list[str],
-    started: float,
-) -> LoadReport:
-    placed = [placement for placement, _ in brought.placed.placed]
-    kept = len(brought.placed.kept)
-    missed = lacking - len(placed) - kept
-    # A kernel of which one file is for other machines is nothing that could not be had.
-    unusable_here = len(brought.placed.torn) + len(brought.placed.failed)
-    could_not_be_had = missed > unusable_here or not brought.placed.torn
-    # Where the rest is here, what the store has lost or damaged is no failure of this load, and no
-    # other load can have it either; a store that does not answer may have it all.
-    is_failure = not already_here or any(
-        not isinstance(error, FileNotFoundError) for error in brought.unread.values()
-    )
-    if missed and could_not_be_had and is_failure and not placed and not kept:
-        raise CacheError(f"none of {missed} stored artifacts could be had: {'; '.join(problems)}")
-    return LoadReport(
-        status=OperationStatus.SUCCESS if placed else OperationStatus.SKIPPED,
-        environment_key=context.environment.key,
-        loaded=len(placed),
-        bytes_loaded=sum(placement.entry.size for placement in placed),
-        already_here=already_here + kept,
-        missed=missed,
-        problems=tuple(problems),
-        seconds=time.monotonic() - started,
-    )
-
-
-def _bring_problems(brought: Brought) -> list[str]:
-    problems: list[str] = []
-    if brought.damaged:
-        problems.append(f"{len(brought.damaged)} blobs are damaged in the store")
-    for what, reasons in (
-        ("could not be read", [str(error) for error in brought.unread.values()]),
-        ("could not be placed", [reason for _, reason in brought.placed.failed]),
-    ):
-        if reasons:
-            problems.append(f"{len(reasons)} artifacts {what}: {min(reasons)}")
-    return problems

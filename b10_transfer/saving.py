@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from b10_store.layout import WAIT_LIMIT_SECONDS
@@ -11,6 +12,7 @@ from b10_transfer.context import worker_count
 from b10_transfer.last_save import LastSave, local_state, read_last_save, write_last_save
 from b10_transfer.local_record import Loaded, read_loaded, write_loaded
 from b10_transfer.local_scan import LocalScan, scan_tree, walk_roots
+from b10_transfer.progress import Meter
 from b10_transfer.reports import SaveReport, count_refused, problem_lines
 from b10_transfer.signing import warn_when_unsigned
 from b10_transfer.status import OperationStatus
@@ -18,15 +20,19 @@ from b10_transfer.status import OperationStatus
 if TYPE_CHECKING:
     from b10_store.save_request import SaveOutcome
     from b10_transfer.context import Context
+    from b10_transfer.progress import ProgressCallback
 
 
-def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveReport:
+def save_artifacts(
+    context: Context, started: float, *, wait: bool, on_progress: ProgressCallback | None = None
+) -> SaveReport:
     """Publish what is here and not stored yet.
 
     Args:
         context: of this host.
         started: when the operation began, by time.monotonic().
         wait: see `b10_transfer.transfer.save`.
+        on_progress: likewise.
 
     Raises:
         StoreError, OSError: nothing was published.
@@ -44,7 +50,10 @@ def save_artifacts(context: Context, started: float, *, wait: bool) -> SaveRepor
     scan = scan_tree(tree, context.environment, worker_count())
     if not scan.artifacts:
         return _save_report(context, scan, None, started)
-    outcome = context.store.save(_request(context, scan, wait=wait))
+    meter = Meter(on_progress)
+    request = _request(context, scan, wait=wait)
+    outcome = context.store.save(replace(request, on_progress=meter.move_to))
+    meter.finish()
     _remember(context, scan, outcome)
     state = local_state(tree, context)
     # A manifest that was refused is reported by every save, so the next one must look again. What

@@ -23,7 +23,7 @@ from b10_store.manifest import Location, Pack
 from b10_store.pack_footer import Piece, encode_footer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from b10_store.remote import Remote
 
@@ -76,7 +76,14 @@ class _StoredFrame(NamedTuple):
     goes_on: bool
 
 
-def write_packs(remote: Remote, uploads: Iterable[Upload], *, workers: int, limit: int) -> Written:
+def write_packs(
+    remote: Remote,
+    uploads: Iterable[Upload],
+    *,
+    workers: int,
+    limit: int,
+    on_written: Callable[[int], None] = lambda _: None,
+) -> Written:
     """Write blobs into new packs, in the order given: similar blobs beside each other share frames.
 
     Args:
@@ -84,6 +91,7 @@ def write_packs(remote: Remote, uploads: Iterable[Upload], *, workers: int, limi
         uploads: the blobs, each digest once.
         workers: threads that compress.
         limit: most bytes that the packs may take together.
+        on_written: called with the raw bytes of each frame that is handed to the store.
 
     Raises:
         SizeLimitError: the packs would take more than `limit` bytes.
@@ -94,7 +102,7 @@ def write_packs(remote: Remote, uploads: Iterable[Upload], *, workers: int, limi
         work = _submit_frames(pool, uploads, result.changed)
         frames = (frame for frame in _in_order(work, 2 * workers) if frame.stored or frame.pieces)
         while (first := next(frames, None)) is not None:
-            builder = _PackBuilder(first, frames, result.stored_bytes, limit)
+            builder = _PackBuilder(first, frames, result.stored_bytes, limit, on_written)
             remote.create(PACKS, builder.file_name, builder.chunks())
             pack = builder.pack_id
             result.packs[pack] = Pack(builder.size, builder.frame_table())
@@ -215,12 +223,18 @@ class _PackBuilder:
     """One pack, written as it is built."""
 
     def __init__(
-        self, first: _StoredFrame, frames: Iterator[_StoredFrame], before: int, limit: int
+        self,
+        first: _StoredFrame,
+        frames: Iterator[_StoredFrame],
+        before: int,
+        limit: int,
+        on_written: Callable[[int], None],
     ) -> None:
         self._first = first
         self._frames = frames
         self._before = before
         self._limit = limit
+        self._on_written = on_written
         self._sizes: list[tuple[int, int]] = []
         self._raw_size = 0
         self._hasher = blake3()
@@ -237,6 +251,7 @@ class _PackBuilder:
                 self._sizes.append((len(frame.stored), frame.raw_size))
                 self._raw_size += frame.raw_size
                 yield self._count(frame.stored)
+                self._on_written(frame.raw_size)
             if self.size >= PACK_CLOSE_SIZE and not frame.goes_on:
                 break
             frame = next(self._frames, None)

@@ -190,7 +190,22 @@ def _upload(
     )
     if not uploads:
         return Written()
-    return write_packs(remote, uploads, workers=request.workers, limit=request.size_limit)
+    total = plan.upload_bytes
+    done = 0
+
+    def note(size: int) -> None:
+        nonlocal done
+        done += size
+        request.on_progress(done, total)
+
+    note(0)
+    return write_packs(
+        remote,
+        uploads,
+        workers=request.workers,
+        limit=request.size_limit,
+        on_written=note,
+    )
 
 
 def _kind(identity: Identity) -> tuple[str, str, str]:

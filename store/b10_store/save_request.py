@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from b10_store.layout import WAIT_LIMIT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from b10_store.basis import Basis
     from b10_store.digest import Digest
@@ -37,6 +37,7 @@ class SaveRequest:
         workers: threads that compress.
         scratch: a local folder for the manifest while it is built.
         key: seals the manifest, when given.
+        on_progress: called with the raw bytes that were uploaded until now, and those to be.
     """
 
     address: Address
@@ -52,6 +53,7 @@ class SaveRequest:
     wait_seconds: float = WAIT_LIMIT_SECONDS
     recorded: tuple[tuple[str, str], ...] = ()
     key: SigningKey | None = None
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,19 +15,30 @@ from b10_transfer import (
     get_cache_info,
     list_available_caches,
     load_compile_cache,
+    load_compile_cache_async,
     save_compile_cache,
 )
 
 if TYPE_CHECKING:
-    from b10_transfer import Environment, LoadReport, SaveReport, load, save
+    from b10_transfer import (
+        BackgroundLoad,
+        Environment,
+        LoadReport,
+        Progress,
+        SaveReport,
+        load,
+        save,
+    )
 
 __all__ = [
+    "BackgroundLoad",
     "CacheError",
     "CacheOperationInterrupted",
     "CacheValidationError",
     "Environment",
     "LoadReport",
     "OperationStatus",
+    "Progress",
     "SaveReport",
     "Settings",
     "clear_local_cache",
@@ -35,6 +46,7 @@ __all__ = [
     "list_available_caches",
     "load",
     "load_compile_cache",
+    "load_compile_cache_async",
     "save",
     "save_compile_cache",
 ]

@@ -148,7 +148,7 @@ def test_no_failure_inside_the_utilities_reaches_the_caller(
 
 
 def test_what_is_no_failure_of_ours_is_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt() -> None:
+    def interrupt(**_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("b10_transfer.transfer.load", interrupt)

@@ -1,0 +1,65 @@
+"""A load that goes on while the caller does something else, such as reading the weights."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from b10_transfer.status import OperationStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_logger = logging.getLogger("b10_transfer")
+
+
+class BackgroundLoad:
+    """A load on a thread of its own, begun by `load_compile_cache_async`."""
+
+    def __init__(self, load: Callable[[], OperationStatus]) -> None:
+        """Begin.
+
+        Args:
+            load: called once, on another thread; does not raise.
+        """
+        self._load = load
+        self._status = OperationStatus.ERROR
+        self._over = threading.Event()
+        # A daemon: a process that ends does not wait for a folder that does not answer.
+        thread = threading.Thread(target=self._run, name="b10-load", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # No more threads can be had: then it is not beside the caller's work, but before it.
+            self._run()
+
+    def done(self) -> bool:
+        """Whether the load is over."""
+        return self._over.is_set()
+
+    def result(self, timeout: float | None = None) -> OperationStatus:
+        """Wait for the load; call it before the first compiled call.
+
+        Args:
+            timeout: most seconds to wait; by default until the load is over.
+
+        Returns:
+            The status of the load, as `load_compile_cache` returns it; ERROR when it was not over
+            in time. It then goes on: what it brings later is of use to what is compiled later, and
+            another call of `result` tells how it ended.
+        """
+        began = time.monotonic()
+        if self._over.wait(timeout):
+            return self._status
+        _logger.error(
+            "load: not over after %.1f s; compiling goes on without it", time.monotonic() - began
+        )
+        return OperationStatus.ERROR
+
+    def _run(self) -> None:
+        try:
+            self._status = self._load()
+        finally:
+            self._over.set()

@@ -20,7 +20,7 @@ from b10_store.rewritten import unite_rewritten
 from b10_store.save_plan import SavePlan, finish_entries, move_small_packs, plan_save
 from b10_store.save_request import SaveOutcome, SaveRequest
 from b10_store.session import open_session
-from b10_store.succession import lineage_of, trash_superseded
+from b10_store.succession import lineage_of
 from b10_store.union import union
 
 if TYPE_CHECKING:
@@ -120,7 +120,6 @@ def _save_in_session(
     packs = {**view.stored.packs, **elsewhere, **written.packs}
     manifest = _compose(session, request, view, packs, finish=(plan, written))
     session.publish([encode_manifest(manifest, request.scratch, request.key)])
-    trash_superseded(remote, view.heads, view.parents, session.name.snapshot)
     return _outcome(request, view, manifest, plan, written)
 
 

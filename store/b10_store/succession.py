@@ -1,20 +1,17 @@
-"""How a manifest takes the place of those it carries on."""
+"""The lineage of a manifest: which others it takes the place of."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from b10_store.layout import MANIFESTS, SUPERSEDE_AGE_SECONDS, TRASH, snapshot_milliseconds
-from b10_store.manifest import Lineage, Manifest
+from b10_store.manifest import Lineage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from b10_store.envelope import SigningKey
     from b10_store.heads import Heads
-    from b10_store.layout import SnapshotId
-    from b10_store.remote import Remote
+    from b10_store.manifest import Manifest
 
 
 Facts = tuple[tuple[str, str], ...]
@@ -49,30 +46,3 @@ def lineage_of(
         environment=environment[0],
         recorded=environment[1],
     )
-
-
-def trash_superseded(
-    remote: Remote, heads: Heads, parents: Sequence[Manifest], own: SnapshotId
-) -> None:
-    """Move manifests to trash that an old enough head supersedes, the oldest first.
-
-    Old enough: a listing that runs at the same time must see one of the two. Whether this succeeds
-    is of no consequence: gc does the same.
-
-    Args:
-        remote: the store.
-        heads: as read before the save.
-        parents: those of the heads that were carried on.
-        own: the snapshot that was published just now.
-    """
-    old_enough = snapshot_milliseconds(own) - SUPERSEDE_AGE_SECONDS * 1000
-    superseded: set[SnapshotId] = set()
-    for manifest in parents:
-        snapshot = manifest.name.snapshot
-        if snapshot_milliseconds(snapshot) < old_enough:
-            superseded |= {older for older in manifest.lineage.supersedes if older < snapshot}
-    for name in sorted(heads.listed):
-        if name.snapshot in superseded:
-            target = name.manifest_path.replace(MANIFESTS, f"{TRASH}/{own}", 1)
-            with contextlib.suppress(OSError):
-                remote.rename(name.manifest_path, target)

@@ -161,23 +161,6 @@ def test_an_expired_address_can_be_saved_anew_at_any_stage(world: GcWorld) -> No
         assert world.names("trash") == set()
 
 
-def test_what_saves_moved_away_is_taken_along_and_vanishes(both: GcWorld) -> None:
-    world = both
-    host = world.hosts.new()
-    for path, data in OLD.items():
-        host.write({path: data}).save()
-        world.advance(2 * HOUR)
-    filled = len(read_trash(world.remote))
-    assert filled >= 2
-    assert set(world.stages()) == {Stage.FILLING}
-    (report,) = world.visits(0)
-    assert world.stages() == [Stage.CONDEMNED]
-    assert report.waiting_files == len(OLD) - 1
-    world.to_the_end()
-    assert world.remote.list("trash") == []
-    assert world.loaded(host) == OLD
-
-
 # What is referenced again.
 
 

@@ -33,7 +33,6 @@ class _Renumbered:
         return saver._replace(
             seen=self[saver.seen],
             carries=self[saver.carries],
-            old=self[saver.old],
             earlier=self[saver.earlier],
         )
 

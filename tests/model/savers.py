@@ -14,7 +14,6 @@ from tests.model.store_state import (
     Token,
     bits,
     put,
-    trash_manifest,
     with_pack,
     with_saver,
 )
@@ -51,15 +50,6 @@ class Savers:
                 for what, after in self._save_step(state, me, effect):
                     quiet = self._past_silent(after, me)
                     yield Step(f"saver {me}: {what}", quiet)
-            elif saver.old and saver.done != FAILED:
-                yield Step(*self._trash_superseded(state, me))
-
-    def _trash_superseded(self, state: State, me: int) -> tuple[str, State]:
-        saver = state.savers[me]
-        number = bits(saver.old)[0]
-        after = saver._replace(old=saver.old & ~(1 << number))
-        moved = with_saver(trash_manifest(state, number), me, after)
-        return f"saver {me}: moves superseded manifest {number} to trash", moved
 
     def _save_step(self, state: State, me: int, effect: str) -> Iterable[tuple[str, State]]:
         saver = state.savers[me]
@@ -94,9 +84,7 @@ class Savers:
         for seen in self._views.manifest_views(state):
             carries = self._views.carried(state, seen)
             if self._scenario.supersedes:
-                after = on._replace(
-                    seen=seen, carries=carries, old=self._views.old_ones(state, seen)
-                )
+                after = on._replace(seen=seen, carries=carries)
             else:
                 after = on._replace(carries=self._one_of_each_pack(me, carries))
             yield f"reads manifests {bits(seen)}", with_saver(state, me, after)
@@ -143,7 +131,7 @@ class Savers:
         claimed = min(on.age, self._timing.age) if self._flaw in WRONG_AGES else 0
         manifest = Manifest(Listed.THERE, 0, on.seen & on.earlier, carries, claimed)
         # What it does not need any more must not tell two states apart.
-        after = Saver(done=on.done, old=on.old, begun=on.begun)
+        after = Saver(done=on.done, begun=on.begun)
         published = state._replace(manifests=put(state.manifests, me, manifest))
         what = f"publishes manifest {me} with the entries of {bits(carries)}"
         return what, with_saver(published, me, after)

@@ -38,7 +38,6 @@ class Saver(NamedTuple):
         age: of its token, in ticks.
         seen: manifests that its own will supersede, a bit each.
         carries: entries that its own will hold besides its artifact's, a bit each.
-        old: those of `seen` that it may move to trash.
         finds: whether it relies on a pack which is there.
         begun: how often it began.
         earlier: snapshots that have a smaller id than its own: a manifest supersedes no other.
@@ -49,7 +48,6 @@ class Saver(NamedTuple):
     age: int = 0
     seen: int = 0
     carries: int = 0
-    old: int = 0
     finds: bool = False
     begun: int = 0
     earlier: int = 0

@@ -30,8 +30,9 @@ SOUND = {
 }
 
 UNIONS = {
-    "four savers": Scenario((None,) * 4, supersedes=True),
-    "three savers, fine": Scenario((None,) * 3, supersedes=True, timing=FINE),
+    "four savers, a gc": Scenario((None,) * 4, 1, packs=0, supersedes=True),
+    "three savers, two gcs": Scenario((None,) * 3, 2, packs=0, supersedes=True),
+    "three savers, a gc, fine": Scenario((None,) * 3, 1, packs=0, supersedes=True, timing=FINE),
     "two savers, a gc": Scenario((0, None), 1, supersedes=True, timing=FINE),
 }
 
@@ -111,7 +112,7 @@ def test_without_one_protection_some_interleaving_loses_a_pack(flaw: Flaw) -> No
 
 @pytest.mark.parametrize("flaw", LOSES_AN_ENTRY)
 def test_without_one_protection_a_load_may_miss_an_entry(flaw: Flaw) -> None:
-    scenario = Scenario((None,) * 3, supersedes=True)
+    scenario = Scenario((None,) * 3, 1, packs=0, supersedes=True)
     assert_safe(scenario)
 
     found = Protocol(scenario._replace(flaw=flaw)).explore().found

@@ -9,7 +9,7 @@ import pytest
 from b10_store import session as session_module
 from b10_store.envelope import SigningKey
 from b10_store.errors import FencedError, StoreError, UnsupportedFormatError
-from b10_store.layout import format_line, parse_manifest_name
+from b10_store.layout import format_line
 from b10_store.memory_remote import MemoryRemote
 from tests.support.blobs import prose
 from tests.support.clocks import SleepingClock, TickingClock
@@ -48,47 +48,15 @@ def hosts(tmp_path: Path, remote: MemoryRemote) -> Hosts:
     return Hosts(tmp_path, remote)
 
 
-def test_a_manifest_superseded_for_an_hour_goes_to_trash_the_oldest_first(
+def test_a_save_moves_nothing_away_however_old_what_it_supersedes(
     hosts: Hosts, remote: MemoryRemote, clock: SleepingClock
 ) -> None:
-    host = hosts.new()
-    for number in range(3):
-        host.write({f"{number}": b"x"}).save()
-    assert len(remote.list("manifests")) == 3
-    clock.seconds += HOUR + 1
-    counting = CountingRemote(remote)
-    host.remote = counting
-    host.write({"after an hour": b"x"}).save()
-    left = {parse_manifest_name(name) for name in remote.list("manifests")}
-    assert len(left) == 2
-    gone = [name for name in counting.names("rename") if name.startswith("manifests/")]
-    assert len(gone) == 2
-    assert gone == sorted(gone)
-    (folder,) = remote.list("trash")
-    assert len(remote.list(f"trash/{folder.rstrip('/')}")) == 2
-
-
-def test_a_young_manifest_trashes_nothing(hosts: Hosts, remote: MemoryRemote) -> None:
     host = hosts.new()
     for number in range(5):
         host.write({f"{number}": b"x"}).save()
+        clock.seconds += 2 * HOUR
     assert len(remote.list("manifests")) == 5
     assert remote.list("trash") == []
-
-
-def test_trash_that_refuses_is_of_no_consequence(
-    hosts: Hosts, remote: MemoryRemote, clock: SleepingClock
-) -> None:
-    class NoTrash(WrappedRemote):
-        def before(self, call: Call) -> None:
-            if call.effect == "rename" and call.name.startswith("manifests/"):
-                raise PermissionError
-
-    host = hosts.new(NoTrash(remote))
-    for number in range(3):
-        host.write({f"{number}": b"x"}).save()
-        clock.seconds += 2 * HOUR
-    assert len(remote.list("manifests")) == 3
 
 
 class Fencing(WrappedRemote):

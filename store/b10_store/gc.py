@@ -22,6 +22,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+from b10_store.errors import StoreError
 from b10_store.gc_plan import choose_departures, choose_packs, referenced_packs
 from b10_store.gc_report import GcReport
 from b10_store.gc_stages import Stages
@@ -138,9 +139,10 @@ class _Visit:
             for folder in adopted:
                 self._stages.empty(folder, referenced_packs(found))
             self._condemn(found, [item for item in folders if item.stage is Stage.FILLING], now)
+            self._sweep(now)
+            # Last, since it may take long, and fail for want of room on this host.
             if rewrites:
                 self._rewrite(found)
-            self._sweep(now)
         self._tell_waiting()
         return self._report
 
@@ -176,24 +178,39 @@ class _Visit:
         departures = choose_departures(found, self._policy, now)
         packs = self._unreferenced(found, departures, now)
         own = TrashFolder(str(new_snapshot_id(now)), frozenset(), {})
-        moves = [
-            *((name.manifest_path, f"{name}.manifest") for name in departures.names),
-            *((pack_path(pack), f"{pack}.pack") for pack in packs),
-            # What saves moved away was moved into folders of their own.
-            *((f"{item.path}/{file}", file) for item in filling for file in sorted(item.files)),
+        # The order matters to whoever dies on the way: a manifest goes before its packs.
+        gone = {
+            name
+            for name in departures.names
+            if self._moves(name.manifest_path, f"{own.path}/{name}.manifest")
+        }
+        moved = {
+            pack: known
+            for pack, known in packs.items()
+            if self._moves(pack_path(pack), f"{own.path}/{pack}.pack")
+        }
+        # What a removal, or a visit that died, left in folders of its own.
+        taken = [
+            file
+            for item in filling
+            for file in sorted(item.files)
+            if self._moves(f"{item.path}/{file}", f"{own.path}/{file}")
         ]
-        moved = False
-        for source, name in moves:
-            if not self._may_go_on():
-                break
-            with contextlib.suppress(FileNotFoundError):
-                self._remote.rename(source, f"{own.path}/{name}")
-                moved = True
-        if moved:
+        if gone or moved or taken:
             self._stages.mark(own, Stage.CONDEMNED)
         for folder in filling:
             self._remote.remove_folder(folder.path)
-        self._count(departures, packs)
+        self._count(departures.only(gone), moved)
+
+    def _moves(self, source: str, target: str) -> bool:
+        """Move a file, if there is time and it is still there; returns whether it was moved."""
+        if not self._may_go_on():
+            return False
+        try:
+            self._remote.rename(source, target)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _unreferenced(
         self, found: Survey, departures: Departures, now: float
@@ -220,10 +237,14 @@ class _Visit:
         """Move what is used of half-dead packs into new ones; a later visit condemns the old."""
         for address, referrers in found.by_address().items():
             packs = found.half_dead.intersection(pack for item in referrers for pack in item.packs)
-            if packs and self._may_go_on():
-                self._report.rewritten_bytes += rewrite_packs(
-                    self._remote, self._scratch, self._keys, address, packs
-                )
+            if not packs or not self._may_go_on():
+                continue
+            try:
+                written = rewrite_packs(self._remote, self._scratch, self._keys, address, packs)
+            except (OSError, StoreError) as error:
+                self._report.unwritten.append(f"{address}: {error}")
+            else:
+                self._report.rewritten_bytes += written
 
     # What dead processes leave.
 

@@ -50,6 +50,15 @@ class Departures:
         """All of them, in the order in which they go: what is superseded first, oldest first."""
         return tuple(dict.fromkeys((*self.superseded, *self.expired)))
 
+    def only(self, gone: Collection[SnapshotName]) -> Departures:
+        """Those that really went; an address has expired when all that it had is gone."""
+        staying = {name.address for name in self.expired if name not in gone}
+        return Departures(
+            tuple(name for name in self.superseded if name in gone),
+            tuple(name for name in self.expired if name in gone),
+            tuple(address for address in self.addresses if address not in staying),
+        )
+
 
 def choose_departures(found: Survey, policy: GcPolicy, now: float) -> Departures:
     """Decide which manifests may go.

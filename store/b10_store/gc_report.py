@@ -15,6 +15,7 @@ class GcReport:
 
     Attributes:
         refused: why nothing was condemned or deleted, a line each.
+        unwritten: why packs that are at least half unused could not be written anew, a line each.
         condemned_packs: packs that no manifest references; moved to trash.
         condemned_bytes: their size.
         superseded: manifests that others carry on; moved to trash.
@@ -32,6 +33,7 @@ class GcReport:
     """
 
     refused: list[str] = field(default_factory=list[str])
+    unwritten: list[str] = field(default_factory=list[str])
     condemned_packs: int = 0
     condemned_bytes: int = 0
     superseded: int = 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
+import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +15,12 @@ from typing import TYPE_CHECKING
 from b10_store.errors import FencedError
 from b10_store.fetch import Fetcher, Wanted
 from b10_store.heads import ManifestReader
-from b10_store.layout import FRAME_RAW_LIMIT, pack_path, snapshot_milliseconds
+from b10_store.layout import (
+    FRAME_RAW_LIMIT,
+    LEFTOVER_SECONDS,
+    pack_path,
+    snapshot_milliseconds,
+)
 from b10_store.manifest import Lineage, Manifest, referenced_packs
 from b10_store.manifest_file import encode_manifest
 from b10_store.pack import write_packs
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
 _FRAMES_IN_FLIGHT = 16
 _WORKERS = 2
 _NO_LIMIT = 1 << 62
+_SPOOL_PREFIX = "b10-rewrite-"
 
 
 def rewrite_packs(
@@ -70,7 +78,8 @@ def rewrite_packs(
     session = open_session(remote, address, newest)
     try:
         heads = reader.heads(address)
-        with tempfile.TemporaryDirectory(prefix="b10-rewrite-", dir=scratch) as folder:
+        _remove_abandoned(scratch)
+        with tempfile.TemporaryDirectory(prefix=_SPOOL_PREFIX, dir=scratch) as folder:
             written = _publish_moved(remote, session, heads, keys, packs, folder)
     except FencedError:
         return 0  # the next visit tries again
@@ -80,6 +89,17 @@ def rewrite_packs(
     if not written:
         session.abandon()
     return written
+
+
+def _remove_abandoned(scratch: str) -> None:
+    """Remove the folders of rewrites that were killed long ago."""
+    with contextlib.suppress(OSError):
+        for item in os.scandir(scratch):
+            if not item.name.startswith(_SPOOL_PREFIX) or item.is_symlink():
+                continue
+            with contextlib.suppress(OSError):
+                if time.time() - item.stat().st_mtime > LEFTOVER_SECONDS:
+                    shutil.rmtree(item.path, ignore_errors=True)
 
 
 def _publish_moved(

@@ -37,11 +37,10 @@ def half_dead_store(world: World) -> Tree:
     other.write(changed)
     with clock_behind(3 * _HOUR):
         other.save(wait=False)
-    other.write({"new.py": b"new"})
-    with clock_behind(_HOUR), forgetting_changes():
-        other.save(wait=False)
-    assert len(published(store_files(world.host.store))) == 2
-    return {**tree, **changed, "new.py": b"new"}
+    with forgetting_changes():
+        assert upkeep.collect(world.settings).superseded == 1
+    assert len(published(store_files(world.host.store))) == 1
+    return {**tree, **changed}
 
 
 def loaded(world: World) -> Tree:

@@ -155,9 +155,13 @@ def test_a_visit_whose_time_runs_out_anywhere_is_gone_on_with(
         world = GcWorld(folder, AgingMemory())
         kept = ripe_in_every_way(world)
         clock = Impatient(allowed)
+        manifests, packs = world.names("manifests"), world.names("packs")
         monkeypatch.setattr(gc_module, "time", clock)
         report = world.visit(MONTH, seconds=1)
         monkeypatch.undo()
+        # What it tells is what it did, not what it would have done.
+        assert report.condemned_packs == len(packs - world.names("packs"))
+        assert report.superseded == len(manifests - world.names("manifests"))
         assert world.loaded(kept) == NEW | OLD
         assert report.is_complete == (clock.asked <= allowed + 1)
         world.to_the_end(MONTH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -290,6 +291,23 @@ def rewrite(world: GcWorld, remote: Remote, old: PackId) -> int:
 
 
 # Failures.
+
+
+def test_the_folder_of_a_rewrite_that_was_killed_is_removed_a_day_later(
+    world: GcWorld, tmp_path: Path
+) -> None:
+    host, now, old = half_dead(world, model(0), HALF)
+    collapse(world)
+    scratch = tmp_path / "scratch"
+    ages = {"b10-rewrite-killed": 2.0, "b10-rewrite-at-work": 0.0, "b10-other": 2.0}
+    for name, days in ages.items():
+        (scratch / name).mkdir(parents=True)
+        (scratch / name / "blob").write_bytes(b"bytes")
+        then = time.time() - days * 24 * HOUR
+        os.utime(scratch / name, (then, then))
+    assert rewrite_packs(world.remote, str(scratch), (), ADDRESS, {old}) > 0
+    assert sorted(os.listdir(scratch)) == ["b10-other", "b10-rewrite-at-work"]
+    assert world.loaded(host) == now
 
 
 @pytest.mark.parametrize("effect", ["list", "read", "create", "rename", "open_token", "now"])

@@ -161,6 +161,46 @@ def test_an_expired_address_can_be_saved_anew_at_any_stage(world: GcWorld) -> No
         assert world.names("trash") == set()
 
 
+class BeforeFirstDelete(WrappedRemote):
+    """Something happens before a visit deletes the first pack, and then it goes on."""
+
+    def __init__(self, inner: Remote, happen: Callable[[], object]) -> None:
+        super().__init__(inner)
+        self._happen: Callable[[], object] | None = happen
+
+    def before(self, call: Call) -> None:
+        if call.effect == "delete" and call.name.endswith(".pack") and self._happen is not None:
+            happen, self._happen = self._happen, None
+            happen()
+
+
+class DeletesNothing(WrappedRemote):
+    """A visit that dies when it is about to delete."""
+
+    def before(self, call: Call) -> None:
+        if call.effect == "delete" and call.name.startswith("trash/"):
+            raise TimeoutError
+
+
+def test_a_folder_that_another_visit_took_over_is_left_to_it(world: GcWorld) -> None:
+    for content in (b"1", b"2", b"3"):
+        put_pack(world, content)
+    world.hosts.new().write(NEW).save()
+    world.visits(2 * DAY, WITNESS, STAGE)
+    world.advance(25 * HOUR)
+
+    def take_over() -> None:
+        with pytest.raises(TimeoutError):
+            world.visit(remote=DeletesNothing(world.remote))
+
+    # The younger visit has read the manifests later, so it alone decides.
+    report = world.visit(remote=BeforeFirstDelete(world.remote, take_over))
+    assert report.freed_files == 0
+    assert world.stages() == [Stage.FENCED]
+    assert sum(item.freed_files for item in world.to_the_end()) == 3
+    assert world.names("trash") == set()
+
+
 # What is referenced again.
 
 

@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b10_store.errors import CorruptError, LimitError
-from b10_store.frame import STORED_LIMIT, FrameTable, compress_frame, decompress_frame
+from b10_store.frame import (
+    FRAME_LIMIT,
+    STORED_LIMIT,
+    FrameTable,
+    compress_frame,
+    decompress_frame,
+)
 from b10_store.layout import FRAME_RAW_LIMIT
 from tests.support.blobs import prose
 from tests.support.cache_trees import noise
@@ -177,6 +183,13 @@ def test_a_table_with_an_empty_or_too_large_frame_is_refused(sizes: tuple[int, i
         FrameTable((sizes,))
     with pytest.raises(LimitError):
         FrameTable.decode(struct.pack("<IIII", 5, 5, *sizes))
+
+
+def test_a_table_of_more_frames_than_any_pack_has_is_refused() -> None:
+    row = struct.pack("<II", 1, 1)
+    assert len(FrameTable.decode(row * FRAME_LIMIT).sizes) == FRAME_LIMIT
+    with pytest.raises(LimitError):
+        FrameTable.decode(row * (FRAME_LIMIT + 1))
 
 
 @pytest.mark.parametrize("length", [1, 7, 9, 15])

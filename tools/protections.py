@@ -1,0 +1,375 @@
+"""What keeps the store safe, each with what takes it out of the code and where its tests are.
+
+`tools/mutations.py` takes them out, one by one, and sees whether a test fails.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Edit(NamedTuple):
+    """A change of one file: `before` must be in it, once."""
+
+    file: str
+    before: str
+    after: str
+
+
+class Protection(NamedTuple):
+    """What is taken out by some edits, and where its tests are."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+
+def _simple(name: str, file: str, before: str, after: str, *tests: str) -> Protection:
+    return Protection(name, (Edit(file, before, after),), tests)
+
+
+_STORE = "store/b10_store/"
+_LOADS = ("tests/unit/test_fetch.py", "tests/unit/test_store_load.py")
+_GC = (
+    "tests/unit/test_trash.py",
+    "tests/unit/test_gc_plan.py",
+    "tests/integration/test_gc.py",
+    "tests/integration/test_gc_sessions.py",
+    "tests/integration/test_gc_refusals.py",
+    "tests/integration/test_gc_interleavings.py",
+)
+_FORGED = ("tests/unit/test_envelope.py", "tests/unit/test_manifest_file.py")
+_FRAMES = ("tests/unit/test_frame.py", "tests/hostile/test_forged_stores.py")
+
+PROTECTIONS = (
+    # What is read is what was saved.
+    _simple(
+        "the digest of an artifact that is read",
+        _STORE + "fetch.py",
+        "    if digest_of(data) == item.digest:",
+        "    if digest_of(data):",
+        *_LOADS,
+    ),
+    _simple(
+        "the digest of an artifact of several frames",
+        _STORE + "fetch.py",
+        "if self._hasher.hexdigest() == self._item.digest:",
+        "if self._hasher.hexdigest():",
+        *_LOADS,
+        "tests/unit/test_large_blob.py",
+    ),
+    _simple(
+        "the digest of an artifact that is uploaded",
+        _STORE + "pack.py",
+        "return data if digest_of(data) == upload.digest else None",
+        "return data if digest_of(data) else None",
+        "tests/unit/test_pack.py",
+        "tests/unit/test_store_save.py",
+    ),
+    _simple(
+        "the digest of a manifest's database",
+        _STORE + "envelope.py",
+        "len(body) != prefix.body_length or digest_of(body) != prefix.body_digest",
+        "len(body) != prefix.body_length",
+        *_FORGED,
+    ),
+    _simple(
+        "the pages of a database, before LMDB opens it",
+        _STORE + "manifest_database.py",
+        "    check_pages(raw, max(ENTRY_LIMIT, FRAME_LIMIT))",
+        "    check_pages",
+        "tests/unit/test_manifest_file_forged.py",
+        "tests/hostile/test_fuzzed_databases.py",
+        "tests/hostile/test_forged_stores.py",
+    ),
+    # Who may say what is stored.
+    _simple(
+        "the seal of a manifest, a MAC where a key is set",
+        _STORE + "envelope.py",
+        "if seals and not any(",
+        "if not seals and not any(",
+        *_FORGED,
+    ),
+    _simple(
+        "manifests without a seal by a key are refused where one is set",
+        _STORE + "envelope.py",
+        "    if keys and not keyed:",
+        "    if keys and magic != MAGIC:",
+        *_FORGED,
+        "tests/integration/test_signing.py",
+    ),
+    _simple(
+        "a manifest counts under the name alone that it was written for",
+        _STORE + "manifest_file.py",
+        "    if header.name != name:",
+        "    if header.name is None:",
+        *_FORGED,
+        "tests/integration/test_signing_forged.py",
+    ),
+    # Bounds.
+    _simple(
+        "the size that a frame declares, before room is made for it",
+        _STORE + "frame.py",
+        "if declared.content_size != raw_size or declared.dict_id:",
+        "if declared.dict_id:",
+        *_FRAMES,
+    ),
+    _simple(
+        "the number of frames of a pack",
+        _STORE + "frame.py",
+        "if len(data) > FRAME_ROW_SIZE * FRAME_LIMIT:",
+        "if len(data) < 0:",
+        *_FRAMES,
+    ),
+    _simple(
+        "blobs of a pack do not overlap",
+        _STORE + "fetch.py",
+        "            room -= item.size\n",
+        "",
+        "tests/hostile/test_overlapping_blobs.py",
+        "tests/unit/test_fetch.py",
+    ),
+    _simple(
+        "no `..` in the path of an artifact",
+        _STORE + "paths.py",
+        'if component in ("", ".", ".."):',
+        'if component in ("", "."):',
+        "tests/unit/test_paths.py",
+        "tests/hostile/test_forged_stores.py",
+    ),
+    _simple(
+        "no NUL and no backslash in the path of an artifact",
+        _STORE + "paths.py",
+        'if "\\0" in path or "\\\\" in path:',
+        'if "\\0\\\\" in path:',
+        "tests/unit/test_paths.py",
+    ),
+    _simple(
+        "what is no regular file is not read",
+        _STORE + "folder_remote.py",
+        "    if not stat.S_ISREG(found.st_mode):",
+        "    if not found.st_mode:",
+        "tests/contract",
+        "tests/hostile/test_forged_stores.py",
+    ),
+    _simple(
+        "MAX_CACHE_SIZE_MB",
+        _STORE + "pack.py",
+        "if self._before + self.size > self._limit:",
+        "if self._before > self._limit:",
+        "tests/unit/test_pack.py",
+        "tests/unit/test_save_limits.py",
+        "tests/integration/test_space.py",
+    ),
+    _simple(
+        "MAX_CONCURRENT_SAVES",
+        _STORE + "session.py",
+        "if not rivals and len(ahead) < slots:",
+        "if not rivals:",
+        "tests/unit/test_session.py",
+        "tests/integration/test_savers.py",
+    ),
+    _simple(
+        "free space is asked for before a load writes",
+        "b10_transfer/local_space.py",
+        "        if free < needed:",
+        "        if free < 0:",
+        "tests/unit/test_local_space.py",
+        "tests/integration/test_space.py",
+    ),
+    # Nothing half-made, nothing overwritten.
+    Protection(
+        "the staging of a load: files come to their names when they are whole",
+        (
+            Edit(
+                _STORE + "materialize.py",
+                "staging = os.path.join(root, RECORD_FOLDER, "
+                "STAGING_PREFIX + secrets.token_hex(8))\n        os.mkdir(staging, 0o700)\n",
+                "staging = root\n",
+            ),
+            Edit(_STORE + "materialize.py", "shutil.rmtree(staging, ignore_errors=True)", "pass"),
+        ),
+        ("tests/unit/test_materialize.py", "tests/crash/test_stopped_loads.py"),
+    ),
+    _simple(
+        "a compiler's own file is never replaced",
+        _STORE + "placement.py",
+        "        os.link(source, target, follow_symlinks=False)\n",
+        "        os.replace(source, target)\n        os.link(target, source)\n",
+        "tests/unit/test_placement.py",
+    ),
+    _simple(
+        "a kernel is placed whole or not at all",
+        _STORE + "materialize.py",
+        "        torn = self._torn_bundles()\n",
+        "        torn: set[tuple[str, str]] = set()\n",
+        "tests/unit/test_materialize.py",
+        "tests/integration/test_bundles.py",
+    ),
+    _simple(
+        "artifacts come after the parts that they refer to",
+        "b10_transfer/artifacts.py",
+        '    return _PLACING_ORDERS["models" if _MODEL.fullmatch(path) else "sources"]',
+        '    return _PLACING_ORDERS["lists"]',
+        "tests/unit/test_artifacts.py",
+    ),
+    _simple(
+        "the bytes of a new file are on the disk before its name",
+        _STORE + "folder_remote.py",
+        "                    _write_fully(handle, chunk)\n                os.fsync(handle)\n",
+        "                    _write_fully(handle, chunk)\n",
+        "tests/crash/test_stopped_saves.py",
+    ),
+    _simple(
+        "native code that is cut short is not saved",
+        "b10_transfer/whole_files.py",
+        "    return bool(sections) and max(ends) <= size",
+        "    return bool(sections)",
+        "tests/unit/test_artifacts.py",
+    ),
+    # Saves and garbage collections at once.
+    Protection(
+        "everything is believed only after the token was made",
+        (
+            Edit(
+                _STORE + "save.py",
+                "_save_in_session(remote, reader, request, session, view.packs.suspects)",
+                "_save_in_session(remote, reader, request, session, view)",
+            ),
+            Edit(
+                _STORE + "save.py",
+                "    suspects: Collection[PackId],\n) -> SaveOutcome:\n",
+                "    first: _View,\n) -> SaveOutcome:\n    suspects = ()\n",
+            ),
+            Edit(
+                _STORE + "save.py",
+                "        view = _look(remote, reader, request, suspects)\n    elif",
+                "        view = first\n    elif",
+            ),
+        ),
+        ("tests/unit/test_store_protocol.py", "tests/integration/test_gc_interleavings.py"),
+    ),
+    _simple(
+        "the manifest is written into the token in place",
+        _STORE + "session.py",
+        "        self._token.write(chunks)\n",
+        '        self._remote.create("sessions", self.name.session_path[9:], chunks)\n',
+        "tests/unit/test_session_publish.py",
+        "tests/unit/test_store_protocol.py",
+        "tests/integration/test_gc_interleavings.py",
+    ),
+    _simple(
+        "a save whose token is gone does not publish",
+        _STORE + "session.py",
+        'raise FencedError(f"the token of {self.name} was moved away") from error',
+        "return",
+        "tests/unit/test_session_publish.py",
+        "tests/unit/test_store_protocol.py",
+    ),
+    _simple(
+        "the fence: silent sessions are moved away before anything is deleted",
+        _STORE + "gc_stages.py",
+        "if witnessed.isdisjoint(str(name) for name in self._sessions()):",
+        "if witnessed is not None:",
+        *_GC,
+    ),
+    _simple(
+        "the witness: the sessions that exist are written down",
+        _STORE + "gc_stages.py",
+        "        names = sorted(str(name) for name in self._sessions())\n",
+        "        names: list[str] = []\n",
+        *_GC,
+    ),
+    _simple(
+        "twenty minutes between moving away and the witness",
+        _STORE + "trash.py",
+        "        if self.stage is Stage.CONDEMNED:\n            ripe += STAGE_DISTANCE_SECONDS\n",
+        "",
+        *_GC,
+    ),
+    _simple(
+        "a day in trash",
+        _STORE + "trash.py",
+        "            ripe = max(ripe, condemned + TRASH_SECONDS)\n",
+        "            ripe = max(ripe, condemned)\n",
+        *_GC,
+    ),
+    _simple(
+        "the manifests are read again before anything is deleted",
+        _STORE + "gc.py",
+        "self._stages.empty(folder, referenced_packs(found))",
+        "self._stages.empty(folder, frozenset())",
+        *_GC,
+    ),
+    _simple(
+        "a folder of trash is adopted before it is emptied",
+        _STORE + "gc_stages.py",
+        '            self._remote.rename(folder.path, f"{TRASH}/{name}")\n',
+        "            name = folder.name\n",
+        "tests/integration/test_gc.py",
+    ),
+    _simple(
+        "nothing is deleted when a manifest cannot be read",
+        _STORE + "gc.py",
+        'refused += [f"{problem.name}: {problem.reason}" for problem in found.problems]',
+        "refused += []",
+        *_GC,
+    ),
+    _simple(
+        "nothing is deleted when there is no manifest",
+        _STORE + "gc.py",
+        "        if not found.referrers:\n",
+        "        if found.referrers is None:\n",
+        *_GC,
+    ),
+    _simple(
+        "nothing is deleted on a mount that does not rename as it should",
+        _STORE + "gc.py",
+        "        if not self._renames_are_atomic():\n",
+        "        if self._remote is None:\n",
+        *_GC,
+    ),
+    _simple(
+        "packs that a save may just have written stay",
+        _STORE + "gc_plan.py",
+        "if now - known.mtime > UNREFERENCED_SECONDS",
+        "if now - known.mtime > 0",
+        *_GC,
+    ),
+    _simple(
+        "what is superseded stays for an hour after its successor was published",
+        _STORE + "gc_plan.py",
+        "in _superseded(referrers, now - SUPERSEDE_AGE_SECONDS)",
+        "in _superseded(referrers, now)",
+        *_GC,
+    ),
+    _simple(
+        "a pack that gc moved away is looked for in trash",
+        _STORE + "bring.py",
+        "            for folder in self._trash_folders():\n",
+        "            for folder in self._trash_folders()[:0]:\n",
+        *_LOADS,
+    ),
+    # Which machines may share.
+    _simple(
+        "the vector instructions are part of the environment key",
+        "b10_transfer/environment.py",
+        '        Field("vector_isa", *vector_isa(cpu, variables)),\n',
+        "",
+        "tests/unit/test_environment.py",
+    ),
+    _simple(
+        "native code is only placed on hosts that are like its maker",
+        "b10_transfer/host_placements.py",
+        'if root is None or needed not in ("", requirement):',
+        "if root is None:",
+        "tests/integration/test_host_requirements.py",
+    ),
+    _simple(
+        "a kernel is not completed with what belongs to another compilation",
+        "b10_transfer/host_placements.py",
+        "    return _refusing_strange_bundles(wanted, here)",
+        "    return wanted if wanted else _refusing_strange_bundles(wanted, here)",
+        "tests/integration/test_bundles.py",
+    ),
+)

@@ -85,12 +85,37 @@ def read_database(raw: bytes, scratch: str) -> tuple[dict[PackId, Pack], dict[Id
         NoSpaceError: the scratch folder is full.
         StoreError: it cannot take the database.
     """
+    with _opened(raw, scratch) as (database, transaction):
+        return _read_tables(database, transaction)
+
+
+def read_pack_sizes(raw: bytes, scratch: str) -> dict[PackId, int]:
+    """The size of each pack in a database whose bytes were verified, without reading its entries.
+
+    Raises:
+        CorruptError, LimitError, NoSpaceError, StoreError: see `read_database`.
+    """
+    with _opened(raw, scratch) as (database, transaction):
+        packs = database.open_db(b"packs", transaction, create=False)
+        return dict(_decode_pack(value) for _, value in _rows(transaction, packs))
+
+
+@contextlib.contextmanager
+def _opened(raw: bytes, scratch: str) -> Generator[tuple[lmdb.Environment, lmdb.Transaction]]:
+    """Open a database from a private file; what is wrong with it is raised as CorruptError."""
     check_pages(raw, max(ENTRY_LIMIT, FRAME_LIMIT))
     with _scratch_errors(scratch), _private_file(scratch) as (file, path):
         file.write(raw)
         file.flush()
         try:
-            return _read_file(path)
+            database = lmdb.open(
+                path, readonly=True, lock=False, subdir=False, create=False, max_dbs=4
+            )
+            try:
+                with database.begin(buffers=True) as transaction:
+                    yield database, transaction
+            finally:
+                database.close()
         except (lmdb.Error, struct.error, UnicodeDecodeError, ValueError, IndexError) as error:
             raise CorruptError(f"its database cannot be read: {error}") from error
 
@@ -124,15 +149,6 @@ def _scratch_errors(scratch: str) -> Generator[None]:
         if full:
             raise NoSpaceError(f"the work folder {scratch} is full: {error}") from error
         raise StoreError(f"the work folder {scratch} cannot be used: {error}") from error
-
-
-def _read_file(path: str) -> tuple[dict[PackId, Pack], dict[Identity, Entry]]:
-    database = lmdb.open(path, readonly=True, lock=False, subdir=False, create=False, max_dbs=4)
-    try:
-        with database.begin(buffers=True) as transaction:
-            return _read_tables(database, transaction)
-    finally:
-        database.close()
 
 
 def _room_for(manifest: Manifest) -> int:
@@ -185,6 +201,11 @@ def _encode_entry(entry: Entry, rows: Mapping[PackId, int]) -> bytes:
     return b"".join((fixed, root, requirement, path))
 
 
+def _decode_pack(value: memoryview) -> tuple[PackId, int]:
+    raw_id, size = _PACK.unpack(value)
+    return pack_id_of(digest_from_bytes(raw_id)), size
+
+
 def _decode_entry(value: memoryview, packs: list[PackId]) -> Entry:
     (
         digest,
@@ -231,8 +252,7 @@ def _read_tables(
     for (_, value), (_, table) in zip(
         _rows(transaction, packs), _rows(transaction, frames), strict=True
     ):
-        raw_id, size = _PACK.unpack(value)
-        pack = pack_id_of(digest_from_bytes(raw_id))
+        pack, size = _decode_pack(value)
         # Counted before they are made: small files can hold very many.
         frame_count += len(table) // FRAME_ROW_SIZE
         if max(frame_count, len(order) + 1) > FRAME_LIMIT:

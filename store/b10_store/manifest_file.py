@@ -12,12 +12,13 @@ from b10_store import envelope
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
 from b10_store.layout import FORMAT_VERSION, Address, SnapshotName, parse_snapshot_id
 from b10_store.manifest import Lineage, Manifest, Summary, check_manifest, summarize
-from b10_store.manifest_database import build_database, read_database
+from b10_store.manifest_database import build_database, read_database, read_pack_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from b10_store.envelope import SigningKey
+    from b10_store.layout import PackId
 
 RAW_LIMIT = 256 << 20
 """Largest database that is unpacked, in bytes."""
@@ -103,6 +104,20 @@ def decode_manifest(
     manifest = Manifest(name, header.lineage, packs, entries, signed=prefix.keyed)
     check_manifest(manifest)
     return manifest
+
+
+def decode_pack_sizes(
+    data: bytes, name: SnapshotName, scratch: str, keys: tuple[SigningKey, ...] = ()
+) -> dict[PackId, int]:
+    """The size of each pack that a sealed manifest references: far quicker than all of it.
+
+    Raises:
+        CorruptError, LimitError, UnsupportedFormatError, NoSpaceError, StoreError: as
+            `decode_manifest`.
+    """
+    prefix, header = decode_header(data, name, keys)
+    raw = _unpack(envelope.open_body(prefix, data), header.raw_length)
+    return read_pack_sizes(raw, scratch)
 
 
 def _parse_header(data: bytes) -> Header:

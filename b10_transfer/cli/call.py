@@ -1,0 +1,64 @@
+"""What a command is given, and the settings that its options make."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from b10_transfer.errors import CacheError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from b10_transfer.cli.console import Console
+    from b10_transfer.settings import Settings
+
+
+class NotStoredError(CacheError):
+    """There is no such thing in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a command.
+
+    Attributes:
+        options: as parsed.
+        console: where to write.
+    """
+
+    options: argparse.Namespace
+    console: Console
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether the result is to be JSON."""
+        return bool(self.options.json)
+
+    def changed_variables(self) -> dict[str, str]:
+        """The environment variables that the options put in the place of the process' own."""
+        changed: dict[str, str] = {}
+        if self.options.store is not None:
+            changed["B10FS_CACHE_DIR"] = os.path.abspath(self.options.store)
+            # Whoever names a store means to use it, unless the cache was turned off in words.
+            changed["BASETEN_FS_ENABLED"] = os.environ.get("BASETEN_FS_ENABLED", "1")
+        if self.options.namespace is not None:
+            changed["B10_CACHE_NAMESPACE"] = self.options.namespace
+        return changed
+
+    def settings(self) -> Settings:
+        """The settings.
+
+        Raises:
+            CacheValidationError: one is not acceptable.
+            CacheError: there is no folder for temporary files.
+        """
+        from b10_transfer.settings import Settings
+
+        try:
+            return Settings.from_environment({**os.environ, **self.changed_variables()})
+        except OSError as error:
+            raise CacheError(
+                f"{error}: set LOCAL_WORK_DIR to a folder that can be written"
+            ) from error

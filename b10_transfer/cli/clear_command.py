@@ -1,0 +1,76 @@
+"""`clear`: the cache roots of this machine are emptied."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from b10_transfer.cache_roots import ROOT_NAMES, resolve_roots
+from b10_transfer.cli import exit_codes
+from b10_transfer.cli.root_sizes import measure
+from b10_transfer.cli.units import count_text, size_text
+from b10_transfer.context import check_root, errors_as_cache_errors, open_context
+from b10_transfer.errors import CacheValidationError
+from b10_transfer.local_clear import clear_root
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from b10_transfer.cache_roots import CacheRoot
+    from b10_transfer.cli.call import Call
+    from b10_transfer.cli.root_sizes import RootSize
+    from b10_transfer.settings import Settings
+
+
+def clear(call: Call) -> int:
+    """Empty them; on a terminal only when the user says so."""
+    settings, console = call.settings(), call.console
+    with errors_as_cache_errors(settings):
+        roots = _chosen_roots(settings, call.options.roots)
+        there = [size for root in roots if (size := measure(root)).exists]
+    if not call.wants_json:
+        for size in there:
+            console.paragraph((f"{size.name}: ",), str(size))
+    if there and not call.options.yes and _can_answer(call) and not _agrees(call, there):
+        console.note("nothing was removed")
+        return exit_codes.PROBLEMS
+    with errors_as_cache_errors(settings):
+        for root in roots:
+            clear_root(root)
+    if call.wants_json:
+        console.json({"cleared": there})
+    else:
+        console.line("cleared" if there else "there is nothing to clear")
+    return exit_codes.DONE
+
+
+def _chosen_roots(settings: Settings, names: str | None) -> tuple[CacheRoot, ...]:
+    """The cache roots of these names, all that are used by default.
+
+    Raises:
+        CacheValidationError: there is none of such a name, or one may not be emptied.
+        OSError: the folder of one cannot be found out.
+    """
+    if names is None:
+        return open_context(settings).roots
+    known = dict.fromkeys(ROOT_NAMES, "") | dict(settings.roots)
+    chosen = [name.strip() for name in names.split(",")]
+    for name in chosen:
+        if name not in known:
+            raise CacheValidationError(f"no cache root {name!r}: there are {', '.join(known)}")
+    roots = resolve_roots(settings.variables, {name: known[name] for name in chosen})
+    for root in roots:
+        check_root(root, settings)
+    return roots
+
+
+def _can_answer(call: Call) -> bool:
+    # Either may be None: standard streams that were closed.
+    stdin = sys.__stdin__ if sys.stdin is None else sys.stdin
+    return stdin is not None and stdin.isatty() and call.console.err is not None
+
+
+def _agrees(call: Call, sizes: Sequence[RootSize]) -> bool:
+    roots = count_text(len(sizes), "cache root")
+    size = size_text(sum(size.bytes for size in sizes))
+    return call.console.ask(f"Remove {roots} ({size}) from this machine?")

@@ -1,0 +1,252 @@
+"""The commands: the one table that the parser, the help and the shells' completion are made of."""
+
+from __future__ import annotations
+
+from b10_transfer.cli.command_values import Command, Offers, Operand, Option
+
+RUN_OPTIONS = (
+    Option("--load", "load before the command starts (default)", negatable=True),
+    Option("--load-timeout", "seconds after which the command starts in any case (120)", "SECONDS"),
+    Option("--save", "save what the command compiles (default)", negatable=True),
+    Option("--save-timeout", "seconds that the last save may take at the end (10)", "SECONDS"),
+)
+SERVER_OPTIONS = (
+    Option(
+        "--url",
+        "what answers 200 when the server is ready: http://, https:// or unix:/path/of/socket; "
+        "found by itself when not given (B10_TRANSFER_VLLM_URL)",
+        "URL",
+    ),
+    Option(
+        "--timeout",
+        "seconds until the server must be ready (1800; B10_TRANSFER_TIMEOUT_S)",
+        "SECONDS",
+    ),
+    Option(
+        "--interval",
+        "seconds between two looks at the server (2; B10_TRANSFER_INTERVAL_S)",
+        "SECONDS",
+    ),
+)
+WATCH = Option(
+    "--watch",
+    "go on saving what later requests compile until the server ends; --no-watch: end after the "
+    "first save (default: go on for ten minutes)",
+    negatable=True,
+)
+
+_USE = "Use the cache"
+_LOOK = "Look"
+_KEEP = "Keep it in order"
+_SHELL = "Your shell"
+
+_ADDRESS = "KEY[.NAMESPACE]"
+_COMMANDS = "b10_transfer.cli"
+
+COMMANDS = (
+    Command(
+        "load",
+        _USE,
+        "Bring what is stored for this machine into its cache roots.",
+        "Run it before the program that compiles. What is here already is left as it is, so it is "
+        "safe beside a running server.",
+        (
+            (
+                "b10-transfer load; vllm serve MODEL",
+                "start warm, or cold where nothing is stored yet",
+            ),
+            ("b10-transfer load --store /mnt/cache --namespace flux", "without any variables set"),
+        ),
+        f"{_COMMANDS}.transfer_commands:load",
+    ),
+    Command(
+        "save",
+        _USE,
+        "Store what was compiled here and is not stored yet.",
+        "Run it after the warm-up, as often as you like: with nothing new it costs next to "
+        "nothing.",
+        (
+            ("b10-transfer save", "after the first requests were answered"),
+            ("b10-transfer save --no-wait", "at shutdown: do not let other saves go first"),
+        ),
+        f"{_COMMANDS}.transfer_commands:save",
+        options=(
+            Option("--wait", "let saves that began earlier go first (default)", negatable=True),
+        ),
+    ),
+    Command(
+        "run",
+        _USE,
+        "Run a command: load first, start it, save what it compiles.",
+        "The command's signals and its exit code are passed through. Its start is never failed by "
+        "the cache, nor delayed beyond --load-timeout. All options of run stand before the "
+        "command.",
+        (
+            ("b10-transfer run -- vllm serve MODEL --port 8000", "a model server"),
+            ("b10-transfer run --no-save -- python model.py", "any program that compiles"),
+        ),
+        f"{_COMMANDS}.server_commands:run",
+        operand=Operand("command_line", "COMMAND...", "the command", offers=Offers.COMMANDS),
+        options=(*RUN_OPTIONS, *SERVER_OPTIONS),
+        takes_command=True,
+    ),
+    Command(
+        "list",
+        _LOOK,
+        "List what is stored, for all environments and namespaces.",
+        "The newest first; * marks what a load on this machine would bring, + what it would bring "
+        "in another namespace. 'used' is the last load (noted once a day) or else the save. "
+        "'shared' is how much of 'stored' lies in packs that others reference too.",
+        (
+            ("b10-transfer list", "a table"),
+            ("b10-transfer list --json | jq '.stored[].environment.device'", "for programs"),
+            ("b10-transfer list --keys", "KEY.NAMESPACE alone, a line each"),
+        ),
+        f"{_COMMANDS}.stored_commands:list_all",
+        options=(Option("--keys", "print KEY[.NAMESPACE] alone, a line each"),),
+    ),
+    Command(
+        "show",
+        _LOOK,
+        "Show one environment and namespace in full.",
+        "The first digits of a key are enough. Without one: what this machine would load.",
+        (
+            ("b10-transfer show", "this machine's"),
+            ("b10-transfer show 3f9c01.flux", "namespace flux of the key that begins so"),
+        ),
+        f"{_COMMANDS}.stored_commands:show",
+        operand=Operand(
+            "address",
+            _ADDRESS,
+            "as `list` prints it, or the first digits of it (default: this machine's)",
+            required=False,
+            offers=Offers.ADDRESSES,
+        ),
+    ),
+    Command(
+        "info",
+        _LOOK,
+        "Show this machine: its environment key, store and cache roots.",
+        "The environment key says which machines share; two with the same one load from each "
+        "other.",
+        (
+            ("b10-transfer info", "what this machine is, and what is stored for it"),
+            ("b10-transfer info --json | jq -r .environment_key", "the key alone"),
+        ),
+        f"{_COMMANDS}.machine_commands:info",
+    ),
+    Command(
+        "doctor",
+        _LOOK,
+        "Say why a load does not help, and what to do.",
+        "Looks at settings, store, mount, machine and cache roots, and changes nothing.",
+        (
+            ("b10-transfer doctor", "what is wrong or worth knowing"),
+            ("b10-transfer doctor --all", "and what is in order"),
+        ),
+        f"{_COMMANDS}.machine_commands:doctor",
+        options=(Option("--all", "tell what is in order too", short="-a"),),
+    ),
+    Command(
+        "gc",
+        _KEEP,
+        "Move what nothing needs to trash; delete what was there for a day.",
+        "One visit; saves make one a day by themselves (B10_AUTO_GC=0: they do not).",
+        (
+            ("b10-transfer gc --dry-run", "only say what would be done"),
+            ("b10-transfer gc", "one visit: again tomorrow to delete what it moved"),
+        ),
+        f"{_COMMANDS}.upkeep_commands:gc",
+        options=(
+            Option("--dry-run", "change nothing", short="-n"),
+            Option("--wait", "stay until trash is empty: over a day"),
+        ),
+    ),
+    Command(
+        "check",
+        _KEEP,
+        "Look for damage in the store.",
+        "By itself it changes nothing. What --repair moves aside is healed by the next save of "
+        "anybody who has the bytes.",
+        (
+            ("b10-transfer check", "manifests, and the lengths of packs"),
+            ("b10-transfer check --read-data --repair", "every byte, and repair"),
+        ),
+        f"{_COMMANDS}.upkeep_commands:check",
+        options=(
+            Option("--read-data", "read every byte of every pack"),
+            Option(
+                "--repair",
+                "put intact packs back from trash, move damaged files to quarantine",
+            ),
+        ),
+    ),
+    Command(
+        "remove",
+        _KEEP,
+        "Take one environment and namespace out of the store.",
+        "The way out of a cache that does harm. It goes to trash: --undo puts it back, for a day "
+        "at least.",
+        (
+            ("b10-transfer remove 3f9c01.flux", "as `list` prints it, or its first digits"),
+            ("b10-transfer remove 3f9c01.flux --undo", "back again"),
+        ),
+        f"{_COMMANDS}.upkeep_commands:remove",
+        operand=Operand(
+            "address",
+            _ADDRESS,
+            "environment key, or the first digits of it, and the namespace",
+            offers=Offers.ADDRESSES,
+        ),
+        options=(Option("--undo", "put it back"),),
+    ),
+    Command(
+        "clear",
+        _KEEP,
+        "Empty the cache roots of this machine; the store is not touched.",
+        "For a start that is cold on purpose. On a terminal it asks first.",
+        (
+            ("b10-transfer clear", "all cache roots"),
+            ("b10-transfer clear --roots inductor,triton --yes", "these, without asking"),
+        ),
+        f"{_COMMANDS}.clear_command:clear",
+        options=(
+            Option("--roots", "names as `info` prints them, with commas (all)", "NAMES"),
+            Option("--yes", "do not ask", short="-y"),
+        ),
+    ),
+    Command(
+        "completion",
+        _SHELL,
+        "Print what makes the Tab key complete b10-transfer.",
+        "For bash, add to ~/.bashrc:  source <(b10-transfer completion bash)",
+        (
+            ("source <(b10-transfer completion bash)", "bash"),
+            ("source <(b10-transfer completion zsh)", "zsh, after compinit"),
+            ("b10-transfer completion fish | source", "fish"),
+        ),
+        f"{_COMMANDS}.completion:completion",
+        operand=Operand("shell", "SHELL", "bash, zsh or fish", choices=("bash", "zsh", "fish")),
+    ),
+)
+"""Every command, in the order of the help."""
+
+COMPANION = Command(
+    "b10-compile-cache",
+    _USE,
+    "Load, wait until the model server beside it is ready, and save.",
+    "Start it beside a server, with & behind it, or put the server's command behind -- to run it "
+    "under the cache. Without a URL the server is found by itself: vLLM and SGLang.",
+    (
+        ("b10-compile-cache & vllm serve MODEL", "beside the server"),
+        ("b10-compile-cache -- vllm serve MODEL", "around it: the same as `b10-transfer run`"),
+        ("b10-compile-cache --url http://localhost:9000/health &", "another server"),
+    ),
+    f"{_COMMANDS}.server_commands:accompany",
+    operand=Operand("command_line", "[-- COMMAND...]", "the server's command", required=False),
+    options=(*SERVER_OPTIONS, WATCH, *RUN_OPTIONS),
+    takes_command=True,
+)
+"""The other program."""
+
+BY_NAME = {command.name: command for command in COMMANDS}

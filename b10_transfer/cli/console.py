@@ -1,0 +1,243 @@
+"""Where a command writes: lines, JSON and notes, on terminals, pipes and closed streams alike."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import json
+import os
+import sys
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TextIO
+
+PROGRAM = "b10-transfer"
+
+_NARROWEST = 20
+_USUAL_WIDTH = 80
+
+
+class Style(enum.Enum):
+    """How a part of a line looks, as the number of its escape sequence (ECMA-48, SGR)."""
+
+    BOLD = "1"
+    DIM = "2"
+    RED = "31"
+    GREEN = "32"
+    YELLOW = "33"
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """A part of a line that looks different where the terminal can show that."""
+
+    text: str
+    style: Style
+
+
+Part = str | Painted
+
+
+class Console:
+    """Standard output for results, standard error for notes.
+
+    A reader that goes away, or a stream that was closed from the start, is no failure: what is left
+    is written nowhere, and the exit code says what the command did.
+    """
+
+    def __init__(
+        self,
+        out: TextIO | None,
+        err: TextIO | None,
+        variables: Mapping[str, str],
+        program: str = PROGRAM,
+    ) -> None:
+        """Write to two streams.
+
+        Args:
+            out: standard output; None when it is closed.
+            err: likewise standard error.
+            variables: the environment variables: NO_COLOR, TERM and COLUMNS count.
+            program: begins the notes.
+        """
+        self._out = out
+        self._err = err
+        self._variables = variables
+        self._program = program
+
+    @classmethod
+    def of_process(cls, program: str = PROGRAM) -> Console:
+        """The console of this process."""
+        return cls(sys.stdout, sys.stderr, os.environ, program)
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that standard output is; None when it is none."""
+        return self._width_of(self._out)
+
+    @property
+    def can_draw(self) -> bool:
+        """Whether standard error is a terminal on which something can move."""
+        return _is_terminal(self._err) and self._variables.get("TERM", "") not in {"", "dumb"}
+
+    @property
+    def err(self) -> TextIO | None:
+        """Standard error, for what draws there."""
+        return self._err
+
+    @property
+    def ellipsis(self) -> str:
+        """What stands for text that was left out."""
+        return "…" if self._can_write("…") else "~"
+
+    def line(self, *parts: Part) -> None:
+        """Write a line to standard output."""
+        self._out = self._write(self._out, parts)
+
+    def text(self, text: str) -> None:
+        """Write lines to standard output as they are."""
+        for line in text.split("\n"):
+            self.line(line)
+
+    def explain(self, text: str) -> None:
+        """Write lines to standard error as they are."""
+        for line in text.split("\n"):
+            self._complain((line,))
+
+    def paragraph(self, first: tuple[Part, ...], text: str) -> None:
+        """Write a text that begins beside `first` and on a terminal goes on below itself."""
+        indent = sum(len(part if isinstance(part, str) else part.text) for part in first)
+        lines = [text]
+        if self.width is not None:
+            room = max(_NARROWEST, self.width - indent)
+            lines = textwrap.wrap(
+                printable(text), room, break_on_hyphens=False, break_long_words=False
+            )
+        for number, line in enumerate(lines or [""]):
+            self.line(*(first if number == 0 else (" " * indent,)), line)
+
+    def json(self, value: object, *, in_a_line: bool = False) -> None:
+        """Write a value to standard output as one JSON document."""
+        indent = None if in_a_line else 2
+        self.text(json.dumps(value, indent=indent, default=_plain))
+
+    def note(self, text: str) -> None:
+        """Write to standard error who says what: a line, which a terminal breaks at words."""
+        line = f"{self._program}: {printable(text)}"
+        width = self._width_of(self._err)
+        if width is None:
+            self._complain((line,))
+            return
+        for part in textwrap.wrap(
+            line,
+            max(_NARROWEST, width),
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+            break_long_words=False,
+        ):
+            self._complain((part,))
+
+    def ask(self, question: str) -> bool:
+        """Ask on the terminal; anything but yes is no."""
+        if self._err is None:
+            return False
+        self._err.write(f"{printable(question)} [y/N] ")
+        self._err.flush()
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    def _complain(self, parts: tuple[Part, ...]) -> None:
+        """Write to standard error; where that cannot be, there is nobody to tell."""
+        try:
+            self._err = self._write(self._err, parts)
+        except OSError:
+            self._err = None
+
+    def _write(self, stream: TextIO | None, parts: tuple[Part, ...]) -> TextIO | None:
+        """Write a line; returns the stream, or None once nobody reads it any more."""
+        if stream is None:
+            return None
+        paints = self._paints(stream)
+        text = "".join(_shown(part, paints=paints) for part in parts) + "\n"
+        # Folders have any name, and terminals not every letter.
+        encoding = stream.encoding or "utf-8"
+        try:
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            stream.flush()
+        except OSError as error:
+            _forget(stream)
+            if not isinstance(error, BrokenPipeError):
+                raise
+            return None
+        return stream
+
+    def _paints(self, stream: TextIO) -> bool:
+        variables = self._variables
+        return (
+            _is_terminal(stream)
+            and not variables.get("NO_COLOR")
+            and variables.get("TERM", "") not in {"", "dumb"}
+        )
+
+    def _width_of(self, stream: TextIO | None) -> int | None:
+        if stream is None or not _is_terminal(stream):
+            return None
+        with contextlib.suppress(ValueError):
+            columns = int(self._variables.get("COLUMNS", ""))
+            if columns > 0:
+                return columns
+        with contextlib.suppress(OSError):
+            return os.get_terminal_size(stream.fileno()).columns or _USUAL_WIDTH
+        return _USUAL_WIDTH
+
+    def _can_write(self, text: str) -> bool:
+        try:
+            text.encode((self._out and self._out.encoding) or "ascii")
+        except UnicodeError:
+            return False
+        return True
+
+
+def printable(text: str) -> str:
+    """The text, with what would move a terminal's cursor or worse spelled out.
+
+    Names of files and fields of a manifest come from whoever can write to the store.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def _shown(part: Part, *, paints: bool) -> str:
+    if isinstance(part, str):
+        return printable(part)
+    text = printable(part.text)
+    return f"\x1b[{part.style.value}m{text}\x1b[0m" if paints and text else text
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False  # closed
+
+
+def _forget(stream: TextIO) -> None:
+    """What is still buffered would fail once more when the interpreter ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    return value.name.lower() if isinstance(value, enum.Enum) else str(value)

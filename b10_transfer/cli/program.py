@@ -1,0 +1,90 @@
+"""`b10-transfer`: finds the command, runs it, and turns what went wrong into an exit code."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from b10_transfer.cli import exit_codes
+from b10_transfer.cli.call import Call, NotStoredError
+from b10_transfer.cli.console import PROGRAM, Console
+from b10_transfer.cli.log_lines import showing_log
+from b10_transfer.cli.parser import (
+    CommandParser,
+    UsageError,
+    find_command,
+    program_help,
+    split_arguments,
+)
+from b10_transfer.errors import CacheError, CacheValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from b10_transfer.cli.command_values import Command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console.of_process()
+    name, rest = split_arguments(typed)
+    if name == "help":
+        name, rest = (rest[0], ("--help",)) if rest else ("", ("--help",))
+
+    def run() -> int:
+        if not name:
+            return _run_without_command(rest, console)
+        return _run_command(find_command(name), f"{PROGRAM} {name}", rest, console)
+
+    return _guarded(run, console)
+
+
+def main_of(command: Command, arguments: Sequence[str] | None) -> int:
+    """Run a command that is a program of its own, and return its exit code."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console.of_process(command.name)
+    return _guarded(lambda: _run_command(command, command.name, typed, console), console)
+
+
+def _run_command(command: Command, program: str, arguments: Sequence[str], console: Console) -> int:
+    parser = CommandParser(command, program)
+    options = parser.parse_call(arguments)
+    if options is None:
+        console.text(parser.format_help())
+        return exit_codes.DONE
+    module, _, function = command.run.partition(":")
+    run: Callable[[Call], int] = getattr(import_module(module), function)
+    with showing_log(console, is_chatty=command.takes_command, as_json=bool(options.json)):
+        return run(Call(options, console))
+
+
+def _guarded(run: Callable[[], int], console: Console) -> int:
+    """Run something; what goes wrong becomes a line on standard error and an exit code."""
+    try:
+        return run()
+    except UsageError as error:
+        console.explain(str(error))
+        return exit_codes.USAGE
+    except (CacheError, OSError) as error:
+        console.note(str(error))
+        if isinstance(error, CacheValidationError):
+            return exit_codes.USAGE
+        return exit_codes.NOT_STORED if isinstance(error, NotStoredError) else exit_codes.FAILED
+    except KeyboardInterrupt:
+        console.note("interrupted")
+        return exit_codes.INTERRUPTED
+
+
+def _run_without_command(arguments: Sequence[str], console: Console) -> int:
+    if "--version" in arguments:
+        from importlib import metadata
+
+        console.line(f"b10-transfer {metadata.version('b10-transfer')}")
+        return exit_codes.DONE
+    if "-h" in arguments or "--help" in arguments:
+        console.text(program_help())
+        return exit_codes.DONE
+    console.explain(program_help())
+    return exit_codes.USAGE

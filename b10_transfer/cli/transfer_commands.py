@@ -1,0 +1,66 @@
+"""`load` and `save`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from b10_transfer import transfer
+from b10_transfer.cli import exit_codes
+from b10_transfer.cli.console import Painted, Style
+from b10_transfer.cli.progress_display import progress_display
+from b10_transfer.status import OperationStatus
+
+if TYPE_CHECKING:
+    from b10_transfer.cli.call import Call
+    from b10_transfer.reports import LoadReport, SaveReport
+    from b10_transfer.settings import Settings
+
+_LITTLE_USE = "much was compiled although much had been loaded: `b10-transfer doctor` looks for why"
+
+
+def load(call: Call) -> int:
+    """Bring what is stored for this machine."""
+    settings = call.settings()
+    with progress_display(call.console, "loading") as on_progress:
+        report = transfer.load(settings, on_progress=on_progress)
+    if call.wants_json:
+        call.console.json(_as_json(report, settings))
+    else:
+        _print(call, settings, report, report.problems)
+    is_miss = report.status is OperationStatus.DOES_NOT_EXIST
+    return exit_codes.NOT_STORED if is_miss else exit_codes.DONE
+
+
+def save(call: Call) -> int:
+    """Store what is here and not stored yet."""
+    settings = call.settings()
+    with progress_display(call.console, "saving") as on_progress:
+        report = transfer.save(
+            settings, wait=call.options.wait is not False, on_progress=on_progress
+        )
+    if call.wants_json:
+        compiled = {"compiled_anew": report.compiled_anew}
+        call.console.json(_as_json(report, settings) | compiled)
+    else:
+        little_use = (_LITTLE_USE,) if report.was_of_little_use else ()
+        _print(call, settings, report, (*report.problems, *little_use))
+    return exit_codes.DONE
+
+
+def _print(
+    call: Call, settings: Settings, report: LoadReport | SaveReport, problems: tuple[str, ...]
+) -> None:
+    console = call.console
+    console.paragraph((), str(report))
+    namespace = f", namespace {settings.namespace}" if settings.namespace else ""
+    console.paragraph((), f"environment {report.environment_key}{namespace}")
+    console.paragraph((), f"store {settings.store}")
+    for line in problems:
+        console.paragraph((Painted("!!", Style.YELLOW), " "), line)
+
+
+def _as_json(report: LoadReport | SaveReport, settings: Settings) -> dict[str, object]:
+    # Not dataclasses.asdict, which would copy what is in it without our names for it.
+    fields = {item.name: getattr(report, item.name) for item in dataclasses.fields(report)}
+    return {**fields, "namespace": settings.namespace, "store": settings.store}

@@ -16,6 +16,7 @@ from b10_transfer.api import (
     save_compile_cache,
 )
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
+from b10_transfer.servers.vllm import save_vllm_compile_cache
 from b10_transfer.settings import Settings
 from b10_transfer.status import OperationStatus
 
@@ -45,6 +46,7 @@ __all__ = [
     "load_compile_cache_async",
     "save",
     "save_compile_cache",
+    "save_vllm_compile_cache",
 ]
 
 _LAZY = {

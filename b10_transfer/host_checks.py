@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_transfer import probes
 from b10_transfer.probes import NONE
@@ -21,7 +21,23 @@ _CPU_KERNEL = re.compile(r"(?:.*/)?[a-z0-9]{2}/c[a-z0-9]*(?:\.main)?\.so", re.DO
 """How Inductor names the C++ kernels that it compiles."""
 
 
-def check_tools(variables: Mapping[str, str], paths: Iterable[str]) -> list[str]:
+class Lack(NamedTuple):
+    """Something that is not as a compiler needs it.
+
+    Attributes:
+        fact: what.
+        advice: what to do about it.
+    """
+
+    fact: str
+    advice: str
+
+    def __str__(self) -> str:
+        """Both, in a line."""
+        return f"{self.fact}; {self.advice}"
+
+
+def find_missing_tools(variables: Mapping[str, str], paths: Iterable[str]) -> dict[str, Lack]:
     """What Inductor needs to run before it uses even a compiled C++ kernel, and is not here.
 
     It looks for the compiler and its version to name the kernel's file
@@ -33,34 +49,42 @@ def check_tools(variables: Mapping[str, str], paths: Iterable[str]) -> list[str]
         paths: of artifacts.
 
     Returns:
-        A line for each tool that is missing; none where no artifact is a compiled kernel.
+        The tools that are missing, of "compiler" and "openssl"; none where no artifact is a
+        compiled kernel.
     """
     if not any(_CPU_KERNEL.fullmatch(path) for path in paths):
-        return []
-    lines: list[str] = []
+        return {}
+    missing: dict[str, Lack] = {}
     compiler = probes.cxx_compiler(variables)
     if compiler.value == NONE:
-        lines.append(
+        missing["compiler"] = Lack(
             f"no C++ compiler ({compiler.source}): Inductor asks it for its version before it uses "
-            "a C++ kernel, loaded or not, and fails; install g++ or set CXX"
+            "a C++ kernel, loaded or not, and fails",
+            "install g++ or set CXX",
         )
     headers = probes.precompiled_headers(variables)
     if headers.value == "on" and shutil.which("openssl", path=variables.get("PATH")) is None:
-        lines.append(
+        missing["openssl"] = Lack(
             "there is no openssl: Inductor runs it before it uses a C++ kernel, loaded or not, and "
-            "fails; install it, or set TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS=0 for the "
-            "replicas that save and that load"
+            "fails",
+            "install it, or set TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS=0 for the replicas that "
+            "save and that load",
         )
-    return lines
+    return missing
 
 
-def check_execution(root: CacheRoot, paths: Iterable[str]) -> list[str]:
-    """A line if the root's filesystem is mounted noexec, and one of its artifacts is a library.
+def check_tools(variables: Mapping[str, str], paths: Iterable[str]) -> list[str]:
+    """A line for each of the tools that `find_missing_tools` finds missing."""
+    return [str(lack) for lack in find_missing_tools(variables, paths).values()]
+
+
+def find_noexec(root: CacheRoot, paths: Iterable[str]) -> Lack | None:
+    """Whether the root's filesystem is mounted noexec, and one of its artifacts is a library.
 
     A root that does not exist yet will be on the filesystem of the folder that it is made in.
     """
     if not any(path.endswith(_LIBRARY) for path in paths):
-        return []
+        return None
     no_execution = getattr(os, "ST_NOEXEC", 0)
     folder = root.folder
     while not os.path.exists(folder) and folder != os.path.dirname(folder):
@@ -68,16 +92,23 @@ def check_execution(root: CacheRoot, paths: Iterable[str]) -> list[str]:
     try:
         flags = os.statvfs(folder).f_flag
     except (OSError, AttributeError):
-        return []
+        return None
     if not flags & no_execution:
-        return []
-    return [
+        return None
+    return Lack(
         f"the cache root {root.folder} is on a filesystem mounted noexec: shared libraries in it "
-        "cannot be used; mount it exec, or put the cache root elsewhere"
-    ]
+        "cannot be used",
+        "mount it exec, or put the cache root elsewhere",
+    )
 
 
-def exposure(root: CacheRoot) -> str | None:
+def check_execution(root: CacheRoot, paths: Iterable[str]) -> list[str]:
+    """What `find_noexec` finds, as a line."""
+    lack = find_noexec(root, paths)
+    return [] if lack is None else [str(lack)]
+
+
+def find_exposure(root: CacheRoot) -> Lack | None:
     """Who else could put files into a cache root, and what would end that.
 
     Whoever can write there can run code in the process that uses the cache; so can whoever owns a
@@ -93,14 +124,27 @@ def exposure(root: CacheRoot) -> str | None:
     own = getattr(os, "geteuid", lambda: status.st_uid)()
     for owner in (link.st_uid, status.st_uid):
         if owner != own:
-            return (
-                f"the cache root {root.folder} belongs to another user (uid {owner}; chown it, or "
-                "put the cache root elsewhere)"
+            return Lack(
+                f"the cache root {root.folder} belongs to another user (uid {owner})",
+                "chown it, or put the cache root elsewhere",
             )
     for_all = stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_IWOTH)
     if for_all and not status.st_mode & stat.S_ISVTX:
-        return f"the cache root {root.folder} can be written by every user (chmod o-w ends that)"
+        return Lack(
+            f"the cache root {root.folder} can be written by every user", "chmod o-w ends that"
+        )
     return None
+
+
+def exposure(root: CacheRoot) -> str | None:
+    """What `find_exposure` finds, as a clause."""
+    lack = find_exposure(root)
+    if lack is None:
+        return None
+    # One pair of brackets for all that is in them.
+    if lack.fact.endswith(")"):
+        return f"{lack.fact[:-1]}; {lack.advice})"
+    return f"{lack.fact} ({lack.advice})"
 
 
 def strict_exposure(root: CacheRoot) -> str | None:

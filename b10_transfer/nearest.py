@@ -1,8 +1,9 @@
-"""Why nothing is stored for an environment: the nearest one that has something."""
+"""Why nothing is stored for an environment: the nearest ones that have something."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_transfer.environment import Difference, diff
 
@@ -12,6 +13,43 @@ if TYPE_CHECKING:
     from b10_store.layout import Address
     from b10_store.manifest_file import Header
     from b10_transfer.environment import Environment
+
+
+class Near(NamedTuple):
+    """A stored environment that is not this one.
+
+    Attributes:
+        key: its environment key.
+        headers: its newest manifest in each namespace, the newest of all first.
+        differences: the fields in which it differs.
+    """
+
+    key: str
+    headers: tuple[Header, ...]
+    differences: tuple[Difference, ...]
+
+
+def nearest_environments(
+    environment: Environment, headers: Iterable[Header], count: int
+) -> list[Near]:
+    """The stored environments that differ in the fewest fields; of like ones, the newest.
+
+    Args:
+        environment: of this host; it is not among them itself.
+        headers: manifests of any environments and namespaces.
+        count: how many at most.
+    """
+    by_key: defaultdict[str, list[Header]] = defaultdict(list)
+    for header in sorted(headers, key=lambda header: header.name.snapshot, reverse=True):
+        if header.name.address.environment_key != environment.key:
+            by_key[header.name.address.environment_key].append(header)
+    here = _pairs(environment)
+    found = [
+        Near(key, tuple(those), diff(here, those[0].lineage.environment))
+        for key, those in by_key.items()
+    ]
+    found.sort(key=lambda near: len(near.differences))
+    return found[:count]
 
 
 def nearest_differences(

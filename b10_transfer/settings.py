@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from b10_store.envelope import SigningKey
 
+DEFAULT_STORE = "/cache/model/compile_cache"
+"""Where the store is when B10FS_CACHE_DIR does not say so."""
+
 MEBIBYTE = 1 << 20
 
 _TRUE = {"1", "true", "yes", "on"}
@@ -87,9 +90,7 @@ class Settings:
         if "TORCHINDUCTOR_CACHE_DIR" in found:
             # Empty, it is the current folder to torch: that must not become a cache root unnoticed.
             check_folder("TORCHINDUCTOR_CACHE_DIR", found["TORCHINDUCTOR_CACHE_DIR"])
-        store = check_folder(
-            "B10FS_CACHE_DIR", found.get("B10FS_CACHE_DIR") or "/cache/model/compile_cache"
-        )
+        store = check_folder("B10FS_CACHE_DIR", found.get("B10FS_CACHE_DIR") or DEFAULT_STORE)
         return cls(
             enabled=_read_switch(found, "BASETEN_FS_ENABLED", default=False),
             store=store,

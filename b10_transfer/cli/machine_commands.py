@@ -163,7 +163,7 @@ def _stored_text(header: Header | None) -> str:
 
 
 def _print_findings(call: Call, findings: Sequence[Finding]) -> None:
-    from b10_transfer.doctor_findings import Severity
+    from b10_transfer.doctor.findings import Severity
 
     marks: dict[Severity, Part] = {
         Severity.PROBLEM: Painted("!!", Style.RED),

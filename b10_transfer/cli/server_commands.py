@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
     from b10_transfer.cli.call import Call
     from b10_transfer.cli.command_values import Option
-    from b10_transfer.supervised import RunOptions
+    from b10_transfer.supervised.command import RunOptions
 
 
 def run(call: Call) -> int:
     """Run a command under the cache; the exit code is the command's own."""
-    from b10_transfer import supervised
+    from b10_transfer.supervised import command as supervised
 
     options = _run_options(call)
     # The command may load and save by itself: from the same store.
@@ -37,8 +38,9 @@ def accompany(call: Call) -> int:
         _refuse(call, (WATCH,), "is for a server beside it: with a command it always watches")
         return run(call)
     _refuse(call, RUN_OPTIONS, "is for a command behind --")
-    from b10_transfer.companion import accompany as go_along
-    from b10_transfer.server_options import ServerOptions
+    from b10_transfer.servers.companion import accompany as go_along
+    from b10_transfer.servers.operations import is_anything_unfinished
+    from b10_transfer.servers.options import ServerOptions
 
     settings = call.settings()
     options = ServerOptions.read(
@@ -53,9 +55,16 @@ def accompany(call: Call) -> int:
         report = go_along(settings, options, stop)
     if call.wants_json:
         call.console.json(report)
-    if report.exit_code == exit_codes.INTERRUPTED and signal.SIGTERM in received:
-        return exit_codes.TERMINATED
-    return report.exit_code
+    code = report.exit_code
+    if code == exit_codes.INTERRUPTED and signal.SIGTERM in received:
+        code = exit_codes.TERMINATED
+    if is_anything_unfinished():
+        # The interpreter's shutdown would wait for threads that a dead mount holds.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    return code
 
 
 @contextlib.contextmanager
@@ -88,7 +97,7 @@ def _refuse(call: Call, options: Iterable[Option], why: str) -> None:
 
 
 def _run_options(call: Call) -> RunOptions:
-    from b10_transfer.supervised import RunOptions
+    from b10_transfer.supervised.command import RunOptions
 
     given = call.options
     usual = RunOptions()

@@ -275,9 +275,12 @@ class _Visit:
         for name in names:
             if not self._may_go_on():
                 return
-            if name.endswith("/"):
-                continue
             path = f"{folder}/{name}" if folder else name
+            if name.endswith("/"):
+                if TEMPORARY_MARK in name:
+                    # One that is in use is not empty, or made anew.
+                    self._remote.remove_folder(path[:-1])
+                continue
             with contextlib.suppress(FileNotFoundError):
                 if now - self._remote.stat(path).mtime > older_than:
                     self._remote.delete(path)

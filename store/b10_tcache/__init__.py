@@ -17,6 +17,7 @@ from b10_transfer import (
     load_compile_cache,
     load_compile_cache_async,
     save_compile_cache,
+    save_vllm_compile_cache,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ __all__ = [
     "load_compile_cache_async",
     "save",
     "save_compile_cache",
+    "save_vllm_compile_cache",
 ]
 
 

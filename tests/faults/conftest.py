@@ -27,5 +27,6 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("b10_store.session._FIRST_POLL_SECONDS", 0.001)
     monkeypatch.setattr("b10_store.session._LAST_POLL_SECONDS", 0.002)
     monkeypatch.setattr("b10_store.session._OPEN_ATTEMPTS", 2)
+    monkeypatch.setattr("b10_store.folder_remote._STALE_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("b10_transfer.saving.WAIT_LIMIT_SECONDS", 0.0)
     monkeypatch.setattr("b10_transfer.loading._LOCK_SECONDS", 1.0)

@@ -12,14 +12,15 @@ from b10_store.folder_remote import FolderRemote, FolderToken
 from tests.support.crash_world import World
 from tests.support.fault_operations import (
     LOADS,
+    SAVE_AND_VISIT,
     SAVE_OF_TIMINGS,
     SAVES,
     prepare_load_from_trash,
     prepare_save_again,
 )
 from tests.support.fault_runs import FaultRun
-from tests.support.faults import Case, Effect, Faults, Lasting
-from tests.support.faulty_remote import ODDITIES, PASSING, REFUSALS, FaultyRemote
+from tests.support.faults import Case, Effect, Faults, Lasting, cases
+from tests.support.faulty_remote import ODDITIES, PASSING, REFUSALS, REMOVING, FaultyRemote
 from tests.support.store_views import load_elsewhere
 from tests.support.trees import differences
 
@@ -56,7 +57,8 @@ def test_the_operations_have_every_effect_that_there_is(folder: Path) -> None:
         place = folder / str(number)
         place.mkdir()
         found |= {effect.kind for effect in FaultRun(operation, World(place), wrapping).counts}
-    assert found == {kind for fault in [*PASSING, *ODDITIES] for kind in fault.strikes}
+    struck = {kind for fault in [*PASSING, *ODDITIES] for kind in fault.strikes}
+    assert found == struck - REMOVING
 
 
 @pytest.mark.parametrize("lasting", Lasting, ids=lambda lasting: lasting.name.lower())
@@ -84,10 +86,22 @@ def test_what_was_measured_here_is_not_forgotten_over_a_passing_fault(folder: Pa
     assert sweep(folder, SAVE_OF_TIMINGS, *faults, lasting=Lasting.ONCE) == []
 
 
+def test_a_visit_after_a_save_is_never_felt_and_breaks_nothing(folder: Path) -> None:
+    run = FaultRun(SAVE_AND_VISIT, World(folder), wrapping)
+    (error,) = PASSING
+    struck = [
+        case
+        for case in cases(run.counts, error, Lasting.ONCE)
+        if case.effect.place in ("trash", "fenced", "quarantine")
+    ]
+    assert len(struck) > len(cases(run.counts, error, Lasting.ONCE)) // 6
+    assert [f"{case}: {line}" for case in struck for line in run.strike(case)] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lasting", Lasting, ids=lambda lasting: lasting.name.lower())
 @pytest.mark.parametrize("fault", [*REFUSALS, *ODDITIES], ids=str)
-@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+@pytest.mark.parametrize("operation", [*OPERATIONS, SAVE_AND_VISIT], ids=str)
 def test_every_fault_of_any_effect_is_told_truly_and_breaks_nothing(
     folder: Path, operation: Operation, fault: Fault, lasting: Lasting
 ) -> None:

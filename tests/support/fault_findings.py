@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.digest import digest_of
 from b10_store.layout import (
+    FENCED,
     FORMAT_FILE,
     MANIFESTS,
     PACKS,
+    QUARANTINE,
     SESSIONS,
     TEMPORARY_MARK,
     TRASH,
@@ -21,6 +24,7 @@ from b10_store.layout import (
     parse_pack_name,
     parse_session_name,
 )
+from b10_store.trash import NOBODY, Stage
 from tests.support.sites import Host
 from tests.support.store_views import manifest_alone, published, store_files
 from tests.support.trees import artifacts_of
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
     from tests.support.crash_world import World
     from tests.support.trees import Artifacts
 
+
+_MARKS = frozenset({NOBODY, *(stage.mark for stage in Stage)})
+_TAKEN = re.compile(r"~[0-9a-f]{16}$")
 
 Files = frozenset[tuple[str, str]]
 """Names and digests."""
@@ -124,11 +131,19 @@ def vanished(store: Path, before: Mapping[str, bytes]) -> Iterator[str]:
 
 def misplaced(store: Path) -> Iterator[str]:
     """Files that gc would not know what to do with, and packs that are not whole."""
-    for path in store.rglob("*"):
-        name = path.relative_to(store).as_posix()
-        if path.is_dir() or TEMPORARY_MARK in path.name:
-            continue
-        if not _has_its_place(name, path):
+    yield from misplaced_files(
+        {
+            path.relative_to(store).as_posix(): path.read_bytes()
+            for path in store.rglob("*")
+            if path.is_file()
+        }
+    )
+
+
+def misplaced_files(files: Mapping[str, bytes]) -> Iterator[str]:
+    """The same, of a store of which all files are given with their content."""
+    for name, data in files.items():
+        if TEMPORARY_MARK not in name and not _has_its_place(name, data):
             yield f"{name} is not whole, or nothing of a store"
 
 
@@ -138,12 +153,19 @@ def unfinished(store: Path) -> set[str]:
     return {name for name in names if TEMPORARY_MARK in name or name.startswith(f"{SESSIONS}/")}
 
 
-def _has_its_place(name: str, path: Path) -> bool:
+def _has_its_place(name: str, data: bytes) -> bool:
     folder, _, base = name.rpartition("/")
     if name == FORMAT_FILE:
-        return path.read_bytes() == format_line()
+        return data == format_line()
     if folder == PACKS:
-        return parse_pack_name(base) == pack_id_of(digest_of(path.read_bytes()))
-    if folder == MANIFESTS or name.startswith(f"{TRASH}/"):
-        return parse_manifest_name(base) is not None or parse_pack_name(base) is not None
-    return folder == SESSIONS and parse_session_name(base) is not None
+        return parse_pack_name(base) == pack_id_of(digest_of(data))
+    if folder in (SESSIONS, FENCED):
+        return parse_session_name(base) is not None
+    if folder == QUARANTINE:
+        # Under a name that was taken there it has a mark of its own.
+        base = _TAKEN.sub("", base)
+    elif name.startswith(f"{TRASH}/") and (base in _MARKS or name == f"{TRASH}/visited"):
+        return True
+    elif folder != MANIFESTS and not name.startswith(f"{TRASH}/"):
+        return False
+    return parse_manifest_name(base) is not None or parse_pack_name(base) is not None

@@ -95,6 +95,23 @@ def prepare_later_save(world: World) -> State:
     return State(stored, here)
 
 
+def prepare_save_and_visit(world: World) -> State:
+    """The same; a saver died two days ago, and something has been in trash for an hour."""
+    state = prepare_later_save(world)
+    dead = world.host.store / SnapshotName(ADDRESS, snapshot(1_600_000_000_000)).session_path
+    dead.touch()
+    folder = world.host.store / "trash" / "condemned"
+    folder.mkdir(parents=True)
+    superseded = folder / f"{SnapshotName(ADDRESS, snapshot(1_600_000_000_001))}.manifest"
+    superseded.write_bytes(b"superseded")
+    mark = folder / "condemned"
+    mark.touch()
+    for path, hours in ((dead, 48), (mark, 1)):
+        past = time.time() - hours * _HOUR
+        os.utime(path, (past, past))
+    return state
+
+
 def prepare_overtaken_save(world: World) -> State:
     """A session with a later id, as a saver with a fast clock has it."""
     state = prepare_first_save(world)
@@ -173,6 +190,12 @@ def prepare_load_of_nothing(world: World) -> State:
     return State({}, {})
 
 
+def save_and_visit() -> OperationStatus:
+    """Save, and let the garbage collection make its visit of the day."""
+    os.environ["B10_AUTO_GC"] = "1"
+    return b10_transfer.save_compile_cache()
+
+
 def save_as_before() -> OperationStatus:
     """Save with nothing changed here, so that the last save's record is asked."""
     with mock.patch("b10_transfer.last_save.SETTLED_NS", 0):
@@ -206,6 +229,8 @@ SAVE_OF_TIMINGS = Operation(
     prepare_save_of_timings,
     judge_save_of_timings,
 )
+SAVE_AND_VISIT = Operation("save and visit", save_and_visit, prepare_save_and_visit, judge_save)
+"""Nothing of the visit is for the user to see, whatever fails."""
 LOADS = (
     Operation("load", b10_transfer.load_compile_cache, prepare_load, judge_load),
     Operation(

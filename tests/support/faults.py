@@ -130,6 +130,36 @@ class Faults:
         return fault.manner in (Manner.STALE, Manner.LACKING, Manner.UNSEEN)
 
     @property
+    def deceive(self) -> bool:
+        """Whether an effect says what is not so: files that are not there, or nothing done."""
+        case = self._case
+        return self.hides or (case is not None and case.fault.error in (errno.ENOENT, errno.EEXIST))
+
+    @property
+    def are_harmless(self) -> bool:
+        """Whether the operation must end as if nothing had happened, however long it lasts."""
+        return self._case is not None and self._case.fault.is_harmless
+
+    @property
+    def blind(self) -> bool:
+        """Whether the filesystem lies all the time, so that nothing it says can be relied on."""
+        case = self._case
+        if case is None or case.lasting is Lasting.ONCE or case.fault.is_harmless:
+            return False
+        return self.deceive or case.fault.manner is Manner.SHORT
+
+    @property
+    def hide_sessions(self) -> bool:
+        """Whether listings do not show sessions that are not new: no mount may do that."""
+        case = self._case
+        if case is None:
+            return False
+        listing = {"list", "os.scandir"}
+        if case.lasting is Lasting.EVERYWHERE:
+            return self.hides and not listing.isdisjoint(case.fault.strikes)
+        return self.hides and case.effect.kind in listing and case.effect.place == "sessions"
+
+    @property
     def are_unfelt(self) -> bool:
         """Whether the operation must end as if nothing had happened."""
         case = self._case
@@ -149,6 +179,9 @@ class Faults:
         if case.lasting is not Lasting.ONCE or case.effect.kind in _TIDYING:
             return frozenset({"sessions/", TEMPORARY_MARK})
         if case.effect.kind == "os.create" and case.fault.manner is Manner.DONE:
+            return frozenset({TEMPORARY_MARK})
+        if case.effect.kind in ("open_token", "token close"):
+            # The probe of a visit; a save's token has another name.
             return frozenset({TEMPORARY_MARK})
         return frozenset()
 

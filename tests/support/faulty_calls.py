@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FINDING = frozenset({"os.open", "os.stat", "os.scandir"})
 _READING = frozenset({"os.fstat", "os.read"})
-_MAKING = frozenset({"os.create", "os.mkdir", "os.rename", "os.unlink", "os.utime"})
+_MAKING = frozenset({"os.create", "os.mkdir", "os.rename", "os.unlink", "os.utime", "os.rmdir"})
 _WRITING = frozenset(
     {"os.write", "os.fsync", "os.close", "os.lseek", "os.ftruncate", "os.fchmod", "os.chmod"}
 )
@@ -160,6 +160,10 @@ class FaultyCalls:
     def unlink(self, path: str) -> None:
         """May fail."""
         self._on_name("unlink", os.unlink, path)
+
+    def rmdir(self, path: str) -> None:
+        """May fail."""
+        self._on_name("rmdir", os.rmdir, path)
 
     def mkdir(self, path: str) -> None:
         """May fail."""

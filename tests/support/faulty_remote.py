@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _LOOKING = frozenset({"list", "stat", "read"})
 _TOKEN = frozenset({"token write", "token close"})
 _BY_NAME = frozenset({"rename", "touch", "delete"})
-_CHANGING = frozenset({"create", "open_token", "now"}) | _BY_NAME | _TOKEN
+REMOVING = frozenset({"remove_folder"})
+"""What saves and loads never do."""
+_CHANGING = frozenset({"create", "open_token", "now"}) | _BY_NAME | _TOKEN | REMOVING
 
 PASSING = refusals(_LOOKING | _CHANGING, errno.EIO)
 """What stands for every error that the engine does not tell from others."""
@@ -112,6 +114,11 @@ class FaultyRemote:
         """See `Remote.delete`."""
         with self._effect("delete", name):
             self._inner.delete(name)
+
+    def remove_folder(self, name: str) -> None:
+        """See `Remote.remove_folder`."""
+        with self._effect("remove_folder", name):
+            self._inner.remove_folder(name)
 
     def now(self) -> float:
         """See `Remote.now`."""

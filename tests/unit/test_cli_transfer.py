@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from b10_transfer import companion, supervised
 from b10_transfer.cli import main
 from b10_transfer.cli.companion import main as companion_main
-from b10_transfer.companion import CompanionReport, Outcome
-from b10_transfer.supervised import RunOptions
+from b10_transfer.servers import companion
+from b10_transfer.servers.companion import CompanionReport, Outcome
+from b10_transfer.supervised import command as supervised
+from b10_transfer.supervised.command import RunOptions
 from tests.support.cache_trees import compiled_graph
 from tests.support.machines import CPU_MACHINE, running_on
 from tests.support.programs import run_python
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    from b10_transfer.server_options import ServerOptions
+    from b10_transfer.servers.options import ServerOptions
     from b10_transfer.settings import Settings
     from tests.support.sites import Host
 

@@ -1,16 +1,19 @@
-"""What `doctor` finds: each thing that keeps a cache from helping, in a line that names it."""
+"""What `doctor` is as a whole: it looks at everything, changes nothing, and never fails."""
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
+import re
+import tempfile
+import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from b10_transfer.doctor import Finding, examine
-from b10_transfer.errors import CacheValidationError
+from b10_transfer.doctor import Code, Severity, examination, examine, machine, patience
+from b10_transfer.settings import Settings
 from tests.support.bare_machines import ordinary_programs, programs
 from tests.support.cache_trees import (
     TRITON_HASH,
@@ -19,22 +22,22 @@ from tests.support.cache_trees import (
     triton_kernel,
     write_tree,
 )
+from tests.support.doctor_views import found, one, problem_codes
+from tests.support.hung_mounts import hung
 from tests.support.machines import CPU_MACHINE, GPU_MACHINE, Machine, running_on
-from tests.support.mounts import no_execution, read_only, tmpfs
-from tests.support.sites import Host, Site
+from tests.support.mounts import read_only
+from tests.support.programs import run_python
+from tests.support.sites import CHECKOUT, Site, become
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
     from b10_transfer.environment import Environment
+    from tests.support.sites import Host
 
 TREE = compiled_graph("model")
-OTHER_USER = 12345
-
-needs_root = pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away"
-)
+KEY = "a key that nobody may see"
 
 
 @pytest.fixture
@@ -61,26 +64,12 @@ def saved(site: Site) -> Site:
     return site
 
 
-def problems(host: Host, **changes: str | None) -> list[tuple[str, str]]:
-    """What is found to be wrong: subject and text."""
-    findings = examine(host.settings(**changes))
-    return [(item.subject, item.text) for item in findings if item.is_problem]
-
-
-def only_problem(host: Host, subject: str, **changes: str | None) -> str:
-    """The text of the one problem, which is with `subject`."""
-    ((found, text),) = problems(host, **changes)
-    assert found == subject
-    return text
-
-
-def notes(host: Host, subject: str, **changes: str | None) -> list[str]:
-    """What is said of `subject` that is no problem."""
-    findings = examine(host.settings(**changes))
-    return [item.text for item in findings if item.subject == subject and not item.is_problem]
-
-
-# Where nothing is wrong.
+def content(folder: Path) -> dict[str, object]:
+    """What a snapshot has, without the times of folders that files came to and went from."""
+    return {
+        path: (status[0],) if folder.joinpath(path).is_dir() else status
+        for path, status in snapshot(folder).items()
+    }
 
 
 @pytest.mark.parametrize("machine", [CPU_MACHINE, GPU_MACHINE], ids=["CPU", "GPU"])
@@ -92,32 +81,64 @@ def test_a_host_that_saved_and_one_that_loaded_have_no_problem(
         saver.save()
         loader.load()
         for host in (saver, loader):
-            assert problems(host) == []
-            (stored,) = notes(host, "stored")
-            assert stored.startswith(f"{len(TREE)} artifacts, ")
-            assert environment.key in stored
-            (root,) = notes(host, "inductor")
-            assert root.startswith(f"{host.root}: {len(TREE)} files, ")
+            assert problem_codes(host) == []
+            stored = one(host, "stored")
+            assert stored.text.startswith(f"{len(TREE)} artifacts, ")
+            assert environment.key in stored.text
+            (root,) = [item for item in found(host, "root") if item.subject == "inductor"]
+            assert f": {len(TREE)} files, " in root.text
 
 
 def test_a_host_that_has_not_loaded_yet_has_no_problem(saved: Site) -> None:
-    host = saved.host("host")
-    assert problems(host) == []
-    assert notes(host, "inductor") == [f"{host.root}: not there"]
-    host.root.mkdir(parents=True)
-    assert notes(host, "inductor") == [f"{host.root}: no artifacts"]
+    assert problem_codes(saved.host("host")) == []
 
 
-def test_every_cache_root_is_named_with_its_folder(saved: Site) -> None:
-    host = saved.host("host")
-    mine = f"triton,mine={host.folder}/mine"
-    findings = examine(host.settings(B10_CACHE_ROOTS=mine))
-    assert Finding("triton", f"{host.triton}: not there") in findings
-    assert Finding("mine", f"{host.folder}/mine: not there") in findings
-    assert "inductor" not in {item.subject for item in findings}
+def test_several_things_are_found_at_once_in_an_order_that_stays(
+    site: Site, tmp_path: Path
+) -> None:
+    bare = programs(tmp_path / "bin")
+    codes = problem_codes(
+        site.host("host"), BASETEN_FS_ENABLED="0", B10_CACHE_LOAD="0", PATH=bare, CXX=None
+    )
+    assert codes == [
+        "settings.off",
+        "settings.load_off",
+        "store.missing",
+        "host.no_compiler",
+        "host.no_openssl",
+    ]
 
 
-def test_it_changes_nothing_here_and_nothing_in_the_store(saved: Site) -> None:
+def test_a_finding_is_plain_json(saved: Site) -> None:
+    host = saved.host("host", TREE)
+    findings = examine(host.settings(B10_CACHE_NAMESPACE="other"))
+    rows = json.loads(json.dumps([item.as_json() for item in findings]))
+    for row, item in zip(rows, findings, strict=True):
+        assert list(row) == [
+            *("code", "severity", "is_problem", "subject", "text", "advice", "details"),
+        ]
+        assert (row["code"], row["severity"]) == (item.code, item.severity.value)
+        assert row["is_problem"] is (item.severity is Severity.PROBLEM)
+
+
+def test_only_what_is_as_it_should_be_is_without_advice(site: Site) -> None:
+    site.store.mkdir()
+    for item in examine(site.host("host").settings(BASETEN_FS_ENABLED=None)):
+        assert (item.severity is Severity.OK) == (not item.advice)
+        assert "\n" not in item.text + item.advice
+
+
+def test_the_manual_explains_every_code_and_no_other() -> None:
+    manual = (CHECKOUT / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in manual.splitlines() if line.startswith("| `")]
+    explained = {code for row in rows for code in re.findall(r"`([a-z]+\.[a-z_]+)`", row)}
+    assert explained == set(get_args(Code))
+
+
+# It changes nothing.
+
+
+def test_it_changes_nothing_here_and_leaves_nothing_in_the_store(saved: Site) -> None:
     host = saved.host("host")
     host.load()
     host.variables()
@@ -126,202 +147,246 @@ def test_it_changes_nothing_here_and_nothing_in_the_store(saved: Site) -> None:
     write_tree(host.root, {".b10_transfer/staging-0/x": b"", "cache/" + "0" * 64: b"{}"})
     strange = replace(CPU_MACHINE, c_library="glibc 2.40").environment()
     settings = host.settings()
-    before = snapshot(saved.folder)
+    before, store = snapshot(host.folder), content(saved.store)
     examine(settings)
     with running_on(strange):
         examine(settings)
-    assert snapshot(saved.folder) == before
+    assert snapshot(host.folder) == before
+    assert content(saved.store) == store
+
+
+@pytest.mark.parametrize("trash", [True, False], ids=["with trash", "without"])
+def test_an_empty_store_stays_empty(site: Site, trash: bool) -> None:
+    site.store.mkdir()
+    if trash:
+        (site.store / "trash").mkdir()
+    before = content(site.store)
+    assert one(site.host("host"), "mount.capabilities").details["can"]["rename_folder"]
+    assert content(site.store) == before
 
 
 def test_it_makes_no_folder_where_there_is_none(site: Site) -> None:
-    host = site.host("host")
-    settings = host.settings()
+    settings = site.host("host").settings()
     before = snapshot(site.folder)
     examine(settings)
     assert snapshot(site.folder) == before
 
 
-# Settings.
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"BASETEN_FS_ENABLED": "0"}, "the cache is off"), ({}, "not a store of this release")],
+)
+def test_nothing_is_written_to_a_store_that_is_not_to_be_used(
+    saved: Site, changes: dict[str, str], reason: str
+) -> None:
+    if not changes:
+        line = "b10-transfer store, format 99, check 0123456789abcdef\n"
+        (saved.store / "FORMAT").write_text(line)
+    before = snapshot(saved.store)
+    assert reason in one(saved.host("host"), "mount.not_tried", **changes).text
+    assert snapshot(saved.store) == before
 
 
-def test_a_cache_that_is_off_is_a_problem(saved: Site) -> None:
-    line = only_problem(saved.host("host"), "settings", BASETEN_FS_ENABLED=None)
-    assert line == "the cache is off: set BASETEN_FS_ENABLED=1 to use it"
-
-
-def test_loads_that_are_turned_off_are_a_problem(saved: Site) -> None:
-    line = only_problem(saved.host("host"), "settings", B10_CACHE_LOAD="0")
-    assert line == "loads are turned off by B10_CACHE_LOAD=0"
-
-
-def test_a_setting_that_cannot_be_used_is_an_error(saved: Site) -> None:
-    with pytest.raises(CacheValidationError, match="B10_CACHE_NAMESPACE"):
-        examine(saved.host("host").settings(B10_CACHE_NAMESPACE="Not so"))
-
-
-# The store.
-
-
-def test_a_store_that_is_not_there_is_a_problem(site: Site) -> None:
-    line = only_problem(site.host("host"), "store")
-    assert line == f"there is no folder {site.store} yet; a save makes it"
-
-
-def test_a_file_in_the_place_of_the_store_is_a_problem(site: Site) -> None:
-    site.store.write_bytes(b"")
-    assert str(site.store) in only_problem(site.host("host"), "store")
-
-
-def test_a_store_of_another_format_is_a_problem(saved: Site) -> None:
-    line = "b10-transfer store, format 99, check 0123456789abcdef\n"
-    (saved.store / "FORMAT").write_text(line)
-    text = only_problem(saved.host("host"), "store")
-    assert text.startswith(f"{saved.store} cannot be read: ")
-
-
-def test_a_store_that_cannot_be_listed_is_a_problem(saved: Site) -> None:
-    shutil.rmtree(saved.store / "manifests")
-    (saved.store / "manifests").write_bytes(b"")
-    text = only_problem(saved.host("host"), "store")
-    assert text.startswith(f"{saved.store} cannot be read: ")
-
-
-def test_a_read_only_store_is_worth_a_note(saved: Site) -> None:
+def test_nothing_is_written_to_a_read_only_store(saved: Site) -> None:
     host = saved.host("host")
     with read_only(saved.store):
-        assert problems(host) == []
-        assert f"{saved.store} is read-only here: loads work, saves do not" in notes(host, "store")
-    assert notes(host, "store") == []
+        assert problem_codes(host) == []
+        assert "read-only" in one(host, "mount.not_tried").text
 
 
-def test_a_damaged_manifest_is_a_problem_and_named(saved: Site) -> None:
-    (manifest,) = saved.files("manifests")
-    manifest.write_bytes(manifest.read_bytes()[:100])
-    found = problems(saved.host("host"))
-    assert [(subject, manifest.name in text) for subject, text in found] == [
-        ("store", True),
-        ("stored", False),
-    ]
+# It never fails.
 
 
-def test_an_empty_store_is_a_problem(site: Site) -> None:
-    site.store.mkdir()
-    line = only_problem(site.host("host"), "stored")
-    assert line == "nothing is stored yet, for any environment"
-
-
-def test_what_is_stored_in_other_namespaces_is_named(site: Site, on_a_cpu: Environment) -> None:
-    saver = site.host("saver", TREE)
-    for name in ("flux", "llama"):
-        saver.save(B10_CACHE_NAMESPACE=name)
-    line = only_problem(site.host("host"), "stored")
-    assert f"nothing for environment {on_a_cpu.key} in this namespace" in line
-    assert "but in others: flux, llama; see B10_CACHE_NAMESPACE" in line
-    assert problems(site.host("host"), B10_CACHE_NAMESPACE="flux") == []
-    saver.save()
-    line = only_problem(site.host("host"), "stored", B10_CACHE_NAMESPACE="third")
-    assert "but in others: none, flux, llama" in line
-
-
-def test_the_nearest_environment_is_named_by_what_differs(site: Site) -> None:
-    far = CPU_MACHINE.but(torch="2.9.0+cpu", torch_git="0000", triton="3.5.0", machine="aarch64")
-    for number, machine in enumerate((far, CPU_MACHINE.but(triton="3.6.0"), far.but(flags="fma"))):
-        with running_on(machine):
-            site.host(f"saver-{number}", TREE).save()
-    line = only_problem(site.host("host"), "stored")
-    assert "of 3 others the nearest has triton 3.6.0 (here 3.7.1)" in line
-    assert "torch" not in line.partition("the nearest has")[2]
-
-
-def test_what_differs_in_the_machine_that_saved_is_a_problem(saved: Site) -> None:
-    with running_on(CPU_MACHINE.but(threads="16", compiler="/usr/bin/clang++")) as here:
-        line = only_problem(saved.host("host"), "stored")
-        assert here.key in notes(saved.host("host"), "stored")[0]
-    assert line.startswith("the machine that saved last had ")
-    assert "8 (here 16)" in line
-    assert "/usr/bin/g++-12 (here /usr/bin/clang++)" in line
-
-
-# Cache roots.
-
-
-def test_a_root_that_every_user_can_write_is_named(saved: Site) -> None:
-    host = saved.host("host")
-    host.root.mkdir(parents=True)
-    host.root.chmod(0o777)
-    line = only_problem(host, "cache root")
-    assert f"{host.root} can be written by every user (chmod o-w ends that)" in line
-    strict = only_problem(host, "cache root", B10_STRICT_ROOTS="1")
-    assert "it is left out, as B10_STRICT_ROOTS says" in strict
-    assert notes(host, "inductor", B10_STRICT_ROOTS="1") == []
-
-
-@needs_root
-def test_a_root_of_another_user_is_named(saved: Site) -> None:
-    host = saved.host("host")
-    host.root.mkdir(parents=True)
-    os.chown(host.root, OTHER_USER, OTHER_USER)
-    assert f"belongs to another user (uid {OTHER_USER};" in only_problem(host, "cache root")
-
-
-def test_a_root_that_cannot_be_used_is_named(saved: Site) -> None:
-    # Of those that most models do without.
-    host = saved.host("host")
-    line = only_problem(host, "cache root", FLASHINFER_WORKSPACE_BASE=str(saved.store))
-    assert "the cache root flashinfer" in line
-    assert "it is left out" in line
-
-
-# The machine.
+def test_settings_are_read_from_the_environment(
+    saved: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = become(saved.host("host"), monkeypatch)
+    codes = [item.code for item in examine(host.settings())]
+    assert [item.code for item in examine()] == codes
 
 
 @pytest.mark.parametrize(
-    ("there", "expected"), [("openssl", "no C++ compiler"), ("g++", "there is no openssl")]
+    ("name", "value"),
+    [
+        ("B10_CACHE_NAMESPACE", "Not so"),
+        ("MAX_CACHE_SIZE_MB", "many"),
+        ("B10_CACHE_SIGNING_KEY", "short"),
+        ("B10_CACHE_SIGNING_KEY_FILE", "/nonexistent/key"),
+        ("LOCAL_WORK_DIR", "relative"),
+        ("B10FS_CACHE_DIR", "relative"),
+        ("B10FS_CACHE_DIR", "/usr"),
+        ("TORCHINDUCTOR_CACHE_DIR", ""),
+        ("B10_CACHE_ROOTS", "none-such"),
+    ],
 )
-def test_a_missing_tool_is_a_problem(
-    saved: Site, tmp_path: Path, there: str, expected: str
+def test_a_bad_setting_is_a_finding_and_the_rest_is_looked_at(
+    saved: Site, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    path = programs(tmp_path / "bin", there)
-    assert expected in only_problem(saved.host("host"), "machine", PATH=path, CXX=None)
+    become(saved.host("host"), monkeypatch, **{name: value})
+    findings = examine()
+    (invalid,) = [item for item in findings if item.code == "settings.invalid"]
+    assert (invalid.is_problem, invalid.details["name"]) == (True, name)
+    assert name in invalid.text
+    assert f"correct {name}" in invalid.advice
+    codes = {item.code for item in findings}
+    assert {"settings.value", "host.versions", "space.volume"} <= codes
+    # Of another store than the one that is meant nothing is said.
+    for told in ("stored.own", "store.present", "mount.capabilities"):
+        assert (told in codes) == (name != "B10FS_CACHE_DIR")
 
 
-def test_on_a_gpu_tools_are_missed_only_where_there_are_cpp_kernels(
-    site: Site, tmp_path: Path
-) -> None:
-    path = programs(tmp_path / "bin")
-    with running_on(GPU_MACHINE):
-        host = site.host("host", {"ab/kernel.py": b""})
-        host.save()
-        assert problems(host, PATH=path, CXX=None) == []
-        host.write(TREE)
-        found = problems(host, PATH=path, CXX=None)
-    assert [subject for subject, _ in found] == ["machine", "machine"]
+def test_several_bad_settings_are_all_named(saved: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = {
+        "B10_CACHE_SIGNING_KEY": KEY,
+        "B10_CACHE_SIGNING_KEY_FILE": "/nonexistent/key",
+        "MAX_CACHE_SIZE_MB": "many",
+        "BASETEN_FS_ENABLED": "perhaps",
+    }
+    become(saved.host("host"), monkeypatch, **bad)
+    findings = examine()
+    named = {item.details["name"] for item in findings if item.code == "settings.invalid"}
+    assert {"MAX_CACHE_SIZE_MB", "BASETEN_FS_ENABLED"} < named
+    assert not any(KEY in json.dumps(item.as_json()) for item in findings)
 
 
-@pytest.mark.parametrize("loaded", [True, False], ids=["loaded", "not loaded yet"])
-def test_a_root_from_which_nothing_can_be_executed_is_a_problem(saved: Site, loaded: bool) -> None:
+def test_the_signing_key_is_in_no_finding(saved: Site) -> None:
     host = saved.host("host")
-    with tmpfs(host.root, 16 << 20), no_execution(host.root):
-        host.root.chmod(0o755)
-        if loaded:
-            host.load()
-        line = only_problem(host, "machine")
-    assert f"the cache root {host.root} is on a filesystem mounted noexec" in line
+    for item in examine(host.settings(B10_CACHE_SIGNING_KEY=KEY)):
+        assert KEY not in json.dumps(item.as_json())
 
 
-def test_where_no_library_would_come_to_such_a_root_there_is_no_such_line(site: Site) -> None:
-    host = site.host("host")
-    with running_on(GPU_MACHINE), tmpfs(host.root, 16 << 20), no_execution(host.root):
-        host.root.chmod(0o755)
-        host.write({"ab/kernel.py": b""})
-        host.save()
-        assert problems(host) == []
+def test_an_examination_that_fails_is_a_finding_and_the_others_go_on(
+    saved: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("nobody foresaw this")
+
+    monkeypatch.setattr(machine, "version_findings", fail)
+    host = saved.host("host")
+    failed = one(host, "doctor.failed")
+    assert (failed.is_problem, "nobody foresaw this" in failed.text) == (True, True)
+    assert len(found(host, "stored.own")) == 1
 
 
-def test_several_things_are_found_at_once(site: Site, tmp_path: Path) -> None:
-    host = site.host("host")
-    found = problems(
-        host, BASETEN_FS_ENABLED="0", B10_CACHE_LOAD="0", PATH=programs(tmp_path / "bin"), CXX=None
+def test_an_examination_that_hangs_is_a_finding_and_the_others_go_on(
+    saved: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "ANSWER_SECONDS", 1.0)
+    end = threading.Event()
+
+    def hang(_: object) -> tuple[()]:
+        end.wait()
+        return ()
+
+    monkeypatch.setattr(machine, "device_findings", hang)
+    findings = examine(saved.host("host").settings())
+    end.set()
+    (hanging,) = [item for item in findings if item.is_problem]
+    assert (hanging.code, hanging.subject) == ("doctor.no_answer", "machine")
+    assert any(item.code == "stored.own" for item in findings)
+
+
+def examined(host: Host, **changes: str | None) -> list[dict[str, object]]:
+    """What a process of its own finds; it has to end."""
+    code = (
+        "import json, sys\n"
+        "from b10_transfer import doctor\n"
+        "from b10_transfer.doctor import patience\n"
+        "patience.ANSWER_SECONDS = 2.0\n"
+        "print(json.dumps([item.as_json() for item in doctor.examine()]))\n"
+        "sys.exit('torch' in sys.modules)"
     )
-    subjects = [subject for subject, _ in found]
-    assert subjects == ["settings", "settings", "store", "machine", "machine"]
+    result = run_python(code, host.variables(**changes))
+    assert (result.returncode, result.stderr) == (0, "")
+    found: list[dict[str, object]] = json.loads(result.stdout)
+    return found
+
+
+def test_a_store_that_hangs_hangs_nothing(site: Site) -> None:
+    with hung(site.store):
+        findings = examined(site.host("host"))
+    problems = [item for item in findings if item["is_problem"]]
+    assert [item["code"] for item in problems] == ["store.no_answer"]
+    assert "did not answer within 2 s" in str(problems[0]["text"])
+    codes = {item["code"] for item in findings}
+    assert {"settings.value", "host.versions", "root.absent", "space.volume"} <= codes
+
+
+def test_settings_of_a_store_that_hangs_can_be_given(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "ANSWER_SECONDS", 1.0)
+    settings = site.host("host").settings()
+    with hung(site.store):
+        findings = examine(settings)
+    assert [item.code for item in findings if item.is_problem] == ["store.no_answer"]
+
+
+def test_a_cache_root_that_hangs_is_named_and_hangs_nothing(saved: Site) -> None:
+    host = saved.host("host")
+    with hung(host.triton):
+        findings = examined(host)
+    (hanging,) = [item for item in findings if item["code"] == "doctor.no_answer"]
+    assert (hanging["is_problem"], hanging["subject"]) == (True, "triton")
+    assert f"the mount at {host.triton} did not answer within 2 s" in str(hanging["text"])
+    assert {"store.present", "space.volume"} <= {item["code"] for item in findings}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["TORCHINDUCTOR_CACHE_DIR", "LOCAL_WORK_DIR", "B10_CACHE_SIGNING_KEY_FILE"],
+)
+def test_a_setting_that_leads_to_a_mount_that_hangs_is_named_and_hangs_nothing(
+    saved: Site, name: str
+) -> None:
+    host = saved.host("host")
+    with hung(host.folder / "hung") as folder:
+        findings = examined(host, **{name: str(folder / "there")})
+    (hanging,) = [item for item in findings if item["code"] == "doctor.no_answer"]
+    assert (hanging["is_problem"], name in str(hanging["text"])) == (True, True)
+    assert {"store.present", "root.absent"} <= {item["code"] for item in findings}
+
+
+def test_a_root_of_which_nothing_is_known_beforehand_is_given_up_on(
+    saved: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        end.wait()
+
+    monkeypatch.setattr(examination, "_ROOT_SECONDS", 0.2)
+    monkeypatch.setattr(examination, "examine_root", hang)
+    host = saved.host("host")
+    findings = examine(host.settings(B10_CACHE_ROOTS="inductor,triton"))
+    end.set()
+    hanging = [item.subject for item in findings if item.code == "doctor.no_answer"]
+    assert hanging == ["inductor", "triton"]
+
+
+def test_it_imports_no_torch(saved: Site) -> None:
+    assert examined(saved.host("host"))
+
+
+def test_a_machine_without_a_folder_for_temporary_files_is_looked_at(
+    saved: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become(saved.host("host"), monkeypatch, LOCAL_WORK_DIR=None)
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    findings = examine()
+    finding, *others = [item for item in findings if item.is_problem]
+    assert finding.code == "settings.work_folder"
+    assert others == []
+    assert "LOCAL_WORK_DIR" in finding.advice
+    assert any(item.code == "stored.own" for item in findings)
+
+
+def test_where_settings_cannot_be_read_at_all_that_is_the_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Settings, "from_environment", nowhere)
+    assert [item.code for item in examine()] == ["settings.work_folder"]
+
+
+def nowhere(_: object = None) -> Settings:
+    raise FileNotFoundError("no usable temporary directory found")

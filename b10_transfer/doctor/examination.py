@@ -1,0 +1,251 @@
+"""Why a load does not help: everything that decides it is looked at, one thing after another.
+
+Each examination has a module of its own; here is their order, and what holds for all: none of them
+may fail or hang the whole, however sick the machine is.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from b10_store.folder_remote import FolderRemote
+from b10_store.layout import Address
+from b10_transfer.doctor import capabilities, machine, misses, patience, space, store
+from b10_transfer.doctor.findings import Code, Finding, Severity, problem
+from b10_transfer.doctor.mount import Answers, Mounts, look_at, try_out
+from b10_transfer.doctor.patience import NoAnswerError, no_answer, within
+from b10_transfer.doctor.roots import CPP_KERNEL, LocalRoot, examine_root, find_roots
+from b10_transfer.doctor.settings import (
+    STORE,
+    read_settings,
+    switch_findings,
+    value_findings,
+)
+from b10_transfer.doctor.stored import Stored, read_stored
+from b10_transfer.environment import Environment
+from b10_transfer.settings import DEFAULT_STORE
+from b10_transfer.signing import KEY, KEY_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from b10_store.manifest_file import Header
+    from b10_transfer.cache_roots import CacheRoot
+    from b10_transfer.settings import Settings
+
+__all__ = ["Code", "Finding", "Severity", "examine"]
+
+_T = TypeVar("_T")
+
+_READING_SECONDS = 5.0
+_ROOT_SECONDS = 5.0
+_DEVICE_SECONDS = 30.0
+"""A GPU that only torch knows is asked for through torch."""
+
+_NO_STORE = "/nonexistent/store"
+"""In the place of one that hangs: nothing more may touch that."""
+
+
+def examine(settings: Settings | None = None) -> list[Finding]:
+    """Look at everything that decides whether a load helps.
+
+    Nothing is changed here; in the store a few files are made and removed at once, to see what its
+    mount can do, unless it is read-only or the cache is off.
+
+    Args:
+        settings: read from the environment variables by default; values that are not acceptable are
+            findings then.
+
+    Returns:
+        What was found. It never raises, and takes well under a minute where mounts hang.
+    """
+    examination = _Examination()
+    examination.run(settings)
+    return examination.findings
+
+
+class _Examination:
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self._ignored: frozenset[str] = frozenset()
+        self._mounts = Mounts()
+
+    def run(self, settings: Settings | None) -> None:
+        """Look at one thing after another."""
+        # Before the settings are: reading them already touches the folder.
+        wanted = settings.store if settings else os.environ.get(STORE) or DEFAULT_STORE
+        look = look_at(wanted) if os.path.isabs(wanted) else Answers()
+        if look.pending:
+            self._mounts.note_hanging(wanted)
+        used = self._settings(settings, is_hanging=bool(look.pending))
+        if used is None:
+            return
+        environment = self._ask(
+            "environment", lambda: Environment.detect(used.variables), _DEVICE_SECONDS
+        )
+        if environment is not None:
+            self._take("machine", lambda: machine.version_findings(environment))
+            self._take("machine", lambda: machine.device_findings(environment))
+        self._take("machine", lambda: machine.switch_findings(used.variables))
+        can_read = STORE not in self._ignored or bool(look.pending)
+        stored: Stored | None = None
+        if can_read and self._store(wanted, look, used) and environment is not None:
+            stored = self._stored(used, environment)
+        own = _own(stored, used, environment)
+        roots = self._roots(used, is_gpu=environment is not None and environment.is_gpu)
+        if environment is not None:
+            self._take("machine", lambda: self._tools(used, environment, roots))
+        self._take("space", lambda: space.local_space_findings(roots, used, own))
+        facts = look.facts("space")
+        self._take("space", lambda: space.store_space_findings(wanted, facts, roots, own))
+
+    def _settings(self, settings: Settings | None, *, is_hanging: bool) -> Settings | None:
+        """The settings to go on with, without what is not acceptable and what hangs."""
+        if settings is None:
+            variables = dict(os.environ)
+            if is_hanging:
+                variables[STORE] = _NO_STORE
+            # Each mount that hangs takes its time.
+            seconds = 4 * patience.ANSWER_SECONDS
+            reading = self._ask("settings", lambda: read_settings(variables, self._mounts), seconds)
+            if reading is None:
+                return None
+            self.findings += reading.findings
+            self._ignored, settings = reading.ignored, reading.settings
+        elif is_hanging:
+            settings = replace(settings, store=_NO_STORE)
+        if is_hanging:
+            self._ignored |= {STORE}
+        if settings is not None:
+            used = settings
+            self._take("settings", lambda: switch_findings(used))
+            self._take("settings", lambda: value_findings(used, self._ignored))
+        return settings
+
+    def _store(self, wanted: str, look: Answers, settings: Settings) -> bool:
+        """The folder, its mount and the clocks; returns whether what it holds can be looked at."""
+        self._take("store", lambda: store.folder_findings(wanted, look))
+        if not store.is_readable(look):
+            return False
+        names = list(look.facts("listing").get("names", ()))
+        before = len(self.findings)
+        remote = FolderRemote(settings.store)
+        self._take("store", lambda: store.format_findings(remote, names))
+        is_ours = not any(item.is_problem for item in self.findings[before:])
+        self._take("mount", lambda: capabilities.mount_findings(look))
+        if not settings.enabled:
+            self.findings.append(capabilities.not_tried("the cache is off"))
+        elif not is_ours:
+            self.findings.append(capabilities.not_tried("it is not a store of this release"))
+        elif not store.is_writable(look):
+            self.findings.append(capabilities.not_tried("the store is read-only here"))
+        else:
+            trial = try_out(settings.store, names)
+            self._take("mount", lambda: capabilities.trial_findings(look, trial))
+        return is_ours
+
+    def _stored(self, settings: Settings, environment: Environment) -> Stored | None:
+        address = Address(environment.key, settings.namespace)
+        remote = FolderRemote(settings.store)
+
+        def read() -> Stored | OSError:
+            try:
+                return read_stored(remote, settings.signing_keys, address, _READING_SECONDS)
+            except OSError as error:
+                return error
+
+        stored = self._ask("store", read)
+        if isinstance(stored, OSError):
+            self.findings.append(store.unreadable(settings.store, stored))
+            return None
+        if stored is not None:
+            self._take("stored", lambda: misses.stored_findings(stored, environment, address))
+            if self._ignored.isdisjoint({KEY, KEY_FILE}):
+                self._take("signing", lambda: misses.signing_findings(stored, settings))
+        return stored
+
+    def _roots(self, settings: Settings, *, is_gpu: bool) -> list[LocalRoot]:
+        resolved = self._ask("cache root", lambda: find_roots(settings))
+        if resolved is None:
+            return []
+        roots, unresolved = resolved
+        self.findings += unresolved
+        found: list[LocalRoot] = []
+        for root in roots:
+            answer = self._examine_root(root, settings, is_gpu=is_gpu)
+            if answer is not None:
+                found.append(answer)
+        return found
+
+    def _examine_root(
+        self, root: CacheRoot, settings: Settings, *, is_gpu: bool
+    ) -> LocalRoot | None:
+        folder = self._mounts.hanging(root.folder)
+        if folder:
+            self.findings.append(
+                problem(
+                    "doctor.no_answer",
+                    root.name,
+                    f"{root.folder}: the mount at {folder} {no_answer()}",
+                    "mount it anew, or put the cache root elsewhere: loads and saves wait for it",
+                    folder=root.folder,
+                    mounted_at=folder,
+                )
+            )
+            return None
+        answer = self._ask(
+            root.name, lambda: examine_root(root, settings, is_gpu=is_gpu), _ROOT_SECONDS
+        )
+        if answer is None:
+            return None
+        local, findings = answer
+        self.findings += findings
+        return local
+
+    def _tools(
+        self, settings: Settings, environment: Environment, roots: list[LocalRoot]
+    ) -> Iterable[Finding]:
+        paths = [item.path for local in roots for item in local.found]
+        needed = paths if environment.is_gpu else [*paths, CPP_KERNEL]
+        return machine.tool_findings(environment, settings.variables, needed)
+
+    def _take(self, subject: str, look: Callable[[], Iterable[Finding]]) -> None:
+        """Add what an examination finds."""
+        self.findings += self._ask(subject, lambda: list(look())) or []
+
+    def _ask(self, subject: str, look: Callable[[], _T], seconds: float | None = None) -> _T | None:
+        """What a function returns; None, and a finding, where it fails or does not answer."""
+        limit = patience.ANSWER_SECONDS if seconds is None else seconds
+        try:
+            return within(limit, look)
+        except NoAnswerError:
+            self.findings.append(
+                problem(
+                    "doctor.no_answer",
+                    subject,
+                    f"there was no answer within {limit:.0f} s",
+                    "look for a mount that hangs, or a driver: loads and saves wait for it too",
+                )
+            )
+        except Exception as error:  # noqa: BLE001  # of a sick machine anything can be expected
+            self.findings.append(
+                problem(
+                    "doctor.failed",
+                    subject,
+                    f"it cannot be looked at: {str(error) or repr(error)}",
+                    "if this does not say what to do, please report it",
+                )
+            )
+        return None
+
+
+def _own(
+    stored: Stored | None, settings: Settings, environment: Environment | None
+) -> Header | None:
+    """The newest manifest of this environment and namespace."""
+    if stored is None or environment is None:
+        return None
+    address = Address(environment.key, settings.namespace)
+    return next((item for item in stored.newest() if item.name.address == address), None)

@@ -1,0 +1,256 @@
+"""Why a load finds nothing, or little that helps: what `doctor` says of what is stored."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from b10_store.layout import snapshot_milliseconds
+from b10_transfer.doctor.findings import note, ok, problem
+from b10_transfer.doctor.stored import Seal
+from b10_transfer.nearest import nearest_environments, other_namespaces, recorded_differences
+from b10_transfer.reports import difference_lines
+from b10_transfer.signing import KEY_FILE, store_exposure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from b10_store.layout import Address
+    from b10_store.manifest_file import Header
+    from b10_transfer.doctor.findings import Finding
+    from b10_transfer.doctor.stored import Stored, StoredManifest
+    from b10_transfer.environment import Difference, Environment
+    from b10_transfer.nearest import Near
+    from b10_transfer.settings import Settings
+
+_SUBJECT = "stored"
+_NEAREST = 3
+_NAMED = 5
+_SAME_IMAGE = "run the same image here as where it was saved, or save once from this one"
+_SAME_HOST = "save once on a machine of this kind; each keeps what is its own"
+_ADVICE = {
+    "torch": _SAME_IMAGE,
+    "torch_git": _SAME_IMAGE,
+    "triton": _SAME_IMAGE,
+    "python": _SAME_IMAGE,
+    "python_abi": _SAME_IMAGE,
+    "c_library": _SAME_IMAGE,
+    "os": _SAME_HOST,
+    "machine": _SAME_HOST,
+    "device": _SAME_HOST,
+    "compute_capability": _SAME_HOST,
+    "cuda": _SAME_IMAGE,
+    "hip": _SAME_IMAGE,
+    "cpu_flags": "keep to one type of CPU, or save once on each",
+    "vector_isa": "keep to one type of CPU, or set ATEN_CPU_CAPABILITY alike on all (avx2, say)",
+    "threads": "set OMP_NUM_THREADS alike on all replicas",
+    "site_packages": "install torch at the same path on all replicas",
+    "cxx_compiler": "install the same C++ compiler on all replicas",
+    "precompiled_headers": "set TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS alike on all replicas",
+}
+_HARMLESS = frozenset({"driver"})
+"""Differs, and is in no compiler's key."""
+
+
+def stored_findings(
+    stored: Stored, environment: Environment, address: Address
+) -> Iterator[Finding]:
+    """What is stored for this environment and namespace, or why nothing is."""
+    headers = stored.newest()
+    own = next((header for header in headers if header.name.address == address), None)
+    if own is not None:
+        yield from _own_findings(own, environment)
+    elif not headers:
+        yield problem(
+            "stored.nothing",
+            _SUBJECT,
+            _nothing(stored),
+            "let a server with a warm cache save; if one has, this is not the folder it shares",
+        )
+    else:
+        yield from _miss_findings(environment, address, headers)
+    yield from _damage_findings(stored)
+
+
+def _nothing(stored: Stored) -> str:
+    if stored.manifests:
+        return f"nothing that can be used here is stored, of {stored.listed} manifests"
+    return "nothing is stored yet, for any environment"
+
+
+def signing_findings(stored: Stored, settings: Settings) -> Iterator[Finding]:
+    """What of the store is believed here."""
+    yield from _key_findings(settings)
+    signed = sum(item.seal is Seal.SIGNED for item in stored.manifests)
+    if signed and not stored.has_key:
+        yield note(
+            "signing.no_key",
+            "signing",
+            f"{signed} of {len(stored.manifests)} manifests are signed, and no key is set here: "
+            "what this host saves is refused by those that have it",
+            f"set {KEY_FILE} here too",
+            signed=signed,
+        )
+    for seal in (Seal.PLAIN, Seal.FOREIGN):
+        refused = [item for item in stored.refused if item.seal is seal]
+        if refused:
+            yield problem(
+                "stored.refused",
+                _SUBJECT,
+                f"{_manifests(refused)} {seal.value}, and refused: {_names(refused)}",
+                "save anew from a host that has the key, or add the key that they were signed with "
+                "as a further line",
+                manifests=[item.name.manifest_path for item in refused],
+                reason=seal.value,
+            )
+
+
+def _key_findings(settings: Settings) -> Iterator[Finding]:
+    keys = settings.signing_keys
+    if keys:
+        older = len(keys) - 1
+        more = f"; {older} older {'key verifies' if older == 1 else 'keys verify'} too"
+        yield ok(
+            "signing.keys",
+            "signing",
+            "only signed manifests are used, and saves sign" + more * bool(older),
+            keys=len(keys),
+        )
+        return
+    exposed = store_exposure(settings.store)
+    if exposed is not None:
+        yield note(
+            "signing.exposed",
+            "signing",
+            f"{exposed}, and {KEY_FILE} is not set: whoever can write there can run code here",
+            "set it on all hosts",
+        )
+
+
+def _own_findings(own: Header, environment: Environment) -> Iterator[Finding]:
+    summary = own.summary
+    yield ok(
+        "stored.own",
+        _SUBJECT,
+        f"{summary.artifacts} artifacts, {summary.stored_bytes / 1e6:.1f} MB compressed, for "
+        f"environment {own.name.address}, saved {_when(own)}",
+        manifest=own.name.manifest_path,
+        artifacts=summary.artifacts,
+        raw_bytes=summary.raw_bytes,
+        stored_bytes=summary.stored_bytes,
+        saved_at=_saved_at(own),
+    )
+    differences = recorded_differences(environment, own.lineage.recorded)
+    telling = [item for item in differences if item.name not in _HARMLESS]
+    if telling:
+        yield problem(
+            "stored.differs",
+            _SUBJECT,
+            f"the machine that saved last had {difference_lines(telling)}: the compilers' own keys "
+            "contain some of this, so they may compile all the same",
+            _advice_for(telling),
+            differences=_rows(telling),
+        )
+
+
+def _miss_findings(
+    environment: Environment, address: Address, headers: Sequence[Header]
+) -> Iterator[Finding]:
+    here = f"nothing for environment {environment.key}"
+    namespaces = other_namespaces(address, headers)
+    if namespaces:
+        names = ", ".join(name or "none" for name in namespaces)
+        mine = address.namespace or "none"
+        yield problem(
+            "stored.other_namespace",
+            _SUBJECT,
+            f"{here} in this namespace ({mine}), but in others: {names}",
+            "set B10_CACHE_NAMESPACE to the one that the server which saved had",
+            namespaces=list(namespaces),
+        )
+        return
+    nearest = nearest_environments(environment, headers, _NEAREST)
+    count = len({header.name.address.environment_key for header in headers})
+    first = nearest[0]
+    yield problem(
+        "stored.other_environment",
+        _SUBJECT,
+        f"{here}; of {count} others the nearest has {difference_lines(first.differences)}",
+        _advice_for(first.differences),
+        environments=count,
+        **_near(first),
+    )
+    for near in nearest[1:]:
+        yield note(
+            "stored.near",
+            _SUBJECT,
+            f"a next nearest, {near.key}, has {difference_lines(near.differences)}",
+            _advice_for(near.differences),
+            **_near(near),
+        )
+
+
+def _damage_findings(stored: Stored) -> Iterator[Finding]:
+    for item in stored.damaged[:_NAMED]:
+        yield problem(
+            "stored.damaged",
+            "store",
+            f"{item.name.manifest_path}: {item.reason}",
+            "`b10-transfer check --repair` moves it aside; what it had, the next save stores again",
+            manifest=item.name.manifest_path,
+        )
+    further = len(stored.damaged) - _NAMED
+    if further > 0:
+        yield problem(
+            "stored.damaged",
+            "store",
+            f"{further} further manifests cannot be read",
+            "`b10-transfer check` names them all",
+        )
+    unread = stored.listed - len(stored.manifests)
+    if unread > 0:
+        yield note(
+            "stored.unread",
+            "store",
+            f"there was time for {len(stored.manifests)} of {stored.listed} manifests",
+            "`b10-transfer list` reads them all; `b10-transfer gc` removes superseded ones",
+            listed=stored.listed,
+            read=len(stored.manifests),
+        )
+
+
+def _advice_for(differences: Iterable[Difference]) -> str:
+    """What to do about the fields, each advice once, that for the most fields first."""
+    counted = Counter(_ADVICE[item.name] for item in differences if item.name in _ADVICE)
+    return "; ".join(advice for advice, _ in counted.most_common()) or _SAME_IMAGE
+
+
+def _near(near: Near) -> dict[str, object]:
+    return {
+        "key": near.key,
+        "namespaces": [header.name.address.namespace for header in near.headers],
+        "saved_at": _saved_at(near.headers[0]),
+        "differences": _rows(near.differences),
+    }
+
+
+def _rows(differences: Iterable[Difference]) -> list[dict[str, str | None]]:
+    return [{"name": item.name, "here": item.here, "there": item.there} for item in differences]
+
+
+def _saved_at(header: Header) -> float:
+    return snapshot_milliseconds(header.name.snapshot) / 1000
+
+
+def _when(header: Header) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(_saved_at(header)))
+
+
+def _manifests(items: Sequence[StoredManifest]) -> str:
+    return "1 manifest is" if len(items) == 1 else f"{len(items)} manifests are"
+
+
+def _names(items: Sequence[StoredManifest]) -> str:
+    names = ", ".join(str(item.name) for item in items[:_NAMED])
+    return names + f" and {len(items) - _NAMED} more" * (len(items) > _NAMED)

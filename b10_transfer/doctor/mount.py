@@ -1,0 +1,181 @@
+"""Ask a mount what it can do, without waiting longer than is sensible."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from b10_store.layout import SESSIONS, TEMPORARY_MARK, TRASH
+from b10_transfer.doctor import mount_probe, patience
+from b10_transfer.doctor.filesystems import filesystem_of
+from b10_transfer.doctor.patience import NoAnswerError, within
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that was tried.
+
+    Attributes:
+        facts: what came of it; see `mount_probe`.
+        seconds: how long it took.
+        error: what the filesystem said; "" when it was done.
+        errno: the number of that.
+    """
+
+    facts: Mapping[str, Any]
+    seconds: float = 0.0
+    error: str = ""
+    errno: int = 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether what was tried is as it should be, at once or soon."""
+        return not self.error and self.facts.get("holds", True) is True
+
+
+@dataclass(slots=True)
+class Answers:
+    """What a mount did, step by step.
+
+    Attributes:
+        steps: by name, those that came to an end.
+        pending: the step that did not answer in time; "" when all did.
+    """
+
+    steps: dict[str, Step] = field(default_factory=dict[str, Step])
+    pending: str = ""
+
+    def facts(self, name: str) -> Mapping[str, Any]:
+        """What came of a step; nothing when it was not taken."""
+        step = self.steps.get(name)
+        return {} if step is None else step.facts
+
+
+def look_at(folder: str) -> Answers:
+    """What a folder is like; nothing is changed."""
+    return _ask(["look", folder])
+
+
+def try_out(folder: str, names: Collection[str]) -> Answers:
+    """What the filesystem of a store can do.
+
+    Files are made under names that the garbage collection sweeps, and removed.
+
+    Args:
+        folder: the store.
+        names: what is in it; no folder is made.
+    """
+    name = f"probe{TEMPORARY_MARK}{secrets.token_hex(8)}"
+    places = [place if place in names else "." for place in (SESSIONS, TRASH)]
+    return _ask(["try", folder, *places, name])
+
+
+class Mounts:
+    """Which mounts hang; each is asked once, and those of this host's own disks are not."""
+
+    def __init__(self) -> None:
+        """Nothing was asked yet."""
+        self._hanging: dict[str, bool] = {}
+
+    def note_hanging(self, path: str) -> None:
+        """Remember that the mount of a path hangs."""
+        mounted = filesystem_of(os.path.normpath(path))
+        if mounted is not None:
+            self._hanging[mounted.folder] = True
+
+    def hanging(self, path: str) -> str:
+        """The folder of the mount that a path is on, if that hangs; else ""."""
+        mounted = filesystem_of(os.path.normpath(path))
+        if mounted is None or mounted.is_local:
+            return ""
+        folder = mounted.folder
+        if folder not in self._hanging:
+            self._hanging[folder] = bool(look_at(folder).pending)
+        return folder if self._hanging[folder] else ""
+
+
+def _ask(arguments: list[str]) -> Answers:
+    """Run the probe in a process of its own.
+
+    A call into a mount that hangs may not be interrupted by anything, and the process that made it
+    does not end then; this one must.
+    """
+    command = [sys.executable or "python3", "-I", "-S", mount_probe.__file__, *arguments]
+    try:
+        process = subprocess.Popen(  # noqa: S603  # this interpreter, and a file of ours
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=os.path.abspath(os.sep),
+            # An interrupt from the terminal is not for it: it has to clean up.
+            start_new_session=True,
+        )
+    except OSError:
+        return _ask_here(arguments)
+    answers, deadline = Answers(), time.monotonic() + patience.ANSWER_SECONDS
+    for line in _lines(process, deadline):
+        with contextlib.suppress(ValueError):
+            _note(json.loads(line), answers)
+    if not answers.steps and not answers.pending:
+        # Python is embedded in another program, or this package lies in an archive.
+        return _ask_here(arguments)
+    return answers
+
+
+def _ask_here(arguments: list[str]) -> Answers:
+    """Run the probe in a thread, where no process can be had."""
+    answers = Answers()
+
+    def run() -> None:
+        for said in mount_probe.run(arguments):
+            _note(said, answers)
+
+    with contextlib.suppress(NoAnswerError):
+        within(patience.ANSWER_SECONDS, run)
+    return answers
+
+
+def _lines(process: subprocess.Popen[bytes], deadline: float) -> Iterator[bytes]:
+    """What the process prints, a line at a time, until it has ended or it is time."""
+    lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        # Waits for the process too; one that the kernel cannot end is left to this thread.
+        with process:
+            for line in process.stdout or ():
+                lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, name="b10-doctor", daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            process.kill()
+            return
+        if line is None:
+            return
+        yield line
+
+
+def _note(said: Mapping[str, Any], answers: Answers) -> None:
+    if "begin" in said:
+        answers.pending = said["begin"]
+        return
+    answers.pending = ""
+    answers.steps[said["step"]] = Step(
+        said["facts"], said["seconds"], said["error"] or "", said["errno"] or 0
+    )

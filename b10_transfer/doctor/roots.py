@@ -1,0 +1,196 @@
+"""What `doctor` says of the cache roots: whose they are, and whether they can be used."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from b10_store.paths import RECORD_FOLDER
+from b10_transfer.artifacts import find_files
+from b10_transfer.cache_roots import resolve_roots
+from b10_transfer.context import check_root
+from b10_transfer.doctor.filesystems import existing_folder, filesystem_of
+from b10_transfer.doctor.findings import ok, problem
+from b10_transfer.errors import CacheValidationError
+from b10_transfer.host_checks import find_exposure, find_noexec, strict_exposure
+from b10_transfer.local_record import Loaded, read_loaded
+from b10_transfer.root_kinds import INDUCTOR, ROOT_KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from b10_store.scan import FoundFile
+    from b10_transfer.cache_roots import CacheRoot
+    from b10_transfer.doctor.findings import Finding
+    from b10_transfer.settings import Settings
+
+CPP_KERNEL = "ab/ckernel.main.so"
+"""What a CPU will need, also before anything is here."""
+
+_FOLDERS = "cache root"
+_ELSEWHERE = "put the cache root elsewhere, or leave it out of B10_CACHE_ROOTS"
+
+
+class LocalRoot(NamedTuple):
+    """A cache root, and the files in it."""
+
+    root: CacheRoot
+    found: list[FoundFile]
+
+
+def find_roots(settings: Settings) -> tuple[tuple[CacheRoot, ...], list[Finding]]:
+    """The cache roots of this host, and those of which the folder cannot be found out."""
+    unresolved: list[str] = []
+    roots = resolve_roots(
+        settings.variables,
+        settings.roots,
+        full_headers=settings.full_headers,
+        unresolved=unresolved,
+    )
+    findings = [
+        problem("root.unusable", _FOLDERS, line, "set LOCAL_WORK_DIR and TMPDIR to local folders")
+        for line in unresolved
+    ]
+    return roots, findings
+
+
+def examine_root(
+    root: CacheRoot, settings: Settings, *, is_gpu: bool
+) -> tuple[LocalRoot, list[Finding]]:
+    """Look at one cache root, and at what is in it."""
+    try:
+        check_root(root, settings)
+    except CacheValidationError as error:
+        unusable = problem("root.unusable", root.name, str(error), _ELSEWHERE, folder=root.folder)
+        return LocalRoot(root, []), [unusable]
+    found = find_files(root)
+    local = LocalRoot(root, found)
+    return local, [
+        _state(local, settings),
+        *_exposure_findings(root, settings),
+        *_permission_findings(local),
+        *_execution_findings(local, is_gpu=is_gpu),
+    ]
+
+
+def _state(local: LocalRoot, settings: Settings) -> Finding:
+    root, found = local
+    there = existing_folder(root.folder)
+    mounted = filesystem_of(os.path.realpath(there))
+    status = os.stat(there)
+    size = sum(item.fingerprint.size for item in found)
+    details: dict[str, object] = {
+        "folder": root.folder,
+        "chosen_by": _chosen_by(root, settings),
+        "uid": status.st_uid,
+        "mode": stat.S_IMODE(status.st_mode),
+        "filesystem": mounted.kind if mounted is not None else None,
+        "files": len(found),
+        "bytes": size,
+    }
+    loaded = read_loaded(root.folder) if found else Loaded()
+    if loaded.finished_ns:
+        details["loaded"] = len(loaded.digests)
+        details["loaded_at"] = loaded.finished_ns / 1e9
+    chosen = f" ({details['chosen_by']})" if details["chosen_by"] else ""
+    where = f"{root.folder}{chosen}"
+    if there != root.folder:
+        return ok("root.absent", root.name, f"{where}: not there", **details)
+    if not found:
+        return ok("root.present", root.name, f"{where}: no artifacts", **details)
+    text = f"{where}: {len(found)} files, {size / 1e6:.1f} MB"
+    if loaded.finished_ns:
+        when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(loaded.finished_ns / 1e9))
+        text += f"; last load {when}, {len(loaded.digests)} came by loads"
+    return ok("root.present", root.name, text, **details)
+
+
+def _chosen_by(root: CacheRoot, settings: Settings) -> str:
+    """The variable without which the folder would be another; "" where it is the default."""
+    if settings.roots.get(root.name):
+        return "B10_CACHE_ROOTS"
+    kind = next((kind for kind in ROOT_KINDS if kind.name == root.name), None)
+    if kind is None:
+        return ""
+    variables = settings.variables
+    for name in variables:
+        if _may_place(name, variables, root.folder):
+            rest = {key: variables[key] for key in variables if key != name}
+            try:
+                elsewhere = kind.resolve(rest)
+            except OSError:
+                # No folder for temporary files, without this one.
+                return name
+            if elsewhere != root.folder:
+                return name
+    return ""
+
+
+def _may_place(name: str, variables: Mapping[str, str], folder: str) -> bool:
+    value = variables[name].partition(":")[0].rstrip("/")
+    return bool(value) and (folder.startswith(value) or value.startswith("~") or "USER" in name)
+
+
+def _exposure_findings(root: CacheRoot, settings: Settings) -> Iterator[Finding]:
+    lack = find_exposure(root)
+    strict = strict_exposure(root) if settings.strict_roots else None
+    if strict is not None:
+        yield problem(
+            "root.exposed",
+            root.name,
+            f"{lack.fact if lack is not None else strict}: it is left out, as B10_STRICT_ROOTS "
+            "says",
+            lack.advice if lack is not None else "let nobody else write there, or to what is above",
+            folder=root.folder,
+        )
+    elif lack is not None:
+        yield problem(
+            "root.exposed",
+            root.name,
+            f"{lack.fact}: whoever can write there can run code here",
+            lack.advice,
+            folder=root.folder,
+        )
+
+
+def _permission_findings(local: LocalRoot) -> Iterator[Finding]:
+    root, found = local
+    record = os.path.join(root.folder, RECORD_FOLDER)
+    there = existing_folder(root.folder)
+    for folder in (there, record):
+        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            yield problem(
+                "root.unwritable",
+                root.name,
+                f"{folder} cannot be read and written by this user (uid {_own_uid()}): nothing can "
+                "be loaded into it",
+                "chown it, mount it writable, or put the cache root elsewhere",
+                folder=folder,
+            )
+    unreadable = [item.path for item in found if not os.access(item.location, os.R_OK)]
+    if unreadable:
+        yield problem(
+            "root.unreadable",
+            root.name,
+            f"{len(unreadable)} files in {root.folder} cannot be read by this user (uid "
+            f"{_own_uid()}), {unreadable[0]} for one: they are neither used nor saved",
+            "run as the user that made them, or clear the cache root",
+            files=len(unreadable),
+        )
+
+
+def _execution_findings(local: LocalRoot, *, is_gpu: bool) -> Iterator[Finding]:
+    paths = [item.path for item in local.found]
+    if not is_gpu and local.root.name == INDUCTOR.name:
+        paths.append(CPP_KERNEL)
+    lack = find_noexec(local.root, paths)
+    if lack is not None:
+        yield problem(
+            "root.noexec", local.root.name, lack.fact, lack.advice, folder=local.root.folder
+        )
+
+
+def _own_uid() -> int:
+    return getattr(os, "geteuid", lambda: -1)()

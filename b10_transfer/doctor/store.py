@@ -1,0 +1,142 @@
+"""What `doctor` says of the store's folder: whether it is there, ours, and open to this user."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from b10_store.errors import UnsupportedFormatError
+from b10_store.format_file import check_format
+from b10_store.layout import FORMAT_FILE
+from b10_transfer.doctor.findings import note, ok, problem
+from b10_transfer.doctor.mount_probe import STORE_FOLDERS
+from b10_transfer.doctor.patience import no_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from b10_store.remote import Remote
+    from b10_transfer.doctor.findings import Finding
+    from b10_transfer.doctor.mount import Answers
+
+_STORE = "store"
+REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""The errors of a folder that this user may not use so."""
+
+
+def folder_findings(store: str, look: Answers) -> Iterator[Finding]:
+    """Whether there is a store, and what this user may do there."""
+    if look.pending:
+        yield problem(
+            "store.no_answer",
+            _STORE,
+            f"{store} {no_answer()} ({look.pending}): its mount hangs",
+            "mount it anew; until then a load or a save waits as long as the mount does. Set "
+            "BASETEN_FS_ENABLED=0 to start servers without it",
+            step=look.pending,
+        )
+        return
+    failed = next((step for step in look.steps.values() if step.error), None)
+    if failed is None:
+        owner = look.facts("status")
+        yield ok(
+            "store.present",
+            _STORE,
+            f"{store}, of uid {owner.get('uid')}, mode {owner.get('mode', 0):o}",
+            folder=store,
+            **owner,
+        )
+        yield from _access_findings(store, look.facts("access"))
+        yield from _other_files(store, look.facts("listing").get("names", []))
+    elif failed.errno == errno.ENOENT:
+        yield problem(
+            "store.missing",
+            _STORE,
+            f"there is no folder {store} yet; a save makes it",
+            "if others have saved, look whether the shared folder is mounted here, and at "
+            "B10FS_CACHE_DIR",
+        )
+    else:
+        advice = "look at the mount and at the permissions of the folder"
+        if failed.errno == errno.ENOTDIR:
+            advice = "set B10FS_CACHE_DIR to a folder"
+        elif failed.errno not in REFUSED:
+            advice = "mount it anew"
+        yield problem("store.unreadable", _STORE, f"{store} cannot be read: {failed.error}", advice)
+
+
+def is_readable(look: Answers) -> bool:
+    """Whether there is a folder, and this user may look into it and into those in it."""
+    is_there = not look.pending and all(not step.error for step in look.steps.values())
+    return is_there and all(may[0] for may in look.facts("access").values())
+
+
+def is_writable(look: Answers) -> bool:
+    """Whether this user may write to the store, as far as its permissions say."""
+    return is_readable(look) and all(may[1] for may in look.facts("access").values())
+
+
+def format_findings(remote: Remote, names: list[str]) -> Iterator[Finding]:
+    """Whether this release may touch the store."""
+    try:
+        intact = check_format(remote)
+    except UnsupportedFormatError as error:
+        yield problem(
+            "store.format", _STORE, str(error), "use one release on all hosts that share it"
+        )
+        return
+    except OSError as error:
+        yield unreadable(f"{FORMAT_FILE} in the store", error)
+        return
+    if FORMAT_FILE in names and not intact:
+        yield note(
+            "store.format",
+            _STORE,
+            f"{FORMAT_FILE} in the store is damaged",
+            "nothing: the next save writes it anew",
+        )
+
+
+def unreadable(what: str, error: OSError) -> Finding:
+    """Something of the store cannot be read."""
+    return problem(
+        "store.unreadable",
+        _STORE,
+        f"{what} cannot be read: {error.strerror or error}",
+        "look at the mount and at the permissions",
+    )
+
+
+def _access_findings(store: str, access: Mapping[str, list[bool]]) -> Iterator[Finding]:
+    closed = [name for name, may in access.items() if not may[0]]
+    if closed:
+        names = ", ".join(f"{store}/{name}" if name else store for name in closed)
+        yield problem(
+            "store.unreadable",
+            _STORE,
+            f"this user may not read {names}",
+            "let it (chown, chmod g+rwx), or run as the user that saves",
+            folders=closed,
+        )
+        return
+    fixed = [name for name, may in access.items() if not may[1]]
+    if fixed:
+        where = store if "" in fixed else ", ".join(f"{store}/{name}" for name in fixed)
+        yield note(
+            "store.read_only",
+            _STORE,
+            f"{where} is read-only here: loads work, saves do not",
+            "nothing, if this host shall not save; else let this user write there",
+            folders=fixed,
+        )
+
+
+def _other_files(store: str, names: list[str]) -> Iterator[Finding]:
+    own = {FORMAT_FILE, *STORE_FOLDERS}
+    if names and own.isdisjoint(names):
+        yield note(
+            "store.other_files",
+            _STORE,
+            f"{store} holds other things ({', '.join(names[:3])}), and no store yet",
+            "set B10FS_CACHE_DIR to a folder of its own, if that is not meant",
+        )

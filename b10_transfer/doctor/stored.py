@@ -1,0 +1,142 @@
+"""What `doctor` says of what is stored: for this environment, for others, and by whom it is signed.
+
+Manifests are read one after another for a bounded time, those first that tell most.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from b10_store.envelope import HEADER_LIMIT, PREFIX_SIZE, open_prefix
+from b10_store.errors import CorruptError, StoreError
+from b10_store.heads import ManifestReader
+from b10_store.manifest_file import decode_header
+from b10_store.remote import read_bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from b10_store.envelope import SigningKey
+    from b10_store.layout import Address, SnapshotName
+    from b10_store.manifest_file import Header
+    from b10_store.remote import Remote
+
+_GUESS = 1 << 16
+
+
+class Seal(enum.Enum):
+    """What a manifest's seal says to this host."""
+
+    PLAIN = "not signed"
+    SIGNED = "signed"
+    FOREIGN = "signed with another key, or changed since"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest, as far as its first bytes tell.
+
+    Attributes:
+        name: its name.
+        header: None when it cannot be read.
+        seal: None when that cannot be told.
+        reason: why it cannot be read.
+    """
+
+    name: SnapshotName
+    header: Header | None
+    seal: Seal | None
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Stored:
+    """What a store holds, as far as it was looked at.
+
+    Attributes:
+        manifests: those that were read, or were to be.
+        listed: how many there are.
+        has_key: whether this host has a signing key.
+    """
+
+    manifests: list[StoredManifest] = field(default_factory=list[StoredManifest])
+    listed: int = 0
+    has_key: bool = False
+
+    @property
+    def refused(self) -> list[StoredManifest]:
+        """Those that this host does not believe."""
+        wrong = {Seal.PLAIN, Seal.FOREIGN} if self.has_key else set[Seal]()
+        return [item for item in self.manifests if item.seal in wrong]
+
+    @property
+    def damaged(self) -> list[StoredManifest]:
+        """Those that cannot be read."""
+        return [item for item in self.manifests if item.header is None]
+
+    def newest(self) -> list[Header]:
+        """The newest manifest of each address that can be used here."""
+        refused = {item.name for item in self.refused}
+        found: dict[Address, Header] = {}
+        for item in sorted(self.manifests, key=lambda item: item.name.snapshot):
+            if item.header is not None and item.name not in refused:
+                found[item.name.address] = item.header
+        return list(found.values())
+
+
+def read_stored(
+    remote: Remote, keys: tuple[SigningKey, ...], own: Address, seconds: float
+) -> Stored:
+    """Read the first bytes of the manifests of a store.
+
+    Args:
+        remote: the store.
+        keys: of this host.
+        own: what is looked at first.
+        seconds: no manifest is begun with after so long.
+
+    Raises:
+        OSError: the manifests cannot be listed.
+    """
+    deadline = time.monotonic() + seconds
+    names = _by_interest(ManifestReader(remote, "", ()).names(), own)
+    stored = Stored(listed=len(names), has_key=bool(keys))
+    for name in names:
+        if time.monotonic() > deadline:
+            break
+        try:
+            stored.manifests.append(_read(remote, name, keys))
+        except FileNotFoundError:
+            # Superseded meanwhile.
+            stored.listed -= 1
+        except (OSError, StoreError) as error:
+            stored.manifests.append(StoredManifest(name, None, None, str(error)))
+    return stored
+
+
+def _by_interest(names: Iterable[SnapshotName], own: Address) -> list[SnapshotName]:
+    """This host's own; then the newest of each address; then the rest; each newest first."""
+    newest_first = sorted(names, key=lambda name: name.snapshot, reverse=True)
+    firsts = {name.address: name for name in reversed(newest_first)}
+    return sorted(
+        newest_first, key=lambda name: (name.address != own, firsts[name.address] != name)
+    )
+
+
+def _read(remote: Remote, name: SnapshotName, keys: tuple[SigningKey, ...]) -> StoredManifest:
+    data = read_bounded(remote, name.manifest_path, _GUESS)
+    prefix = open_prefix(data)
+    if len(data) == _GUESS < PREFIX_SIZE + prefix.header_length:
+        data = read_bounded(remote, name.manifest_path, PREFIX_SIZE + HEADER_LIMIT)
+    # Without keys: what is signed otherwise is told apart from what is damaged.
+    prefix, header = decode_header(data, name)
+    seal = Seal.SIGNED if prefix.keyed else Seal.PLAIN
+    if prefix.keyed and keys:
+        try:
+            open_prefix(data, keys)
+        except CorruptError:
+            seal = Seal.FOREIGN
+    return StoredManifest(name, header, seal)

@@ -1,0 +1,1 @@
+"""Model servers beside this process: finding them, waiting until they are ready, and saving."""

@@ -1,0 +1,1 @@
+"""Running a command under the cache: its start, its signals, its end."""

@@ -1,0 +1,97 @@
+"""Run a command under the cache: load, start it, save what it compiles, end as it ends.
+
+The process that the user starts does next to nothing: with one thread it waits for signals, passes
+them on, and collects its children (all of them: in a container it may be process 1). Whatever
+touches the cache is done by helpers, processes forked from it. So a store that hangs, a crash in
+native code or a fault of our own can neither hold up a signal nor take the command along, and a
+bound is a bound: a process can be killed and left behind, a thread that waits for a dead mount
+cannot, and would keep this process from ending.
+
+A helper that is killed leaves nothing half-made: artifacts are placed by rename, a manifest is
+published by one, and the next load of this host removes what was staged. One that hangs in the
+kernel beyond the reach of SIGKILL is left to die on its first return from there: it does nothing
+more. Where this process is process 1 of its container, the kernel waits for it, as for any process.
+
+The command stays in the process group, with the terminal, the descriptors and the environment
+variables of this process. So job control works as if it had been started directly, Ctrl-C reaches
+it once, and whoever kills the group kills everything. When this process alone is killed by SIGKILL,
+the command is killed by the kernel: that is what SIGKILL would have done to a command started
+directly, and nothing is left over. To replace this process by the command would be simpler still,
+but then nobody could save at the end: a container ends with its first process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_logger = logging.getLogger("b10_transfer")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What to do around the command.
+
+    Attributes:
+        load: whether to load before the start.
+        load_timeout: seconds after which a load is given up and the command is started without the
+            rest. By default two minutes: a minute for another load of this host, and another for
+            the bytes, which is less than compiling takes.
+        save: whether to save what the command compiles.
+        save_timeout: the longest, in seconds, that the command's end is followed by a last save;
+            0: there is none. By default ten of the thirty seconds that Kubernetes gives in all.
+        url: what answers 200 when the server is ready; by default B10_TRANSFER_VLLM_URL, or else it
+            is found.
+        ready_timeout: seconds until a server must be ready; after that nothing is saved. By default
+            B10_TRANSFER_TIMEOUT_S, or else half an hour.
+        interval: seconds between two looks at it; by default B10_TRANSFER_INTERVAL_S, or else two.
+    """
+
+    load: bool = True
+    load_timeout: float = 120.0
+    save: bool = True
+    save_timeout: float = 10.0
+    url: str | None = None
+    ready_timeout: float | None = None
+    interval: float | None = None
+
+
+def run(command: Sequence[str], options: RunOptions | None = None) -> int:
+    """Run a command under the cache, and return the exit code for this process.
+
+    That is the command's own; 128 + n when signal n ended it, or came before it was started; 127
+    when there is no such command, 126 when it cannot be executed: these are found out before the
+    load. The cache can delay the start and the end up to the bounds, and fail neither.
+
+    To be called last, from the main thread of a process without other threads: signals are held
+    back afterwards, standard input and output are given up, and every child is collected.
+
+    Args:
+        command: the program, looked for in PATH, and its arguments; not empty.
+        options: what to do around it.
+    """
+    used = options or RunOptions()
+    if sys.platform != "linux":
+        _logger.error("the command runs without the cache: this is done on Linux alone")
+        code = subprocess.call(list(command))  # noqa: S603  # the user's own command
+        return code if code >= 0 else 128 - code
+    from b10_transfer.supervised.signals import Inherited
+
+    # First: a KeyboardInterrupt in the middle of an import can be lost.
+    inherited = Inherited.take()
+    from b10_transfer.supervised.processes import CannotStartError, find_program
+    from b10_transfer.supervised.supervisor import Supervisor
+
+    try:
+        program = find_program(command[0], os.environ)
+        return Supervisor(used, inherited).run(program, command)
+    except CannotStartError as error:
+        _logger.error("%s", error)  # noqa: TRY400  # as a shell says it
+        return error.exit_code

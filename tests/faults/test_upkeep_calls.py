@@ -1,0 +1,93 @@
+"""Visits, checks and removals of which each system call on the store goes wrong in turn."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import pytest
+
+from tests.support.fault_upkeep_known import KNOWN_CALLS
+from tests.support.fault_upkeep_operations import (
+    REMOVAL,
+    REPAIR,
+    RESTORING,
+    REWRITE,
+    VISIT,
+    WITNESSING,
+)
+from tests.support.fault_upkeep_runs import UpkeepRun
+from tests.support.fault_upkeep_worlds import KeptFolder, UpkeepWorld
+from tests.support.faults import Lasting
+from tests.support.faulty_calls import CALLS, FOLDERS, OTHER_CALLS, SHORT, FaultyCalls
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from tests.support.fault_upkeep_known import Known
+    from tests.support.fault_upkeep_runs import Upkeep
+    from tests.support.faults import Fault, Faults
+
+FEW = (WITNESSING, REWRITE, REPAIR, REMOVAL, RESTORING)
+"""With all system calls that there are, but for those of files that are deleted."""
+
+
+@contextlib.contextmanager
+def patching(world: UpkeepWorld, faults: Faults) -> Generator[None]:
+    """Let the system calls of the store's remote meet the faults."""
+    calls = FaultyCalls(str(world.keeper.store), faults)
+    with (
+        mock.patch("b10_store.folder_remote.os", calls),
+        mock.patch("b10_transfer.upkeep.FolderRemote", return_value=world.remote),
+    ):
+        yield
+
+
+@pytest.fixture
+def world(folder: Path) -> UpkeepWorld:
+    """An empty store in a real folder."""
+    return UpkeepWorld(folder, KeptFolder(folder / "store"))
+
+
+def sweep(world: UpkeepWorld, operation: Upkeep, *faults: Fault, lasting: Lasting) -> list[str]:
+    run = UpkeepRun(operation, world, patching)
+    return [line for fault in faults for line in run.sweep(fault, lasting, KNOWN_CALLS)]
+
+
+@pytest.mark.parametrize("operation", FEW, ids=str)
+def test_a_system_call_that_goes_wrong_once_is_told_truly_and_breaks_nothing(
+    world: UpkeepWorld, operation: Upkeep
+) -> None:
+    assert sweep(world, operation, *CALLS, lasting=Lasting.ONCE) == []
+
+
+@pytest.mark.parametrize("operation", FEW, ids=str)
+def test_what_is_read_and_written_bit_by_bit_or_in_folders_that_cannot_be_flushed_is_whole(
+    world: UpkeepWorld, operation: Upkeep
+) -> None:
+    assert sweep(world, operation, *SHORT, *FOLDERS, lasting=Lasting.EVERYWHERE) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lasting", Lasting, ids=lambda lasting: lasting.name.lower())
+@pytest.mark.parametrize("fault", [*CALLS, *OTHER_CALLS], ids=str)
+@pytest.mark.parametrize("operation", [VISIT, *FEW], ids=str)
+def test_every_fault_of_any_system_call_is_told_truly_and_breaks_nothing(
+    world: UpkeepWorld, operation: Upkeep, fault: Fault, lasting: Lasting
+) -> None:
+    assert sweep(world, operation, fault, lasting=lasting) == []
+
+
+@pytest.mark.parametrize(
+    "known",
+    [pytest.param(item, marks=pytest.mark.xfail(reason=item.reason)) for item in KNOWN_CALLS],
+    ids=str,
+)
+def test_what_is_left_out_of_the_others_is_told_truly_too(world: UpkeepWorld, known: Known) -> None:
+    (operation,) = (item for item in FEW if item.name == known.operation)
+    run = UpkeepRun(operation, world, patching)
+    cases = known.cases(CALLS)
+    assert cases
+    assert [line for case in cases for line in run.strike(case)] == []

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from b10_transfer.servers.arguments import ServerArguments, read_arguments
+from b10_transfer.servers.processes import ServerProcess
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def arguments(
+    *flags: str, kind: str = "vllm", folder: str = "", **variables: str
+) -> ServerArguments:
+    argv = ("vllm", "serve", "model", *flags)
+    return read_arguments(ServerProcess(os.getpid(), 0.0, kind, argv, folder, variables))
+
+
+def config(folder: Path, text: str) -> str:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_defaults() -> None:
+    assert arguments() == ServerArguments("0.0.0.0", 8000)  # noqa: S104  # vLLM's
+    assert arguments(kind="sglang") == ServerArguments("127.0.0.1", 30000)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--port", "8001", "--host", "::1"],
+        ["--port=8001", "--host=::1"],
+        ["--enable-x", "--port", "8001", "--y", "--host", "::1", "--z"],
+        ["--port", "1", "--host=a", "--port", "8001", "--host", "::1"],
+    ],
+)
+def test_flags(flags: list[str]) -> None:
+    found = arguments(*flags)
+    assert (found.host, found.port, found.is_port_known) == ("::1", 8001, True)
+
+
+def test_the_port_that_vllm_uses_between_its_processes_is_not_that_of_its_api() -> None:
+    assert arguments(VLLM_PORT="9999", VLLM_HOST_IP="10.0.0.1").port == 8000
+
+
+def test_a_port_that_cannot_be_understood_is_not_known() -> None:
+    for text in ("http", "0", "99999999", "-1", ""):
+        assert not arguments(f"--port={text}").is_port_known or not text
+    assert arguments("--port=x").port == 8000
+
+
+def test_where_the_api_key_may_be() -> None:
+    assert arguments("--api-key", "one", "two").api_key == "one"
+    assert arguments("--api_key=one", VLLM_API_KEY="other").api_key == "one"
+    assert arguments(VLLM_API_KEY="other").api_key == "other"
+    assert "secret" not in repr(arguments("--api-key", "secret"))
+
+
+def test_tls_and_unix_sockets() -> None:
+    assert arguments("--ssl-keyfile", "k", "--ssl-certfile", "c").tls
+    assert arguments("--ssl_certfile=c").tls
+    assert arguments("--uds", "/run/s").uds == "/run/s"
+
+
+def test_ranks_with_ports_of_their_own_have_one_more_for_all_of_them() -> None:
+    assert arguments("--data-parallel-multi-port-external-lb", "--port", "8000").port == 9256
+    flags = ["--data-parallel-multi-port-external-lb", "--data-parallel-supervisor-port", "77"]
+    assert arguments(*flags).port == 77
+
+
+def test_a_configuration_file(tmp_path: Path) -> None:
+    text = (
+        "\ufeff# comment\n"
+        "model: org/model\n"
+        "port:  8005   # ours\n"
+        'host: "127.0.0.1"\n'
+        "api_key: 'a # b'\n"
+        "ssl-keyfile: /k\n"
+        "uds:\n"
+        "nested:\n"
+        "  port: 1\n"
+        "- port: 2\n"
+    )
+    found = arguments("--config", config(tmp_path, text))
+    assert found == ServerArguments("127.0.0.1", 8005, "", tls=True, api_key="a # b")
+
+
+def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
+    path = config(tmp_path, "port: 8005\n")
+    assert arguments("--port", "8001", "--config", path).port == 8001
+    assert arguments("--config", path, "--port", "8001").port == 8001
+
+
+def test_a_configuration_file_beside_where_the_server_runs(tmp_path: Path) -> None:
+    config(tmp_path, "port: 8005\n")
+    assert arguments("--config=config.yaml", folder=str(tmp_path)).port == 8005
+
+
+def test_a_linked_configuration_file(tmp_path: Path) -> None:
+    """As Kubernetes places what a ConfigMap has."""
+    (tmp_path / "data").mkdir()
+    config(tmp_path / "data", "port: 8005\n")
+    (tmp_path / "link.yaml").symlink_to("data/config.yaml")
+    assert arguments("--config", str(tmp_path / "link.yaml")).port == 8005
+
+
+def test_a_configuration_that_cannot_be_read_leaves_the_port_open(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00port: 1")
+    (tmp_path / "long").write_text("a: b\n" * 300_000)
+    braces = config(tmp_path, '{"port": 8005}')
+    for path in (tmp_path / "none", tmp_path, pipe, tmp_path / "bytes", tmp_path / "long", braces):
+        found = arguments("--config", str(path))
+        assert (found.port, found.is_port_known) == (8000, False), path
+        assert arguments("--config", str(path), "--port", "1").is_port_known

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from b10_transfer.servers.endpoints import Endpoint
+from b10_transfer.servers.probe import ask
+from tests.support.fake_servers import certificate, free_port, stranger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def answering(talk: Callable[[socket.socket], None]) -> Generator[Endpoint]:
+    """Something that accepts one connection and does with it what it likes."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(10)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65536)
+                    talk(connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield Endpoint("http", "127.0.0.1", listening.getsockname()[1])
+    thread.join()
+
+
+def send(data: bytes) -> Callable[[socket.socket], None]:
+    return lambda connection: connection.sendall(data)
+
+
+@pytest.mark.parametrize(("status", "is_ready"), [(200, True), (204, True), (503, False)])
+def test_the_status_is_the_answer(status: int, is_ready: bool) -> None:
+    with answering(send(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % status)) as endpoint:
+        answer = ask(endpoint, 5)
+    assert (answer.status, answer.reason, answer.is_ready) == (status, f"HTTP {status}", is_ready)
+
+
+def test_a_refused_connection_is_no_answer() -> None:
+    answer = ask(Endpoint("http", "127.0.0.1", free_port()), 5)
+    assert answer.status == 0
+    assert "refused" in answer.reason
+
+
+def test_a_redirection_is_not_followed() -> None:
+    port = free_port()
+    with stranger(port) as asked:
+        line = f"HTTP/1.1 307 x\r\nLocation: http://127.0.0.1:{port}/\r\nContent-Length: 0\r\n\r\n"
+        with answering(send(line.encode())) as endpoint:
+            answer = ask(endpoint, 5)
+    assert (answer.status, answer.is_ready, asked) == (307, False, [])
+
+
+def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy, port = free_port(), free_port()
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
+    with stranger(proxy) as by_proxy, stranger(port) as asked:
+        assert ask(Endpoint("http", "127.0.0.1", port), 5).is_ready
+    assert (by_proxy, asked) == ([], ["/health"])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00\x01garbage\r\n\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 x\r\n" + b"a" * 200_000,
+        b"HTTP/1.1 200 x\r\n" + b"a: b\r\n" * 5000,
+    ],
+)
+def test_what_is_no_answer_in_http_is_none(data: bytes) -> None:
+    with answering(send(data)) as endpoint:
+        answer = ask(endpoint, 5)
+    assert answer.status == 0
+    assert answer.reason
+
+
+def test_an_endless_body_is_not_read() -> None:
+    with answering(send(b"HTTP/1.1 200 x\r\n\r\n" + b"a" * 1000)) as endpoint:
+        assert ask(endpoint, 5).is_ready
+
+
+def drip(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 x\r\n")
+        for _ in range(200):
+            connection.sendall(b"a: b\r\n")
+            time.sleep(0.1)
+
+
+def test_an_answer_that_comes_byte_by_byte_is_not_waited_for_longer_than_another() -> None:
+    with answering(drip) as endpoint:
+        started = time.monotonic()
+        answer = ask(endpoint, 0.5)
+        assert time.monotonic() - started < 3
+    assert answer.status == 0
+    assert "no answer within" in answer.reason
+
+
+def test_a_question_can_be_cancelled() -> None:
+    begun = time.monotonic()
+    with answering(drip) as endpoint:
+        answer = ask(endpoint, 30, lambda: time.monotonic() - begun > 0.3)
+        assert time.monotonic() - begun < 3
+    assert answer.status == 0
+
+
+def test_the_threads_of_answers_that_were_given_up_end() -> None:
+    with answering(drip) as endpoint:
+        ask(endpoint, 0.3)
+        deadline = time.monotonic() + 10
+        while any(item.name == "b10_transfer probe" for item in threading.enumerate()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_an_api_key_is_sent() -> None:
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                seen.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 200 x\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        port = listening.getsockname()[1]
+        assert ask(Endpoint("http", "127.0.0.1", port, api_key="k"), 5).is_ready
+        thread.join()
+    assert b"\r\nAuthorization: Bearer k\r\n" in seen[0]
+    assert seen[0].startswith(b"GET /health HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_server_that_wants_a_certificate_of_its_clients_refuses(
+    tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    pair = certificate(tmp_path)
+    if pair is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    key, cert = pair
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    context.load_verify_locations(cert)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = version
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                context.wrap_socket(connection, server_side=True)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        answer = ask(Endpoint("https", "127.0.0.1", listening.getsockname()[1]), 5)
+        thread.join()
+    assert answer.is_refusal, answer
+    assert not answer.is_ready

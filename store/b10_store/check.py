@@ -105,7 +105,8 @@ class _Check:
         return self._report
 
     def _look_at_format(self) -> None:
-        if check_format(self._remote):
+        # Twice: a client may not see the file yet, or not all of it.
+        if check_format(self._remote) or check_format(self._remote):
             return
         if not self._exists(FORMAT_FILE):
             what = "the next save writes it" if self._names() else "there is no store here"

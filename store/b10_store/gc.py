@@ -159,8 +159,8 @@ class _Visit:
         """Try what everything rests on: a rename moves, and fails for a source that was moved."""
         mark = f"probe{TEMPORARY_MARK}{secrets.token_hex(8)}"
         first, second = f"{SESSIONS}/{mark}-1", f"{SESSIONS}/{mark}-2"
-        self._remote.open_token(first).close()
         try:
+            self._remote.open_token(first).close()
             self._remote.rename(first, second)
             try:
                 self._remote.rename(first, f"{second}-lost")

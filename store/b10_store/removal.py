@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,14 +60,22 @@ def remove(remote: Remote, reader: ManifestReader, address: Address) -> int:
         OSError: not all of them could be moved.
     """
     folder = f"{TRASH}/{new_snapshot_id(remote.now())}"
-    moved = 0
-    # The oldest first: what is left over when this is stopped supersedes what is gone.
-    for name in reader.names():
-        if name.address == address:
+    moved: set[SnapshotName] = set()
+    for _ in range(_LOOKS):
+        left = [name for name in reader.names() if name.address == address and name not in moved]
+        if not left:
+            return len(moved)
+        # The oldest first: what is left over when this is stopped supersedes what is gone.
+        for name in left:
+            # What is not found was moved by somebody else, or it is the folder in trash that a
+            # client does not see yet: the next look tells.
             with contextlib.suppress(FileNotFoundError):
                 remote.rename(name.manifest_path, f"{folder}/{name}.manifest")
-                moved += 1
-    return moved
+                moved.add(name)
+    left = [name for name in reader.names() if name.address == address and name not in moved]
+    if left:
+        raise OSError(errno.EAGAIN, "listed, and not found when it was to be moved", str(left[0]))
+    return len(moved)
 
 
 def trashed_manifests(remote: Remote) -> list[SnapshotName]:
@@ -142,13 +151,21 @@ class _Undo:
         found: dict[SnapshotName, Manifest] = {}
         for name in trashed.of(self._address):
             try:
-                data = read_bounded(self._remote, trashed.manifests[name], _MANIFEST_LIMIT)
-                found[name] = decode_manifest(data, name, self._scratch)
+                found[name] = self._read(trashed.manifests[name], name)
             except FileNotFoundError:
                 continue
             except (CorruptError, LimitError, UnsupportedFormatError):
                 self._unusable.add(name)
         return found
+
+    def _read(self, location: str, name: SnapshotName) -> Manifest:
+        data = read_bounded(self._remote, location, _MANIFEST_LIMIT)
+        try:
+            return decode_manifest(data, name, self._scratch)
+        except CorruptError:
+            # A client's cache may know the file as shorter than it is: a fresh read convicts.
+            again = read_bounded(self._remote, location, _MANIFEST_LIMIT)
+            return decode_manifest(again, name, self._scratch)
 
     def _bring(self, trashed: _Trashed, pack: PackId) -> bool:
         if pack in self._packs:

@@ -96,10 +96,20 @@ class Repair:
             whole = self._remote.stat(spare).size == size
             if not whole or not is_intact(self._remote, spare, pack, size):
                 return False
-            self._remote.rename(spare, pack_path(pack))
         except OSError:
             return False  # a collection may be at work there
+        try:
+            self._remote.rename(spare, pack_path(pack))
+        except OSError:
+            # The answer to a rename that was done may be lost, so the name decides.
+            return self._is_there(pack, size)
         return True
+
+    def _is_there(self, pack: PackId, size: int) -> bool:
+        try:
+            return self._remote.stat(pack_path(pack)).size == size
+        except OSError:
+            return False
 
     def _quarantined(self, fault: Fault) -> Fault:
         folder, _, base = fault.name.rpartition("/")

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.errors import FencedError
+from b10_store.errors import StoreError
 from b10_store.fetch import Fetcher, Wanted
 from b10_store.heads import ManifestReader
 from b10_store.layout import (
@@ -81,8 +81,6 @@ def rewrite_packs(
         _remove_abandoned(scratch)
         with tempfile.TemporaryDirectory(prefix=_SPOOL_PREFIX, dir=scratch) as folder:
             written = _publish_moved(remote, session, heads, keys, packs, folder)
-    except FencedError:
-        return 0  # the next visit tries again
     except BaseException:
         session.abandon()
         raise
@@ -111,13 +109,17 @@ def _publish_moved(
     folder: str,
 ) -> int:
     parents = tuple(head for head in heads.manifests if keys or not head.signed)
-    if heads.problems or not parents:
+    if heads.problems:
+        raise StoreError(f"{heads.problems[0].name}: {heads.problems[0].reason}")
+    if not parents:
         return 0
     stored = union(parents)
     moving = {
         entry.digest: entry for entry in stored.entries.values() if entry.location.pack in packs
     }
     uploads = _fetch(remote, stored, list(moving.values()), folder)
+    if moving and not uploads:
+        raise StoreError(f"none of {len(moving)} artifacts could be read")
     if not uploads:
         return 0
     written = write_packs(remote, uploads, workers=_WORKERS, limit=_NO_LIMIT)

@@ -8,7 +8,6 @@ from unittest import mock
 
 import pytest
 
-from tests.support.fault_upkeep_known import KNOWN_CALLS
 from tests.support.fault_upkeep_operations import (
     REMOVAL,
     REPAIR,
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from tests.support.fault_upkeep_known import Known
     from tests.support.fault_upkeep_runs import Upkeep
     from tests.support.faults import Fault, Faults
 
@@ -53,7 +51,7 @@ def world(folder: Path) -> UpkeepWorld:
 
 def sweep(world: UpkeepWorld, operation: Upkeep, *faults: Fault, lasting: Lasting) -> list[str]:
     run = UpkeepRun(operation, world, patching)
-    return [line for fault in faults for line in run.sweep(fault, lasting, KNOWN_CALLS)]
+    return [line for fault in faults for line in run.sweep(fault, lasting)]
 
 
 @pytest.mark.parametrize("operation", FEW, ids=str)
@@ -78,16 +76,3 @@ def test_every_fault_of_any_system_call_is_told_truly_and_breaks_nothing(
     world: UpkeepWorld, operation: Upkeep, fault: Fault, lasting: Lasting
 ) -> None:
     assert sweep(world, operation, fault, lasting=lasting) == []
-
-
-@pytest.mark.parametrize(
-    "known",
-    [pytest.param(item, marks=pytest.mark.xfail(reason=item.reason)) for item in KNOWN_CALLS],
-    ids=str,
-)
-def test_what_is_left_out_of_the_others_is_told_truly_too(world: UpkeepWorld, known: Known) -> None:
-    (operation,) = (item for item in FEW if item.name == known.operation)
-    run = UpkeepRun(operation, world, patching)
-    cases = known.cases(CALLS)
-    assert cases
-    assert [line for case in cases for line in run.strike(case)] == []

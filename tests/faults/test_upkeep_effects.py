@@ -10,7 +10,6 @@ import pytest
 
 from b10_transfer import upkeep
 from tests.support.aging_stores import AgingMemory
-from tests.support.fault_upkeep_known import KNOWN
 from tests.support.fault_upkeep_operations import OPERATIONS, RESTORING, REWRITE
 from tests.support.fault_upkeep_runs import UpkeepRun
 from tests.support.fault_upkeep_worlds import UpkeepWorld
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.support.fault_upkeep_known import Known
     from tests.support.fault_upkeep_runs import Upkeep
     from tests.support.faults import Fault
 
@@ -43,7 +41,7 @@ def world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> UpkeepWorld:
 
 def sweep(world: UpkeepWorld, operation: Upkeep, *faults: Fault, lasting: Lasting) -> list[str]:
     run = UpkeepRun(operation, world, wrapping)
-    return [line for fault in faults for line in run.sweep(fault, lasting, KNOWN)]
+    return [line for fault in faults for line in run.sweep(fault, lasting)]
 
 
 def test_the_operations_have_every_effect_that_there_is(folder: Path) -> None:
@@ -85,7 +83,6 @@ def test_every_fault_of_any_effect_is_told_truly_and_breaks_nothing(
     assert sweep(world, operation, fault, lasting=lasting) == []
 
 
-@pytest.mark.xfail(reason="GcReport.unwritten does not tell of packs that cannot be read")
 def test_a_visit_tells_of_a_pack_that_it_could_not_read_to_write_it_anew(
     world: UpkeepWorld,
 ) -> None:
@@ -94,16 +91,3 @@ def test_a_visit_tells_of_a_pack_that_it_could_not_read_to_write_it_anew(
     with wrapping(world, Faults(case)):
         report = upkeep.collect(world.settings)
     assert report.rewritten_bytes or report.unwritten
-
-
-@pytest.mark.parametrize(
-    "known",
-    [pytest.param(item, marks=pytest.mark.xfail(reason=item.reason)) for item in KNOWN],
-    ids=str,
-)
-def test_what_is_left_out_of_the_others_is_told_truly_too(world: UpkeepWorld, known: Known) -> None:
-    (operation,) = (item for item in OPERATIONS if item.name == known.operation)
-    run = UpkeepRun(operation, world, wrapping)
-    cases = known.cases([*PASSING, *ODDITIES])
-    assert cases
-    assert [line for case in cases for line in run.strike(case)] == []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.envelope import SigningKey
+from b10_store.errors import FencedError, StoreError
 from b10_store.layout import Address, pack_path
 from b10_store.rewrite import rewrite_packs
 from tests.support.aging_stores import AgingFolder, AgingMemory
@@ -189,7 +190,8 @@ def test_nothing_is_written_anew_where_a_manifest_cannot_be_read(world: GcWorld)
     collapse(world)
     damage(world.remote, manifest(5))
     before = world.files()
-    assert rewrite(world, world.remote, old) == 0
+    with pytest.raises(StoreError, match="manifests/"):
+        rewrite(world, world.remote, old)
     assert world.files() == before
 
 
@@ -275,7 +277,8 @@ def test_a_rewrite_that_is_fenced_publishes_nothing(world: GcWorld) -> None:
 
     manifests = world.names("manifests")
     during = Once(world.remote, "rename", "sessions/", fence)
-    assert rewrite(world, during, old) == 0
+    with pytest.raises(FencedError):
+        rewrite(world, during, old)
     assert world.names("manifests") == manifests
     assert world.loaded(host) == now
     assert rewrite(world, world.remote, old) > 0
@@ -323,7 +326,7 @@ def test_an_error_of_the_store_anywhere_loses_nothing_and_leaves_no_session(
     for number in range(20):
         reset()
         failing = FailingAt(world.remote, effect, number)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StoreError):
             rewrite(world, failing, old)
         assert world.names("sessions") == set(), number
         assert world.loaded(host) == now, number

@@ -45,7 +45,8 @@ def judge_rewrite(expected: Expectation, outcome: Outcome) -> Iterator[str]:
     report = outcome.report
     if isinstance(report, GcReport) and report.unwritten:
         new = outcome.after.keys() - outcome.before.keys()
-        if any(name.startswith(f"{MANIFESTS}/") for name in new):
+        # What is done and neither told nor shown, nobody can know.
+        if any(name.startswith(f"{MANIFESTS}/") for name in new) and not outcome.faults.hides:
             yield "it says that it failed, and published"
         # The new packs of a rewrite that failed are nobody's, and no news of the report's.
         kept = {name: data for name, data in outcome.after.items() if name not in new}
@@ -226,7 +227,8 @@ def _judge_repaired(fault: Fault, outcome: Outcome) -> Iterator[str]:
             yield f"{fault.name} was not put back"
     elif done.startswith("moved to "):
         target = done.removeprefix("moved to ").partition(";")[0]
-        if fault.name in after or after.get(target) != outcome.before[fault.name]:
+        is_back = fault.name in after and outcome.faults.hides
+        if (fault.name in after and not is_back) or after.get(target) != outcome.before[fault.name]:
             yield f"{fault.name} was not moved"
     elif done:
         yield f"what is {done!r}?"

@@ -24,14 +24,12 @@ if TYPE_CHECKING:
         Container,
         Generator,
         Hashable,
-        Iterable,
         Iterator,
         Mapping,
     )
     from contextlib import AbstractContextManager
 
     from b10_transfer.settings import Settings
-    from tests.support.fault_upkeep_known import Known
     from tests.support.fault_upkeep_states import Expectation
     from tests.support.fault_upkeep_worlds import UpkeepWorld
     from tests.support.faults import Fault
@@ -127,22 +125,19 @@ class UpkeepRun:
         assert wrong == [], f"before anything fails: {wrong}"
         self._usual = outcome
 
-    def sweep(self, fault: Fault, lasting: Lasting, known: Iterable[Known] = ()) -> list[str]:
+    def sweep(self, fault: Fault, lasting: Lasting) -> list[str]:
         """Let each effect go wrong in turn.
 
         Args:
             fault: how.
             lasting: for how long.
-            known: cases to leave out.
 
         Returns:
             What was not as it must be, a line each.
         """
-        name, left_out = self._operation.name, list(known)
         return [
             f"{case}: {line}"
             for case in cases(self.counts, fault, lasting)
-            if not any(item.covers(name, case) for item in left_out)
             for line in self.strike(case)
         ]
 

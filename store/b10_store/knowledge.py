@@ -73,5 +73,8 @@ class Knowledge:
         return pack in self.good_packs and (entry.digest, pack) not in self.distrusted
 
     def is_younger(self, entry: Entry, age_ms: int) -> bool:
-        """Whether the entry was saved less than `age_ms` ago."""
-        return self.now_ms is not None and self.now_ms - entry.saved_ms < age_ms
+        """Whether the entry was saved less than `age_ms` ago; never so for 0.
+
+        This host's clock may be behind the store's.
+        """
+        return bool(age_ms) and self.now_ms is not None and self.now_ms - entry.saved_ms < age_ms

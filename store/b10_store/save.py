@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.basis import Basis
@@ -116,7 +117,7 @@ def _save_in_session(
     if not plan.realized(written.locations):
         # Every file that was to be added changed meanwhile: the next save takes them.
         session.abandon()
-        return _nothing_new(view, request)
+        return replace(_nothing_new(view, request), changed=len(written.changed))
     packs = {**view.stored.packs, **elsewhere, **written.packs}
     manifest = _compose(session, request, view, packs, finish=(plan, written))
     session.publish([encode_manifest(manifest, request.scratch, request.key)])
@@ -169,11 +170,15 @@ def _with_elsewhere(
     locations, packs = find_elsewhere(
         remote, reader, request.address, view.plan.uploads, view.packs.good
     )
+    if not packs:
+        return view, packs
     distrusted = set(request.distrusted)
+    # As of the own packs: what is relied on is read, as far as that is not too much.
+    sound = look_at_packs(remote, _pack_sizes(packs)).good
     trusted = {
         digest: location
         for digest, location in locations.items()
-        if (digest, location.pack) not in distrusted
+        if location.pack in sound and (digest, location.pack) not in distrusted
     }
     plan = _plan(view.stored, view.artifacts, request, view.packs, trusted)
     return view._replace(plan=plan), packs

@@ -34,6 +34,14 @@ OTHER_USER = 65534
 _SECONDS = 120
 
 
+def open_the_way_to(folder: Path) -> None:
+    """Let every user come to a folder below the one for temporary files."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+    for parent in folder.resolve().parents:
+        if temporary in parent.parents:
+            parent.chmod(parent.stat().st_mode | 0o011)
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
     """What one process does.

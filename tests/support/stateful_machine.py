@@ -90,6 +90,8 @@ class StoreMachine(Steps):
             assert self.is_hidden(host.address)
             return
         self.note_saved(host, local, outcome)
+        if outcome.published is not None:
+            self.note_use(host.address)
         self.model.saved(self.world.observer.look(), local, alone=not self.flying)
 
     @rule(number=HOSTS, effects=EFFECTS, torn=st.booleans())
@@ -189,9 +191,7 @@ class StoreMachine(Steps):
         """Undo that."""
         removed_at, paths = self.away.pop(address, (0.0, frozenset[str]()))
         in_time = self.world.raw.now() - removed_at < DAY
-        restored = self.world.store().restore(address)
-        if restored.manifests:
-            self.note_use(address)
+        self.world.store().restore(address)
         self.overlap(address)
         plain = {path for path in paths if not path.startswith(GROUP)}
         after = self.world.observer.look()

@@ -33,14 +33,12 @@ class Local:
         files: digest of each, by path.
         loaded: of each path, what it and the store last had in common.
         group: the folder whose files are variants of one thing.
-        is_behind: its clock is: to it, what was stored just now is from the future.
     """
 
     address: Address
     files: Mapping[str, Digest]
     loaded: Mapping[str, Digest]
     group: str
-    is_behind: bool = False
 
     def members(self) -> set[str]:
         """The variants that are here."""
@@ -104,8 +102,6 @@ class Model:
         found = after.offers.get(local.address, {})
         for path, digest in local.files.items():
             if path in local.members():
-                continue
-            if path not in before and self._is_doubtful(digest, local.address):
                 continue
             expected = self._expected(before.get(path), path, digest, local)
             if path not in found or found[path].digest not in expected:
@@ -171,7 +167,7 @@ class Model:
                 if offered.digest not in self.ever[address][path]:
                     raise LostError(f"{address}: {path} is offered as nobody saved it")
         self.view = after
-        self.doubted |= after.doubtful.keys()
+        self.doubted |= after.doubtful
 
     def _expected(
         self, offered: Offered | None, path: str, digest: Digest, local: Local
@@ -182,22 +178,17 @@ class Model:
             return {digest, offered.digest}
         if local.loaded.get(path) != offered.digest:
             return {offered.digest}
-        if self.replaced[local.address, path] > _REPLACED_FREELY or local.is_behind:
+        if self.replaced[local.address, path] > _REPLACED_FREELY:
             return {digest, offered.digest}
         return {digest}
 
     def _members_saved(self, before: Offers, found: Offers, local: Local) -> None:
         here, old, new = local.members(), _members(before), _members(found)
         relied_on = {path for path in old if before[path].in_packs}
-        here = {path for path in here if not self._is_doubtful(local.files[path], local.address)}
         if relied_on <= local.members() and not here <= new:
             raise LostError(f"variants were saved and are not offered: {sorted(here - new)}")
         if not old <= new <= old | local.members() | (new if self.was_damaged else set()):
             raise LostError(f"variants {sorted(old)} with {sorted(here)} became {sorted(new)}")
-
-    def _is_doubtful(self, digest: Digest, address: Address) -> bool:
-        """A save believes another address's pack when its footer is right, whatever its bytes."""
-        return address not in self.view.doubtful.get(digest, {address})
 
     def _same(self, address: Address, after: View) -> None:
         before, found = self.offers(address), after.offers.get(address, {})

@@ -88,12 +88,10 @@ class Steps(RuleBasedStateMachine):
     def prepare(self, host: EngineHost, *, wait: bool) -> tuple[Local, SaveRequest]:
         request = self.world.request(host, wait=wait)
         loaded = {identity.path: digest for identity, digest in host.loaded.items()}
-        is_behind = self.world.time.skew < 0
-        return Local(host.address, digests(host.tree()), loaded, GROUP, is_behind), request
+        return Local(host.address, digests(host.tree()), loaded, GROUP), request
 
     def note_saved(self, host: EngineHost, local: Local, outcome: SaveOutcome) -> None:
         if outcome.published is not None:
-            self.note_use(host.address)
             self.overlap(host.address)
         for identity, digest in outcome.stored.items():
             if local.files.get(identity.path) == digest:

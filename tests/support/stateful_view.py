@@ -15,7 +15,7 @@ from b10_store.union import superseded_by, union
 from tests.support.packed import whole_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from b10_store.digest import Digest
     from b10_store.envelope import SigningKey
@@ -52,8 +52,7 @@ class View:
         manifests: every manifest, readable or not.
         unreadable: those that are damaged.
         damaged: packs that are not what they are named by, and that a manifest references.
-        doubtful: digests that lie in a damaged pack, as a manifest says, and the addresses of which
-            a head says so: only these look at all of its bytes before they rely on it.
+        doubtful: digests that lie in a damaged pack, as a manifest says.
         missing: packs that a manifest references and that are not in packs/.
         used: packs that a manifest references.
         files: names of all packs and manifests, wherever they lie.
@@ -64,7 +63,7 @@ class View:
     manifests: frozenset[SnapshotName] = frozenset()
     unreadable: frozenset[SnapshotName] = frozenset()
     damaged: frozenset[PackId] = frozenset()
-    doubtful: dict[Digest, set[Address]] = field(default_factory=dict["Digest", "set[Address]"])
+    doubtful: frozenset[Digest] = frozenset()
     missing: frozenset[PackId] = frozenset()
     used: frozenset[PackId] = frozenset()
     files: frozenset[str] = frozenset()
@@ -116,7 +115,7 @@ class Observer:
             manifests=frozenset(read),
             unreadable=frozenset(name for name, manifest in read.items() if manifest is None),
             damaged=damaged,
-            doubtful=_doubtful(readable, heads, damaged) if damaged else {},
+            doubtful=_doubtful(readable, damaged),
             missing=frozenset(pack for pack in referenced if pack not in packs.present),
             used=frozenset(referenced),
             files=frozenset({f"{name}.manifest" for name in read} | packs.files),
@@ -196,17 +195,10 @@ def _heads(manifests: Iterable[Manifest]) -> list[Manifest]:
     return [item for item in found if item.name.snapshot not in gone]
 
 
-def _doubtful(
-    manifests: Iterable[Manifest],
-    heads: Mapping[Address, Sequence[Manifest]],
-    damaged: frozenset[PackId],
-) -> dict[Digest, set[Address]]:
-    found: dict[Digest, set[Address]] = {}
-    for manifest in manifests:
-        is_head = manifest in heads[manifest.name.address]
-        for entry in manifest.entries.values():
-            if entry.location.pack in damaged:
-                found.setdefault(entry.digest, set())
-                if is_head:
-                    found[entry.digest].add(manifest.name.address)
-    return found
+def _doubtful(manifests: Iterable[Manifest], damaged: frozenset[PackId]) -> frozenset[Digest]:
+    return frozenset(
+        entry.digest
+        for manifest in manifests
+        for entry in manifest.entries.values()
+        if entry.location.pack in damaged
+    )

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.bare_machines import ordinary_programs
 from tests.support.cache_trees import compiled_graph
-from tests.support.crowd import OTHER_USER
+from tests.support.crowd import OTHER_USER, open_the_way_to
 from tests.support.doctor_views import found, only_problem, problem_codes
 from tests.support.machines import CPU_MACHINE, GPU_MACHINE, running_on
 from tests.support.mounts import no_execution, read_only, tmpfs
@@ -149,8 +149,7 @@ def test_files_that_this_user_cannot_read_are_a_problem(
     with tmpfs(folder, 64 << 20):
         host = Site(folder).host("host", TREE)
         host.settings()
-        for parent in folder.parents[:2]:
-            parent.chmod(0o711)
+        open_the_way_to(folder)
         for path in (host.root, *host.root.rglob("*")):
             os.chown(path, OTHER_USER, OTHER_USER)
         hidden = next(path for path in host.root.rglob("*") if path.is_file())

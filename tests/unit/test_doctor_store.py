@@ -12,7 +12,7 @@ from b10_transfer.doctor.mount import Answers, Step, look_at
 from b10_transfer.doctor.store import folder_findings
 from tests.support.bare_machines import ordinary_programs
 from tests.support.cache_trees import compiled_graph
-from tests.support.crowd import OTHER_USER
+from tests.support.crowd import OTHER_USER, open_the_way_to
 from tests.support.doctor_views import found, one, only_problem, problem_codes
 from tests.support.machines import CPU_MACHINE, running_on
 from tests.support.mounts import read_only, tmpfs
@@ -129,8 +129,7 @@ def open_site(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
     with tmpfs(folder, 64 << 20):
         site = Site(folder)
         site.host("saver", TREE).save()
-        for parent in folder.parents[:2]:
-            parent.chmod(0o711)
+        open_the_way_to(folder)
         yield site
 
 

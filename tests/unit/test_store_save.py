@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from b10_store import dedup
+from b10_store import save as save_module
 from b10_store import session as session_module
 from b10_store.errors import SizeLimitError
 from b10_store.folder_remote import FolderRemote
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from tests.support.wrapped_remote import Call
 
+OTHER = Address("f" * 32)
 TREE = {f"a{number}/{number}.py": prose(2000, number) for number in range(12)}
 
 
@@ -249,9 +252,38 @@ def test_where_every_file_changed_nothing_is_published(hosts: Hosts, remote: Mem
     host = hosts.new().write({"a": b"x"})
     request = host.request()
     (host.root / "a").unlink()
-    assert host.store().save(request).published is None
+    outcome = host.store().save(request)
+    assert (outcome.published, outcome.changed) == (None, 1)
     assert remote.list("manifests") == []
     assert remote.list("sessions") == []
+
+
+def test_a_damaged_pack_of_another_address_is_not_referred_to(
+    hosts: Hosts, remote: MemoryRemote
+) -> None:
+    tree = {"large": noise(3 << 20)}
+    hosts.new(address=OTHER).write(tree).save()
+    (pack,) = remote.list("packs")
+    data = bytearray(whole_file(remote, f"packs/{pack}"))
+    data[1000] ^= 1
+    remote.create("packs", pack, [bytes(data)])
+    host = hosts.new().write(tree)
+    assert host.save().uploaded_bytes > 3 << 20
+    other = hosts.new()
+    other.load()
+    assert other.tree() == tree
+
+
+@pytest.mark.parametrize("behind", [5, 3600, 20 * 86400])
+def test_a_host_whose_clock_is_behind_replaces_what_its_compiler_replaced(
+    hosts: Hosts, clock: SleepingClock, monkeypatch: pytest.MonkeyPatch, behind: int
+) -> None:
+    late = SimpleNamespace(time_ns=lambda: round((clock.seconds - behind) * 1e9))
+    monkeypatch.setattr(save_module, "time", late)
+    host = hosts.new().write({"a": b"one"})
+    host.save()
+    host.write({"a": b"two"})
+    assert host.save().superseded == 1
 
 
 def test_the_engine_saves_to_a_real_folder_as_well(tmp_path: Path) -> None:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("b10_transfer")
 
-_LITTLE_USE = "much was compiled although much had been loaded: `b10-transfer doctor` looks for why"
-
 
 def load_compile_cache(*, on_progress: ProgressCallback | None = None) -> OperationStatus:
     """Load what earlier replicas compiled for this environment.
@@ -80,10 +78,7 @@ def save_compile_cache(*, on_progress: ProgressCallback | None = None) -> Operat
         from b10_transfer import transfer
 
         report = transfer.save(on_progress=on_progress)
-        problems = report.problems
-        if report.was_of_little_use:
-            problems = (*problems, _LITTLE_USE)
-        _log_report("save", report.environment_key, str(report), problems)
+        _log_report("save", report.environment_key, str(report), report.warnings)
         return report.status
 
     return _guard("save", save)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 _LITTLE_USE = 0.25
 """More than this part of what was loaded, compiled all the same, is worth a hint."""
 
+_LITTLE_USE_HINT = (
+    "much was compiled although much had been loaded: `b10-transfer doctor` looks for why"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
@@ -118,6 +122,11 @@ class SaveReport:
     def was_of_little_use(self) -> bool:
         """Whether much was compiled although much had been loaded."""
         return (self.compiled_anew or 0) > _LITTLE_USE * self.brought > 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The problems, and where to look when the loads before were of little use."""
+        return (*self.problems, _LITTLE_USE_HINT) if self.was_of_little_use else self.problems
 
     def __str__(self) -> str:
         """One line, for a log."""

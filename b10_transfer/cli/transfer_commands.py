@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from b10_transfer.reports import LoadReport, SaveReport
     from b10_transfer.settings import Settings
 
-_LITTLE_USE = "much was compiled although much had been loaded: `b10-transfer doctor` looks for why"
-
 
 def load(call: Call) -> int:
     """Bring what is stored for this machine."""
@@ -43,8 +41,7 @@ def save(call: Call) -> int:
         compiled = {"compiled_anew": report.compiled_anew}
         call.console.json(_as_json(report, settings) | compiled)
     else:
-        little_use = (_LITTLE_USE,) if report.was_of_little_use else ()
-        _print(call, settings, report, (*report.problems, *little_use))
+        _print(call, settings, report, report.warnings)
     return exit_codes.DONE
 
 

@@ -244,6 +244,6 @@ def _save(
         # The server goes on whatever is wrong with its cache.
         _logger.exception("save: unexpected failure; please report it")
         return SaveResult(None, repr(error), state)
-    level = logging.WARNING if report.problems else logging.INFO
-    _logger.log(level, "save: %s", "; ".join([str(report), *report.problems]))
+    level = logging.WARNING if report.warnings else logging.INFO
+    _logger.log(level, "save: %s", "; ".join([str(report), *report.warnings]))
     return SaveResult(report, "", state)

@@ -1,8 +1,9 @@
-"""Settings of all tests: how many examples Hypothesis draws, by HYPOTHESIS_PROFILE."""
+"""Settings of all tests: how many examples Hypothesis draws, by HYPOTHESIS_PROFILE; signals."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -14,3 +15,12 @@ settings.register_profile("ci", parent=settings.get_profile("dev"), derandomize=
 settings.register_profile("long", parent=settings.get_profile("dev"), max_examples=500)
 settings.register_profile("nightly", parent=settings.get_profile("dev"), max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+# A job in the background, and each of several test processes, ignores these, and so would every
+# process that a test starts in order to interrupt it.
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)

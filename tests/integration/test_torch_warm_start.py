@@ -176,6 +176,7 @@ def test_a_save_with_nothing_new_writes_nothing(cold: Compiled, store: Path) -> 
     assert contents(store) == before
 
 
+@pytest.mark.slow
 def test_a_second_shape_adds_only_itself_and_the_next_replica_has_both(
     tmp_path: Path, cold: Compiled, store: Path
 ) -> None:
@@ -234,6 +235,7 @@ def test_a_load_completes_a_tree_in_which_another_model_was_compiled(
     assert {path: after[path] for path in before} == before
 
 
+@pytest.mark.slow
 def test_two_replicas_that_save_at_once_lose_nothing(tmp_path: Path, cold: Compiled) -> None:
     store = tmp_path / "store"
     questions = [Question("gelu-perceptron", 24), Question("tanh-perceptron", 24)]

@@ -1,0 +1,134 @@
+"""Disks that are full in the middle of something, and what is left running when it is given up."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import uuid
+
+import psutil
+import pytest
+
+import b10_transfer
+from b10_transfer import CacheOperationInterrupted, OperationStatus
+from b10_transfer.cli import main
+from b10_transfer.local_space import LocalSpace
+from tests.support.cache_trees import LOCAL_RECORD, leftovers, noise
+from tests.support.mounts import fill, tmpfs
+from tests.support.programs import SAVE, started_python, wait_until
+from tests.support.sites import Site, become
+
+MIB = 1 << 20
+TREE = {f"{number:02d}/artifact.bin": noise(MIB, number) for number in range(12)}
+
+SLOWLY_SAVED = f"""
+import time
+from b10_store.scan import Scanned
+read = Scanned.read
+def slow_read(self):
+    time.sleep(0.05)
+    return read(self)
+Scanned.read = slow_read
+{SAVE}
+"""
+
+
+def test_defect_21_a_disk_that_fills_up_during_a_load_is_left_as_it_was(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.host("saver", TREE).save()
+    loader = become(site.host("loader"), monkeypatch)
+    watch = LocalSpace.watch
+    calls = iter(range(1000))
+
+    def fill_in_the_middle(self: LocalSpace, folder: str, size: int) -> None:
+        if next(calls) == len(TREE) // 2:
+            fill(loader.root / LOCAL_RECORD, leave=100_000)
+        watch(self, folder, size)
+
+    with tmpfs(loader.root, size=2 * len(TREE) * MIB):
+        with monkeypatch.context() as filling:
+            filling.setattr(LocalSpace, "watch", fill_in_the_middle)
+            assert b10_transfer.load_compile_cache() is OperationStatus.ERROR
+        assert (loader.tree(), leftovers(loader.root)) == ({}, [])
+        (loader.root / LOCAL_RECORD / "ballast").unlink()
+        assert b10_transfer.load_compile_cache() is OperationStatus.SUCCESS
+        assert loader.tree() == TREE
+
+
+def test_defect_22_a_full_store_is_an_error_that_leaves_nothing_there(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    saver = become(site.host("saver", TREE), monkeypatch)
+    with tmpfs(site.store, size=6 * MIB):
+        assert b10_transfer.save_compile_cache() is OperationStatus.ERROR
+        assert "too little disk space" in caplog.text
+        files = [path for path in site.store.rglob("*") if path.is_file()]
+        assert [path.name for path in files if path.name != "FORMAT"] == []
+    assert saver.tree() == TREE
+    assert b10_transfer.save_compile_cache() is OperationStatus.SUCCESS
+
+
+def test_defect_23_a_full_work_folder_is_an_error_that_names_it_and_leaves_nothing_there(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    saver = become(site.host("saver", TREE), monkeypatch)
+    with tmpfs(saver.work, size=MIB):
+        ballast = fill(saver.work, leave=0)
+        assert b10_transfer.save_compile_cache() is OperationStatus.ERROR
+        assert str(saver.work) in caplog.text
+        assert list(saver.work.iterdir()) == [ballast]
+        assert (site.files("manifests"), site.files("sessions")) == ([], [])
+        ballast.unlink()
+        assert b10_transfer.save_compile_cache() is OperationStatus.SUCCESS
+
+
+@pytest.mark.crash
+def test_defect_24_a_saver_that_is_killed_leaves_no_process_and_nothing_in_its_work_folder(
+    site: Site,
+) -> None:
+    saver, mark = site.host("saver", TREE), uuid.uuid4().hex
+    with started_python(SLOWLY_SAVED, saver.variables(MARK=mark)) as process:
+        wait_until(lambda: bool(site.files("packs")), process)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert [found for found in psutil.process_iter() if is_marked(found, mark)] == []
+    assert list(saver.work.iterdir()) == []
+
+
+def is_marked(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get("MARK") == mark
+    except psutil.Error:
+        return False
+
+
+def test_defect_29_a_save_that_fails_on_the_command_line_says_so_by_its_exit_code(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    become(site.host("saver", TREE), monkeypatch)
+    with tmpfs(site.store, size=6 * MIB):
+        assert main(["save"]) == 4
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "too little disk space" in said.err
+    assert main(["save"]) == 0
+
+
+def test_defect_30_a_load_that_is_given_up_for_want_of_room_leaves_nothing_running(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.host("saver", TREE).save()
+    loader = become(site.host("loader"), monkeypatch)
+    threads, children = set(threading.enumerate()), psutil.Process().children()
+
+    def lacking(_self: LocalSpace, _folder: str, _size: int) -> None:
+        fill(loader.root, leave=0)
+
+    monkeypatch.setattr(LocalSpace, "watch", lacking)
+    with tmpfs(loader.root, size=2 * len(TREE) * MIB):
+        with pytest.raises(CacheOperationInterrupted):
+            b10_transfer.load()
+        assert set(threading.enumerate()) == threads
+        assert psutil.Process().children() == children
+        assert leftovers(loader.root) == []

@@ -238,6 +238,7 @@ print(sorted(cache.get_local_cache()["mm"]), cache.get_local_cache_path())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_torch_writes_and_reads_the_files_that_are_united(site: Site) -> None:
     def tell(host: Host, name: str) -> str:

@@ -22,7 +22,6 @@ SOUND = {
     "two savers, each begins twice, a gc": Scenario((0, 0), 1, attempts=2, timing=FINE),
     "three savers, a gc": Scenario((0, 0, 0), 1),
     "one saver, two gcs": Scenario((0,), 2, timing=FINE),
-    "two savers, two gcs": Scenario((0, 0), 2),
     "two savers, a gc that expires": Scenario((0, None), 1, expires=True, timing=FINE),
     "two savers, a gc that expires and unites": Scenario(
         (0, None), 1, expires=True, supersedes=True
@@ -40,6 +39,7 @@ LARGE = {
     "three savers, a gc that unites": Scenario((0, None, None), 1, supersedes=True),
     "three savers of one pack, a gc, fine": Scenario((0, 0, 0), 1, timing=FINE),
     "two savers, each begins twice, two gcs": Scenario((0, 0), 2, attempts=2),
+    "two savers, two gcs": Scenario((0, 0), 2),
     "two savers, two gcs, fine": Scenario((0, 0), 2, timing=FINE),
 }
 

@@ -106,7 +106,7 @@ def tell(noted: Journals, counts: Counter[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "seconds"), [(8, 20.0), pytest.param(16, _LONG_SECONDS, marks=pytest.mark.slow)]
+    ("workers", "seconds"), [(8, 12.0), pytest.param(16, _LONG_SECONDS, marks=pytest.mark.slow)]
 )
 def test_a_storm_loses_nothing_and_leaves_nothing_behind(
     folder: Path, workers: int, seconds: float
@@ -147,7 +147,7 @@ def test_without_the_fence_a_storm_loses_what_was_acknowledged(folder: Path) -> 
 
 @pytest.mark.parametrize(
     ("workers", "seconds", "pace"),
-    [(8, 25.0, 2.0), pytest.param(16, _LONG_SECONDS, 4.0, marks=pytest.mark.slow)],
+    [(8, 15.0, 2.0), pytest.param(16, _LONG_SECONDS, 4.0, marks=pytest.mark.slow)],
 )
 def test_a_storm_on_two_clients_of_a_network_filesystem_loses_nothing(
     tmp_path: Path, workers: int, seconds: float, pace: float

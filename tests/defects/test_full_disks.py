@@ -120,7 +120,8 @@ def test_defect_30_a_load_that_is_given_up_for_want_of_room_leaves_nothing_runni
 ) -> None:
     site.host("saver", TREE).save()
     loader = become(site.host("loader"), monkeypatch)
-    threads, children = set(threading.enumerate()), psutil.Process().children()
+    # What other tests left behind may end meanwhile.
+    threads, children = set(threading.enumerate()), set(psutil.Process().children())
 
     def lacking(_self: LocalSpace, _folder: str, _size: int) -> None:
         fill(loader.root, leave=0)
@@ -129,6 +130,6 @@ def test_defect_30_a_load_that_is_given_up_for_want_of_room_leaves_nothing_runni
     with tmpfs(loader.root, size=2 * len(TREE) * MIB):
         with pytest.raises(CacheOperationInterrupted):
             b10_transfer.load()
-        assert set(threading.enumerate()) == threads
-        assert psutil.Process().children() == children
+        assert set(threading.enumerate()) <= threads
+        assert set(psutil.Process().children()) <= children
         assert leftovers(loader.root) == []

@@ -81,7 +81,8 @@ class FluxPipeline:
 
 
 def run_example(host: Host, name: str, code: str, *paths: Path) -> str:
-    variables = host.variables(B10_CACHE_ROOTS="inductor")
+    # One TMPDIR for all hosts: torch builds its precompiled header once, and it is left out.
+    variables = host.variables(B10_CACHE_ROOTS="inductor", TMPDIR=str(host.folder.parent))
     folders = [str(CHECKOUT / "examples" / name / "model"), *map(str, paths)]
     variables["PYTHONPATH"] = ":".join([*folders, variables["PYTHONPATH"]])
     done = run_python(code, variables, warnings="default")

@@ -8,6 +8,7 @@ torch's own doing. The warm one has another cache root, HOME, user and an empty 
 from __future__ import annotations
 
 import filecmp
+import functools
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from tools.compile_model import Call, Outcome, Question, Request, compile_in
 from tools.replica import Replica, artifacts_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -53,8 +54,15 @@ CASES = {
     ),
     "precompiled packages": Case("packages", (Question("deep-perceptron", 16),)),
 }
-SERVERS = tuple(dict.fromkeys(case.server for case in CASES.values()))
 VARIABLES = {"packages": {"TORCH_CACHING_PRECOMPILE": "1"}}
+
+# The plain way is that of other tests too.
+MARKS = {"plain": [pytest.mark.slow]}
+ALL_SERVERS = [
+    pytest.param(server, marks=MARKS.get(server, []))
+    for server in dict.fromkeys(case.server for case in CASES.values())
+]
+ALL_CASES = [pytest.param(name, marks=MARKS.get(case.server, [])) for name, case in CASES.items()]
 
 # What torch leaves only when a setting has had its effect.
 TRACES = {"max-autotune": "cache", "precompiled packages": "dynamo"}
@@ -105,10 +113,16 @@ def run_all(host: Path, server: str) -> Runs:
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Runs]]]:
+def runs_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Runs]]:
+    """What the replicas of a server did: they run once, when they are first asked for."""
     host = tmp_path_factory.mktemp("host")
-    with ThreadPoolExecutor(max_workers=2) as threads:
-        yield {server: threads.submit(run_all, host, server) for server in SERVERS}
+    with ThreadPoolExecutor(max_workers=1) as thread:
+
+        @functools.cache
+        def start(server: str) -> Future[Runs]:
+            return thread.submit(run_all, host, server)
+
+        yield lambda server: start(server).result()
 
 
 def calls_for(name: str, outcome: Outcome) -> list[Call]:
@@ -133,9 +147,9 @@ def cpu_seconds(calls: list[Call]) -> float:
     return sum(call.cpu_seconds for call in calls)
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_all_that_was_saved_is_loaded(server: str, servers: dict[str, Future[Runs]]) -> None:
-    runs = servers[server].result()
+@pytest.mark.parametrize("server", ALL_SERVERS)
+def test_all_that_was_saved_is_loaded(server: str, runs_of: Callable[[str], Runs]) -> None:
+    runs = runs_of(server)
     assert runs.cold.saved is not None
     assert runs.warm.loaded is not None
     assert (runs.cold.saved.status, runs.warm.loaded.status) == ("SUCCESS", "SUCCESS")
@@ -145,43 +159,43 @@ def test_all_that_was_saved_is_loaded(server: str, servers: dict[str, Future[Run
     )
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL_CASES)
 def test_a_loaded_model_makes_no_more_than_in_the_place_where_it_was_compiled(
-    name: str, servers: dict[str, Future[Runs]]
+    name: str, runs_of: Callable[[str], Runs]
 ) -> None:
-    runs = servers[CASES[name].server].result()
+    runs = runs_of(CASES[name].server)
     made = kinds_made(calls_for(name, runs.warm))
     in_place = kinds_made(calls_for(name, runs.control))
     assert made - in_place == Counter()
     assert kinds_made(calls_for(name, runs.cold))["so"] > in_place["so"] == made["so"] == 0
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_loaded_model_computes_the_same(name: str, servers: dict[str, Future[Runs]]) -> None:
+@pytest.mark.parametrize("name", ALL_CASES)
+def test_a_loaded_model_computes_the_same(name: str, runs_of: Callable[[str], Runs]) -> None:
     """The same bits: of outputs, and of losses, parameters and running statistics of a training."""
-    runs = servers[CASES[name].server].result()
+    runs = runs_of(CASES[name].server)
     calls = calls_for(name, runs.warm)
     assert all(call.equal is True for call in [*calls_for(name, runs.control), *calls])
     assert max(call.eager_difference for call in calls) < 1e-5
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL_CASES)
 def test_the_first_calls_of_a_loaded_model_cost_under_a_fifth_of_the_cold_ones(
-    name: str, servers: dict[str, Future[Runs]]
+    name: str, runs_of: Callable[[str], Runs]
 ) -> None:
     """Under a tenth, or twice what torch needs where it had compiled, if that is more."""
-    runs = servers[CASES[name].server].result()
+    runs = runs_of(CASES[name].server)
     cold, control, warm = (
         cpu_seconds(calls_for(name, outcome)) for outcome in (runs.cold, runs.control, runs.warm)
     )
     assert warm < min(cold / 5, max(cold / 10, 2 * control))
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", ALL_SERVERS)
 def test_a_replica_with_an_empty_temporary_folder_builds_no_precompiled_header(
-    server: str, servers: dict[str, Future[Runs]]
+    server: str, runs_of: Callable[[str], Runs]
 ) -> None:
-    runs = servers[server].result()
+    runs = runs_of(server)
     cold, warm = runs.cold_replica.host_temporary, runs.warm_replica.host_temporary
     built = {path.name: path for path in cold.rglob("*.gch")}
     brought = {path.name: path for path in warm.rglob("*.gch")}
@@ -192,17 +206,17 @@ def test_a_replica_with_an_empty_temporary_folder_builds_no_precompiled_header(
 
 @pytest.mark.parametrize(("name", "trace"), TRACES.items())
 def test_what_a_setting_leaves_is_loaded_too(
-    name: str, trace: str, servers: dict[str, Future[Runs]]
+    name: str, trace: str, runs_of: Callable[[str], Runs]
 ) -> None:
-    runs = servers[CASES[name].server].result()
+    runs = runs_of(CASES[name].server)
     loaded = artifacts_below(runs.warm_replica.cache_root)
     assert [path for path in loaded if kind_of(path) == trace]
 
 
 def test_a_model_compiled_for_every_length_is_compiled_once(
-    servers: dict[str, Future[Runs]],
+    runs_of: Callable[[str], Runs],
 ) -> None:
     name = "dynamic shapes"
-    first, second = calls_for(name, servers[CASES[name].server].result().cold)
+    first, second = calls_for(name, runs_of(CASES[name].server).cold)
     assert first.made
     assert second.made == ()

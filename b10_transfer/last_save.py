@@ -30,7 +30,7 @@ class LastSave:
     """What a save that left nothing to do saw.
 
     Attributes:
-        state: of the local tree, the store's path and the address: see `local_state`.
+        state: of the local tree and of settings: see `local_state`.
         basis: of the store.
         found: artifacts in the local tree.
         stored_bytes: see `SaveReport.stored_bytes`.
@@ -59,7 +59,13 @@ def local_state(tree: Tree, context: Context) -> str | None:
         None while files are so fresh that a change might not show in their times.
     """
     limit = time.time_ns() - SETTLED_NS
-    parts = [context.settings.store, str(context.address), context.environment.requirement]
+    parts = [
+        context.settings.store,
+        str(context.address),
+        context.environment.requirement,
+        # Which key signs, and nothing that would tell it.
+        *(key.seal(b"the key that signs").hex() for key in context.settings.signing_keys[:1]),
+    ]
     for root, found in tree:
         parts.append(f"{root.name}\0{root.folder}\0{_stamp_of_loads(root.folder)}")
         for item in found:

@@ -58,7 +58,7 @@ def save_artifacts(
     state = local_state(tree, context)
     # A manifest that was refused is reported by every save, so the next one must look again. What
     # is not fit to be saved is the same as long as the tree is.
-    unfinished = scan.changed or outcome.changed or outcome.problems
+    unfinished = scan.changed or outcome.changed or outcome.problems or outcome.signed_before
     if state is not None and not unfinished:
         found = len(scan.artifacts)
         write_last_save(

@@ -81,7 +81,7 @@ def _nothing(stored: Stored) -> str:
 
 def signing_findings(stored: Stored, settings: Settings) -> Iterator[Finding]:
     """What of the store is believed here."""
-    yield from _key_findings(settings)
+    yield from _key_findings(settings, stored)
     signed = sum(item.seal is Seal.SIGNED for item in stored.manifests)
     if signed and not stored.has_key:
         yield note(
@@ -106,16 +106,21 @@ def signing_findings(stored: Stored, settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _key_findings(settings: Settings) -> Iterator[Finding]:
+def _key_findings(settings: Settings, stored: Stored) -> Iterator[Finding]:
     keys = settings.signing_keys
     if keys:
         older = len(keys) - 1
-        more = f"; {older} older {'key verifies' if older == 1 else 'keys verify'} too"
+        waiting = [item for item in stored.manifests if item.seal is Seal.OLDER]
+        more = (
+            f"; {older} older {'key verifies' if older == 1 else 'keys verify'} too, and signed "
+            f"{len(waiting)} of {len(stored.manifests)} manifests"
+        )
         yield ok(
             "signing.keys",
             "signing",
             "only signed manifests are used, and saves sign" + more * bool(older),
             keys=len(keys),
+            signed_before=[item.name.manifest_path for item in waiting],
         )
         return
     exposed = store_exposure(settings.store)

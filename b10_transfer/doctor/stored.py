@@ -32,6 +32,7 @@ class Seal(enum.Enum):
 
     PLAIN = "not signed"
     SIGNED = "signed"
+    OLDER = "signed with an older key"
     FOREIGN = "signed with another key, or changed since"
 
 
@@ -133,10 +134,11 @@ def _read(remote: Remote, name: SnapshotName, keys: tuple[SigningKey, ...]) -> S
         data = read_bounded(remote, name.manifest_path, PREFIX_SIZE + HEADER_LIMIT)
     # Without keys: what is signed otherwise is told apart from what is damaged.
     prefix, header = decode_header(data, name)
-    seal = Seal.SIGNED if prefix.keyed else Seal.PLAIN
-    if prefix.keyed and keys:
-        try:
-            open_prefix(data, keys)
-        except CorruptError:
-            seal = Seal.FOREIGN
-    return StoredManifest(name, header, seal)
+    return StoredManifest(name, header, _seal_of(data, keys) if prefix.keyed else Seal.PLAIN)
+
+
+def _seal_of(signed: bytes, keys: tuple[SigningKey, ...]) -> Seal:
+    try:
+        return Seal.OLDER if open_prefix(signed, keys).maker else Seal.SIGNED
+    except CorruptError:
+        return Seal.FOREIGN

@@ -66,6 +66,7 @@ class Prefix:
         header_digest: BLAKE3 of the header.
         body_digest: BLAKE3 of the body.
         keyed: whether the seal was a MAC.
+        maker: which of the given keys made it, by its place; None when none were given.
     """
 
     header_length: int
@@ -73,6 +74,7 @@ class Prefix:
     header_digest: str
     body_digest: str
     keyed: bool
+    maker: int | None = None
 
 
 def seal(header: bytes, body: bytes, key: SigningKey | None = None) -> bytes:
@@ -108,15 +110,16 @@ def open_prefix(data: bytes, keys: tuple[SigningKey, ...] = ()) -> Prefix:
     keyed = bool(flags & _KEYED)
     if keys and not keyed:
         raise CorruptError("not signed, and a signing key is set")
+    maker = _maker_of(found, fields, keys)
     # Without a key a MAC cannot be checked; the digests below still tell damage.
-    seals = [_seal_of(fields, key) for key in keys] if keys else []
+    fits = maker is not None or not keys
     if not keyed:
-        seals = [_seal_of(fields, None)]
-    if seals and not any(hmac.compare_digest(found, expected) for expected in seals):
+        fits = hmac.compare_digest(found, _seal_of(fields, None))
+    if not fits:
         raise CorruptError("its seal does not fit")
     if header_length > HEADER_LIMIT or body_length > BODY_LIMIT:
         raise LimitError(f"a header of {header_length} bytes, a body of {body_length} bytes")
-    return Prefix(header_length, body_length, header_digest.hex(), body_digest.hex(), keyed)
+    return Prefix(header_length, body_length, header_digest.hex(), body_digest.hex(), keyed, maker)
 
 
 def open_header(prefix: Prefix, data: bytes) -> bytes:
@@ -145,6 +148,12 @@ def open_body(prefix: Prefix, data: bytes) -> bytes:
     if len(body) != prefix.body_length or digest_of(body) != prefix.body_digest:
         raise CorruptError("its body is damaged")
     return body
+
+
+def _maker_of(found: bytes, fields: bytes, keys: tuple[SigningKey, ...]) -> int | None:
+    seals = (_seal_of(fields, key) for key in keys)
+    fitting = (place for place, seal in enumerate(seals) if hmac.compare_digest(found, seal))
+    return next(fitting, None)
 
 
 def _seal_of(fields: bytes, key: SigningKey | None) -> bytes:

@@ -131,6 +131,7 @@ class Manifest:
         packs: every pack that an entry lies in.
         entries: the artifacts.
         signed: whether its file was sealed with a secret key.
+        signed_before: whether that was an older key, not the first of this host's.
     """
 
     name: SnapshotName
@@ -138,6 +139,7 @@ class Manifest:
     packs: Mapping[PackId, Pack]
     entries: Mapping[Identity, Entry]
     signed: bool = False
+    signed_before: bool = False
 
     @property
     def address(self) -> Address:

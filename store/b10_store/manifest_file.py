@@ -101,7 +101,14 @@ def decode_manifest(
     prefix, header = decode_header(data, name, keys)
     raw = _unpack(envelope.open_body(prefix, data), header.raw_length)
     packs, entries = read_database(raw, scratch)
-    manifest = Manifest(name, header.lineage, packs, entries, signed=prefix.keyed)
+    manifest = Manifest(
+        name,
+        header.lineage,
+        packs,
+        entries,
+        signed=prefix.keyed,
+        signed_before=bool(prefix.maker),
+    )
     check_manifest(manifest)
     return manifest
 

@@ -11,8 +11,9 @@ from b10_store.dedup import WORTHWHILE_BYTES, find_elsewhere
 from b10_store.errors import FencedError, StoreError
 from b10_store.expiry import expire_oldest
 from b10_store.format_file import check_format, write_format
+from b10_store.heads import Problem
 from b10_store.knowledge import Knowledge
-from b10_store.layout import FENCED_ATTEMPTS, snapshot_milliseconds
+from b10_store.layout import FENCED_ATTEMPTS, SIGN_ANEW_SECONDS, snapshot_milliseconds
 from b10_store.manifest import Manifest, referenced_packs, stored_bytes
 from b10_store.manifest_file import encode_manifest
 from b10_store.pack import Written, write_packs
@@ -47,6 +48,8 @@ class _View(NamedTuple):
         packs: what is known of the packs.
         artifacts: what is here, those that a compiler rewrites united with what is stored.
         plan: what to do.
+        signs_anew: whether a parent has been signed with an older key for so long that signing it
+            anew is worth a manifest.
     """
 
     heads: Heads
@@ -55,6 +58,12 @@ class _View(NamedTuple):
     packs: Packs
     artifacts: tuple[Scanned, ...]
     plan: SavePlan
+    signs_anew: bool
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to publish."""
+        return self.signs_anew or bool(self.plan.additions)
 
 
 def save(remote: Remote, reader: ManifestReader, request: SaveRequest) -> SaveOutcome:
@@ -66,8 +75,20 @@ def save(remote: Remote, reader: ManifestReader, request: SaveRequest) -> SaveOu
     """
     check_format(remote)
     view = _look(remote, reader, request)
-    if not view.plan.additions:
+    if view.plan.additions:
+        return _publish(remote, reader, request, view)
+    if not view.signs_anew:
         return _nothing_new(view, request)
+    try:
+        return _publish(remote, reader, request, view)
+    except (StoreError, OSError) as error:
+        # This host has nothing to save, so whether it could write does not matter to it.
+        return _still_signed_before(_nothing_new(view, request), view, error)
+
+
+def _publish(
+    remote: Remote, reader: ManifestReader, request: SaveRequest, view: _View
+) -> SaveOutcome:
     write_format(remote)
     newest = max((name.snapshot for name in view.heads.listed), default=None)
     for attempt in range(FENCED_ATTEMPTS):
@@ -98,7 +119,7 @@ def _save_in_session(
     def has_work() -> bool:
         nonlocal view
         view = _look(remote, reader, request, suspects)
-        return bool(view.plan.additions)
+        return view.has_work
 
     if session.wait_for_turn(request.slots, has_work, request.wait_seconds):
         view = _look(remote, reader, request, suspects)
@@ -107,14 +128,14 @@ def _save_in_session(
     elsewhere: Mapping[PackId, Pack] = {}
     if view.plan.upload_bytes > WORTHWHILE_BYTES:
         view, elsewhere = _with_elsewhere(remote, reader, request, view)
-    if not view.plan.additions:
+    if not view.has_work:
         session.abandon()
         return _nothing_new(view, request)
     plan = move_small_packs(
         view.plan, view.stored.packs, [item.candidate for item in view.artifacts]
     )
     written = _upload(remote, request, view.artifacts, plan)
-    if not plan.realized(written.locations):
+    if not view.signs_anew and not plan.realized(written.locations):
         # Every file that was to be added changed meanwhile: the next save takes them.
         session.abandon()
         return replace(_nothing_new(view, request), changed=len(written.changed))
@@ -143,7 +164,16 @@ def _look(
         remote, stored, request.artifacts, packs.good, parents=parents, cold=request.cold
     )
     plan = _plan(stored, artifacts, request, packs, {})
-    return _View(heads, parents, stored, packs, artifacts, plan)
+    return _View(heads, parents, stored, packs, artifacts, plan, _is_seal_outdated(parents))
+
+
+def _is_seal_outdated(parents: Sequence[Manifest]) -> bool:
+    """Whether a parent was signed with an older key, a day ago or more by this host's clock."""
+    latest = (time.time() - SIGN_ANEW_SECONDS) * 1000
+    return any(
+        parent.signed_before and snapshot_milliseconds(parent.name.snapshot) < latest
+        for parent in parents
+    )
 
 
 def _plan(
@@ -254,7 +284,21 @@ def _nothing_new(view: _View, request: SaveRequest) -> SaveOutcome:
         problems=view.heads.problems,
         stored=_stored_digests(request, view.stored.entries),
         sound_packs=view.packs.verified,
+        signed_before=any(head.signed_before for head in view.parents),
     )
+
+
+def _still_signed_before(outcome: SaveOutcome, view: _View, error: Exception) -> SaveOutcome:
+    problems = tuple(
+        Problem(
+            head.name.manifest_path,
+            f"signed with an older key, and cannot be signed anew: {error}",
+            unreachable=True,
+        )
+        for head in view.parents
+        if head.signed_before
+    )
+    return replace(outcome, problems=(*outcome.problems, *problems))
 
 
 def _outcome(

@@ -71,6 +71,7 @@ class SaveOutcome:
         basis: the state of the address in which nothing is left to save.
         stored: the digest that the store now has of each local artifact.
         sound_packs: packs that were written, or read and verified whole, by this save.
+        signed_before: a head is still signed with an older key; a later save signs it anew.
     """
 
     published: SnapshotName | None
@@ -83,3 +84,4 @@ class SaveOutcome:
     problems: tuple[Problem, ...] = ()
     stored: Mapping[Identity, Digest] = field(default_factory=dict["Identity", "Digest"])
     sound_packs: frozenset[PackId] = frozenset()
+    signed_before: bool = False

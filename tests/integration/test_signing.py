@@ -15,7 +15,7 @@ from b10_transfer.doctor import examine
 from b10_transfer.reports import count_refused, problem_lines
 from b10_transfer.signing import KEY, KEY_FILE
 from tests.support.api_answers import info, listing, only_record
-from tests.support.crowd import OTHER_USER, Act, run_one
+from tests.support.crowd import OTHER_USER, Act, run_one, run_together
 from tests.support.fleets import (
     FLEET_KEY,
     GOOD,
@@ -26,6 +26,7 @@ from tests.support.fleets import (
     Fleet,
     assert_refused,
 )
+from tests.support.mounts import read_only
 from tests.support.programs import run_python
 from tests.support.sites import Site, become
 from tests.support.store_views import clock_behind
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOURS = 3600.0
+BOTH = f"{FLEET_KEY}\n{OLD_KEY}"
+
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0,
+    reason="only root can mount and become another user",
+)
 
 
 @pytest.fixture
@@ -170,13 +177,12 @@ def test_blobs_are_not_referred_to_on_the_word_of_a_manifest_that_is_not_signed(
 
 def test_old_keys_still_verify_and_the_next_save_signs_with_the_new_one(fleet: Fleet) -> None:
     fleet.save(GOOD, OLD_KEY)
-    both = f"{FLEET_KEY}\n{OLD_KEY}"
-    report, tree = fleet.load(both)
+    report, tree = fleet.load(BOTH)
     assert (tree, report.refused) == (GOOD, 0)
     saver = fleet.host()
-    saver.load(B10_CACHE_SIGNING_KEY=both)
+    saver.load(B10_CACHE_SIGNING_KEY=BOTH)
     saver.write(MORE)
-    assert saver.save(B10_CACHE_SIGNING_KEY=both).added == len(MORE)
+    assert saver.save(B10_CACHE_SIGNING_KEY=BOTH).added == len(MORE)
     # It carried everything on, so who has only the new key has all.
     report, tree = fleet.load(FLEET_KEY)
     assert tree == {**GOOD, **MORE}
@@ -193,6 +199,93 @@ def test_who_has_the_new_key_as_a_second_one_is_ready_for_hosts_that_sign_with_i
     for keys in (f"{OLD_KEY}\n{FLEET_KEY}", f"{FLEET_KEY}\n{OLD_KEY}"):
         report, tree = fleet.load(keys)
         assert (tree, report.refused) == ({**GOOD, **MORE}, 0)
+
+
+@pytest.mark.parametrize(("hours", "signs_anew"), [(25, True), (23, False)])
+def test_a_save_with_nothing_new_signs_anew_what_an_older_key_signed_over_a_day_ago(
+    fleet: Fleet, hours: int, signs_anew: bool
+) -> None:
+    with clock_behind(hours * HOURS):
+        fleet.save(GOOD, OLD_KEY)
+    before = fleet.manifests()
+    report = fleet.save(GOOD, BOTH)
+    assert (report.added, report.uploaded_bytes, report.problems) == (0, 0, ())
+    assert (report.status is OperationStatus.SUCCESS) == signs_anew
+    assert (fleet.manifests() != before) == signs_anew
+    if signs_anew:
+        assert fleet.load(FLEET_KEY)[1] == GOOD
+        again = fleet.manifests()
+        assert fleet.save(GOOD, BOTH).status is OperationStatus.SKIPPED
+        assert fleet.manifests() == again
+
+
+def test_a_host_whose_last_save_left_an_old_signature_signs_anew_all_the_same(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("last_save", "local_record"):
+        monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
+    host = fleet.host(GOOD)
+    host.save(B10_CACHE_SIGNING_KEY=OLD_KEY)
+    assert host.save(B10_CACHE_SIGNING_KEY=BOTH).status is OperationStatus.SKIPPED
+    monkeypatch.setattr("b10_store.save.SIGN_ANEW_SECONDS", -1.0)
+    assert host.save(B10_CACHE_SIGNING_KEY=BOTH).status is OperationStatus.SUCCESS
+    assert fleet.load(FLEET_KEY)[1] == GOOD
+
+
+def test_a_key_that_becomes_the_first_makes_a_host_look_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("last_save", "local_record"):
+        monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
+    host = fleet.host(GOOD)
+    with clock_behind(25 * HOURS):
+        host.save(B10_CACHE_SIGNING_KEY=OLD_KEY)
+        assert host.save(B10_CACHE_SIGNING_KEY=OLD_KEY).status is OperationStatus.SKIPPED
+    assert host.save(B10_CACHE_SIGNING_KEY=BOTH).status is OperationStatus.SUCCESS
+
+
+def test_hosts_that_have_the_keys_in_another_order_do_not_sign_in_turns(fleet: Fleet) -> None:
+    with clock_behind(25 * HOURS):
+        fleet.save(GOOD, OLD_KEY)
+    fleet.save(GOOD, BOTH)
+    signed = fleet.manifests()
+    for keys in (f"{OLD_KEY}\n{FLEET_KEY}", BOTH) * 2:
+        assert fleet.save(GOOD, keys).status is OperationStatus.SKIPPED
+    assert fleet.manifests() == signed
+
+
+def test_hosts_that_find_an_old_signature_at_once_sign_anew_once(fleet: Fleet) -> None:
+    with clock_behind(25 * HOURS):
+        fleet.save(GOOD, OLD_KEY)
+    hosts = [fleet.host(GOOD) for _ in range(6)]
+    acts = [Act("save", host.variables(B10_CACHE_SIGNING_KEY=BOTH)) for host in hosts]
+    statuses = sorted(result.status for result in run_together(acts))
+    assert statuses == ["SKIPPED"] * 5 + ["SUCCESS"]
+    assert len(fleet.manifests()) == 2
+
+
+@needs_root
+def test_a_host_that_cannot_sign_anew_has_nothing_to_save_and_says_so(fleet: Fleet) -> None:
+    with clock_behind(25 * HOURS):
+        fleet.save(GOOD, OLD_KEY)
+    (old,) = fleet.manifests()
+    host = fleet.host(GOOD)
+    with read_only(fleet.site.store):
+        report = host.save(B10_CACHE_SIGNING_KEY=BOTH)
+    assert (report.status, report.refused) == (OperationStatus.SKIPPED, 0)
+    (line,) = report.problems
+    assert line.startswith(f"manifests/{old.name}: signed with an older key, and cannot be signed")
+    assert host.save(B10_CACHE_SIGNING_KEY=BOTH).status is OperationStatus.SUCCESS
+
+
+def test_doctor_counts_what_older_keys_signed(fleet: Fleet) -> None:
+    fleet.save(GOOD, OLD_KEY)
+    fleet.save(GOOD, FLEET_KEY, B10_CACHE_NAMESPACE="other")
+    (old, _) = sorted(fleet.manifests(), key=lambda path: path.name.count("other"))
+    settings = fleet.host().settings(**{KEY: BOTH})
+    (signing,) = [item for item in examine(settings) if item.code == "signing.keys"]
+    assert "1 older key verifies too, and signed 1 of 2 manifests" in signing.text
+    assert signing.details["signed_before"] == [f"manifests/{old.name}"]
 
 
 def test_a_host_that_is_given_the_key_saves_again_what_it_saved_without(
@@ -272,9 +365,7 @@ def test_a_process_without_a_key_warns_once_where_others_can_write(
     assert FLEET_KEY not in result.stderr + result.stdout
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user"
-)
+@needs_root
 def test_a_key_file_that_this_user_may_not_read_is_an_error_that_names_it(
     fleet: Fleet, tmp_path: Path
 ) -> None:

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from tools.protections import PROTECTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tools.protections import Protection
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,9 +44,9 @@ def main() -> int:
     if options.list:
         _print("\n".join(item.name for item in chosen))
         return 0
-    misfits = [line for item in chosen for line in _misfits(item)]
-    if misfits:
-        _print("\n".join(misfits))
+    lines = misfits(chosen)
+    if lines:
+        _print("\n".join(lines))
         return 2
     with tempfile.TemporaryDirectory(prefix="b10-protections-") as folder:
         copy = Path(folder, "copy")
@@ -58,7 +60,12 @@ def main() -> int:
     return 1 if unnoticed else 0
 
 
-def _misfits(item: Protection) -> list[str]:
+def misfits(protections: Iterable[Protection]) -> list[str]:
+    """What a table of protections expects of the code and is not so, a line each."""
+    return [line for item in protections for line in _misfits_of(item)]
+
+
+def _misfits_of(item: Protection) -> list[str]:
     lines: list[str] = []
     for edit in item.edits:
         count = (ROOT / edit.file).read_text().count(edit.before)

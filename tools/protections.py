@@ -84,10 +84,17 @@ PROTECTIONS = (
     ),
     # Who may say what is stored.
     _simple(
-        "the seal of a manifest, a MAC where a key is set",
+        "the seal of a manifest",
         _STORE + "envelope.py",
-        "if seals and not any(",
-        "if not seals and not any(",
+        "fits = hmac.compare_digest(found, _seal_of(fields, None))",
+        "fits = len(found) == 32",
+        *_FORGED,
+    ),
+    _simple(
+        "the seal of a signed manifest, a MAC",
+        _STORE + "envelope.py",
+        "fits = maker is not None or not keys",
+        "fits = len(found) == 32",
         *_FORGED,
     ),
     _simple(

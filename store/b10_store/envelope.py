@@ -111,9 +111,10 @@ def open_prefix(data: bytes, keys: tuple[SigningKey, ...] = ()) -> Prefix:
     if keys and not keyed:
         raise CorruptError("not signed, and a signing key is set")
     maker = _maker_of(found, fields, keys)
-    # Without a key a MAC cannot be checked; the digests below still tell damage.
-    fits = maker is not None or not keys
-    if not keyed:
+    if keyed:
+        # Without a key a MAC cannot be checked; the digests below still tell damage.
+        fits = maker is not None or not keys
+    else:
         fits = hmac.compare_digest(found, _seal_of(fields, None))
     if not fits:
         raise CorruptError("its seal does not fit")

@@ -39,7 +39,9 @@ def test_any_manifest_comes_back(value: Manifest, key: SigningKey | None) -> Non
         value = dataclasses.replace(value, signed=key is not None)
         assert decode_manifest(data, value.name, scratch) == value
         if key is not None:
-            assert decode_manifest(data, value.name, scratch, (OTHER_KEY, key)) == value
+            assert decode_manifest(data, value.name, scratch, (key, OTHER_KEY)) == value
+            before = dataclasses.replace(value, signed_before=True)
+            assert decode_manifest(data, value.name, scratch, (OTHER_KEY, key)) == before
         prefix, header = decode_header(data, value.name)
         assert prefix.keyed == (key is not None)
         assert (header.name, header.lineage) == (value.name, value.lineage)

@@ -169,7 +169,7 @@ def _look(
 
 def _is_seal_outdated(parents: Sequence[Manifest]) -> bool:
     """Whether a parent was signed with an older key, a day ago or more by this host's clock."""
-    latest = (time.time() - SIGN_ANEW_SECONDS) * 1000
+    latest = time.time_ns() // 1_000_000 - SIGN_ANEW_SECONDS * 1000
     return any(
         parent.signed_before and snapshot_milliseconds(parent.name.snapshot) < latest
         for parent in parents

@@ -216,7 +216,7 @@ def test_what_is_not_believed_is_counted_by_why(fleet: Fleet) -> None:
         fleet.save(GOOD, key, B10_CACHE_NAMESPACE=f"n{number}")
     assert seals(fleet) == [Seal.PLAIN, Seal.SIGNED, Seal.SIGNED]
     assert seals(fleet, FLEET_KEY) == [Seal.PLAIN, Seal.SIGNED, Seal.FOREIGN]
-    assert seals(fleet, OLD_KEY, FLEET_KEY) == [Seal.PLAIN, Seal.SIGNED, Seal.FOREIGN]
+    assert seals(fleet, OLD_KEY, FLEET_KEY) == [Seal.PLAIN, Seal.OLDER, Seal.FOREIGN]
     host = fleet.host()
     plain, foreign = found(host, "stored.refused", **{KEY: FLEET_KEY})
     assert plain.text.startswith("1 manifest is not signed, and refused: ")

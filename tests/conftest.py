@@ -1,11 +1,21 @@
-"""Settings of all tests: how many examples Hypothesis draws, by HYPOTHESIS_PROFILE; signals."""
+"""What all tests share: settings, and what most of them start from.
+
+How many examples Hypothesis draws is chosen by HYPOTHESIS_PROFILE.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.sites import Site
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # No deadlines, and slow draws are no failure: a test that writes files is as slow as its disk.
 _SLOW_DISK = [HealthCheck.too_slow]
@@ -24,3 +34,9 @@ for number, usual in (
 ):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A store and the hosts around it."""
+    return Site(tmp_path)

@@ -29,17 +29,17 @@ def _simple(name: str, file: str, before: str, after: str, *tests: str) -> Prote
 
 
 _STORE = "store/b10_store/"
-_LOADS = ("tests/unit/test_fetch.py", "tests/unit/test_store_load.py")
+_LOADS = ("tests/unit/store/test_fetch.py", "tests/unit/store/test_store_load.py")
 _GC = (
-    "tests/unit/test_trash.py",
-    "tests/unit/test_gc_plan.py",
-    "tests/integration/test_gc.py",
-    "tests/integration/test_gc_sessions.py",
-    "tests/integration/test_gc_refusals.py",
-    "tests/integration/test_gc_interleavings.py",
+    "tests/unit/store/test_trash.py",
+    "tests/unit/store/test_gc_plan.py",
+    "tests/integration/gc/test_gc.py",
+    "tests/integration/gc/test_gc_sessions.py",
+    "tests/integration/gc/test_gc_refusals.py",
+    "tests/integration/gc/test_gc_interleavings.py",
 )
-_FORGED = ("tests/unit/test_envelope.py", "tests/unit/test_manifest_file.py")
-_FRAMES = ("tests/unit/test_frame.py", "tests/hostile/test_forged_stores.py")
+_FORGED = ("tests/unit/store/test_envelope.py", "tests/unit/store/test_manifest_file.py")
+_FRAMES = ("tests/unit/store/test_frame.py", "tests/hostile/test_forged_stores.py")
 
 PROTECTIONS = (
     # What is read is what was saved.
@@ -56,15 +56,15 @@ PROTECTIONS = (
         "if self._hasher.hexdigest() == self._item.digest:",
         "if self._hasher.hexdigest():",
         *_LOADS,
-        "tests/unit/test_large_blob.py",
+        "tests/unit/store/test_large_blob.py",
     ),
     _simple(
         "the digest of an artifact that is uploaded",
         _STORE + "pack.py",
         "return data if digest_of(data) == upload.digest else None",
         "return data if digest_of(data) else None",
-        "tests/unit/test_pack.py",
-        "tests/unit/test_store_save.py",
+        "tests/unit/store/test_pack.py",
+        "tests/unit/store/test_store_save.py",
     ),
     _simple(
         "the digest of a manifest's database",
@@ -78,7 +78,7 @@ PROTECTIONS = (
         _STORE + "manifest_database.py",
         "    check_pages(raw, max(ENTRY_LIMIT, FRAME_LIMIT))",
         "    check_pages",
-        "tests/unit/test_manifest_file_forged.py",
+        "tests/unit/store/test_manifest_file_forged.py",
         "tests/hostile/test_fuzzed_databases.py",
         "tests/hostile/test_forged_stores.py",
     ),
@@ -134,14 +134,14 @@ PROTECTIONS = (
         "            room -= item.size\n",
         "",
         "tests/hostile/test_overlapping_blobs.py",
-        "tests/unit/test_fetch.py",
+        "tests/unit/store/test_fetch.py",
     ),
     _simple(
         "no `..` in the path of an artifact",
         _STORE + "paths.py",
         'if component in ("", ".", ".."):',
         'if component in ("", "."):',
-        "tests/unit/test_paths.py",
+        "tests/unit/store/test_paths.py",
         "tests/hostile/test_forged_stores.py",
     ),
     _simple(
@@ -149,7 +149,7 @@ PROTECTIONS = (
         _STORE + "paths.py",
         'if "\\0" in path or "\\\\" in path:',
         'if "\\0\\\\" in path:',
-        "tests/unit/test_paths.py",
+        "tests/unit/store/test_paths.py",
     ),
     _simple(
         "what is no regular file is not read",
@@ -164,8 +164,8 @@ PROTECTIONS = (
         _STORE + "pack.py",
         "if self._before + self.size > self._limit:",
         "if self._before > self._limit:",
-        "tests/unit/test_pack.py",
-        "tests/unit/test_save_limits.py",
+        "tests/unit/store/test_pack.py",
+        "tests/unit/store/test_save_limits.py",
         "tests/integration/test_space.py",
     ),
     _simple(
@@ -173,7 +173,7 @@ PROTECTIONS = (
         _STORE + "session.py",
         "if not rivals and len(ahead) < slots:",
         "if not rivals:",
-        "tests/unit/test_session.py",
+        "tests/unit/store/session/test_session.py",
         "tests/integration/test_savers.py",
     ),
     _simple(
@@ -196,21 +196,21 @@ PROTECTIONS = (
             ),
             Edit(_STORE + "materialize.py", "shutil.rmtree(staging, ignore_errors=True)", "pass"),
         ),
-        ("tests/unit/test_materialize.py", "tests/crash/test_stopped_loads.py"),
+        ("tests/unit/store/test_materialize.py", "tests/crash/test_stopped_loads.py"),
     ),
     _simple(
         "a compiler's own file is never replaced",
         _STORE + "placement.py",
         "        os.link(source, target, follow_symlinks=False)\n",
         "        os.replace(source, target)\n        os.link(target, source)\n",
-        "tests/unit/test_placement.py",
+        "tests/unit/store/test_placement.py",
     ),
     _simple(
         "a kernel is placed whole or not at all",
         _STORE + "materialize.py",
         "        torn = self._torn_bundles()\n",
         "        torn: set[tuple[str, str]] = set()\n",
-        "tests/unit/test_materialize.py",
+        "tests/unit/store/test_materialize.py",
         "tests/integration/test_bundles.py",
     ),
     _simple(
@@ -254,24 +254,27 @@ PROTECTIONS = (
                 "        view = first\n    elif",
             ),
         ),
-        ("tests/unit/test_store_protocol.py", "tests/integration/test_gc_interleavings.py"),
+        (
+            "tests/unit/store/test_store_protocol.py",
+            "tests/integration/gc/test_gc_interleavings.py",
+        ),
     ),
     _simple(
         "the manifest is written into the token in place",
         _STORE + "session.py",
         "        self._token.write(chunks)\n",
         '        self._remote.create("sessions", self.name.session_path[9:], chunks)\n',
-        "tests/unit/test_session_publish.py",
-        "tests/unit/test_store_protocol.py",
-        "tests/integration/test_gc_interleavings.py",
+        "tests/unit/store/session/test_publish.py",
+        "tests/unit/store/test_store_protocol.py",
+        "tests/integration/gc/test_gc_interleavings.py",
     ),
     _simple(
         "a save whose token is gone does not publish",
         _STORE + "session.py",
         'raise FencedError(f"the token of {self.name} was moved away") from error',
         "return",
-        "tests/unit/test_session_publish.py",
-        "tests/unit/test_store_protocol.py",
+        "tests/unit/store/session/test_publish.py",
+        "tests/unit/store/test_store_protocol.py",
     ),
     _simple(
         "the fence: silent sessions are moved away before anything is deleted",
@@ -313,7 +316,7 @@ PROTECTIONS = (
         _STORE + "gc_stages.py",
         '            self._remote.rename(folder.path, f"{TRASH}/{name}")\n',
         "            name = folder.name\n",
-        "tests/integration/test_gc.py",
+        "tests/integration/gc/test_gc.py",
     ),
     _simple(
         "nothing is deleted when a manifest cannot be read",

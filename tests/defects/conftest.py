@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-@pytest.fixture
 def open_site() -> Iterator[Site]:
     """A site that other users can reach too."""
     with tempfile.TemporaryDirectory(prefix="b10-test-") as folder:

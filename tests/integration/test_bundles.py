@@ -13,13 +13,12 @@ import pytest
 from b10_transfer import OperationStatus as Status
 from tests.support.cache_trees import Tree, elf, noise, read_tree, write_tree
 from tests.support.machines import GPU_MACHINE, running_on
-from tests.support.sites import Site
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from b10_transfer import LoadReport, SaveReport
-    from tests.support.sites import Host
+    from tests.support.sites import Host, Site
 
 OTHER_CPU = GPU_MACHINE.but(flags=f"{GPU_MACHINE.flags} gfni")
 BESIDE = {"ab/cabc.py": b"an artifact of Inductor's own"}
@@ -91,11 +90,6 @@ VLLM = Kind(
 KINDS = pytest.mark.parametrize(
     "kind", [TILELANG, DEEP_GEMM, VLLM], ids=["tilelang", "deep_gemm", "vllm"]
 )
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 def saver_of(site: Site, kind: Kind, tree: Tree, name: str = "saver") -> Host:

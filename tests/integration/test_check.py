@@ -13,14 +13,13 @@ from b10_transfer import CacheError, CacheOperationInterrupted, OperationStatus,
 from tests.support.cache_trees import compiled_graph, noise, snapshot
 from tests.support.checked_stores import flipped, kind_of
 from tests.support.mounts import fill, read_only, tmpfs
-from tests.support.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from b10_store.check import CheckReport
-    from tests.support.sites import Host
+    from tests.support.sites import Host, Site
 
     Where = Callable[[Site], Path]
     Harm = Callable[[Path], None]
@@ -28,11 +27,6 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 TREE = {**compiled_graph("model"), "ab/large.bin": noise(3 * MIB)}
 OTHER_TREE = compiled_graph("other")
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 @pytest.fixture

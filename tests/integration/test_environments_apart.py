@@ -14,8 +14,6 @@ from tests.support.machines import CPU_MACHINE, GPU_MACHINE, running_on
 from tests.support.sites import Site, become
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from b10_transfer import LoadReport, SaveReport
     from tests.support.machines import Machine
     from tests.support.sites import Host
@@ -110,11 +108,6 @@ TOGETHER = [
     )
     for field, changes in facts.items()
 ]
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 def save_on(machine: Machine, host: Host) -> SaveReport:

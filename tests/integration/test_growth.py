@@ -42,11 +42,6 @@ def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-@pytest.fixture
 def remotes(monkeypatch: pytest.MonkeyPatch) -> list[MeasuringRemote]:
     return counted_stores(monkeypatch)
 

@@ -30,12 +30,11 @@ from tests.support.cache_trees import (
 )
 from tests.support.mounts import read_only
 from tests.support.programs import run_python
-from tests.support.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.support.sites import Host
+    from tests.support.sites import Host, Site
 
 TEXT = b"#include <torch/csrc/inductor/cpp_prefix.h>\n"
 HEADER = {"cabc.h": TEXT}
@@ -71,11 +70,6 @@ def compiling_host(site: Site, name: str, tree: Mapping[str, bytes] | None = Non
     time.sleep(0.02)  # a tick of the filesystem's clock
     host.write(KERNELS)
     return host
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 # The text and a placeholder.

@@ -97,11 +97,6 @@ THEIRS = compiled_by("their compiler")
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-@pytest.fixture
 def ours(site: Site) -> Kind:
     return Kind(GPU_MACHINE, site)
 

@@ -9,20 +9,14 @@ import pytest
 
 from b10_transfer import OperationStatus as Status
 from tests.support.cache_trees import LOCAL_RECORD, compiled_graph, elf, snapshot
-from tests.support.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.support.sites import Host
+    from tests.support.sites import Host, Site
 
 TREE = compiled_graph("model")
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 @pytest.fixture

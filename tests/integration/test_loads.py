@@ -9,8 +9,6 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-import pytest
-
 import b10_transfer
 from b10_store.placement import place_staged
 from b10_transfer import CacheError, OperationStatus
@@ -29,22 +27,18 @@ from tests.support.cache_trees import (
 )
 from tests.support.crowd import Act, run_together
 from tests.support.mounts import read_only
-from tests.support.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    import pytest
 
     from b10_store.placement import Placed, Placement
     from b10_store.scan import Fingerprint
+    from tests.support.sites import Site
 
 TREE = {**compiled_graph("model"), **compiled_graph("another model", 1)}
 LARGE = {f"{number:02d}/artifact.bin": noise(200_000, number) for number in range(30)}
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 def split(tree: Sequence[str]) -> tuple[set[str], set[str]]:

@@ -18,8 +18,6 @@ from tests.support.other_torch import with_other_torch
 from tests.support.sites import Site, become
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.sites import Host
 
 NAMES = tuple(f"model-{number}_{number:x}" for number in range(12))
@@ -30,11 +28,6 @@ MIB = 1 << 20
 def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a save finds elsewhere does not depend on how busy this machine is."""
     monkeypatch.setattr(dedup, "_SECONDS", 60.0)
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 def own_artifacts(name: str) -> Tree:

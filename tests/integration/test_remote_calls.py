@@ -14,8 +14,6 @@ from tests.support.counting_remote import CountingRemote
 from tests.support.sites import Site
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.sites import Host
 
 
@@ -30,11 +28,6 @@ def remotes(monkeypatch: pytest.MonkeyPatch) -> list[CountingRemote]:
 
     monkeypatch.setattr(context, "FolderRemote", counted)
     return made
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 def many_artifacts(count: int) -> dict[str, bytes]:

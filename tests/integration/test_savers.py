@@ -44,11 +44,6 @@ print(b10_transfer.save().status.name)
 """
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
 def loaded_by_a_new_host(site: Site, name: str = "new host") -> Tree:
     host = site.host(name)
     assert host.load().missed == 0

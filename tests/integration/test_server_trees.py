@@ -38,15 +38,9 @@ from tests.support.sites import Host, Site, become
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 VIEWS = [(False, False), (True, False), (False, True), (True, True)]
 VIEW_NAMES = ["beside-to-beside", "inside-to-beside", "beside-to-inside", "inside-to-inside"]
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 def vllm_saver(site: Site) -> ServerHost:

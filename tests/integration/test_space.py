@@ -24,11 +24,6 @@ FILES = 24
 LARGE = {f"{number:02d}/artifact.bin": noise(MIB, number) for number in range(FILES)}
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
 def assert_nothing_was_left(host: Host) -> None:
     assert host.tree() == {}
     assert leftovers(host.root) == []

@@ -13,24 +13,16 @@ from b10_transfer import CacheOperationInterrupted, upkeep
 from tests.support.cache_trees import compiled_graph, noise, snapshot
 from tests.support.half_dead import forgetting_changes
 from tests.support.mounts import fill, tmpfs
-from tests.support.sites import Site
 from tests.support.store_views import clock_behind
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from b10_store.gc_report import GcReport
-    from tests.support.sites import Host
+    from tests.support.sites import Host, Site
 
 MIB = 1 << 20
 HOUR, DAY = 3600.0, 86400.0
 SMALL = compiled_graph("small")
 LARGE = {f"{number:02d}/artifact.bin": noise(MIB, number) for number in range(6)}
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 def let_pass(site: Site, seconds: float) -> None:

@@ -17,17 +17,10 @@ from tests.support.sites import Site
 from tests.support.timings import TIMINGS, measure, measured_by, stored_in, timings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.sites import Host
 
 REPLICAS = 50
 REST = compiled_graph("model")
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 # Loads.

@@ -21,7 +21,6 @@ from tests.support.crash_points import Sweep
 from tests.support.crash_world import World, load, load_without_links
 from tests.support.memory_folders import in_memory
 from tests.support.programs import LOAD, SAVE, run_python
-from tests.support.sites import Site
 from tests.support.timings import TIMINGS, Measured, measure, measured_by, stored_in, timings
 
 if TYPE_CHECKING:
@@ -29,16 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from b10_transfer.settings import Settings
+    from tests.support.sites import Site
 
 REST = compiled_graph("model")
 DAMAGED = [b"", b'{"cache": {"mm', b"\0" * 300, b"[]"]
 GOOD = timings({"good": 1.0})
 ALONE_OR_NOT = pytest.mark.parametrize("rest", [{}, REST], ids=["alone", "among others"])
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 @ALONE_OR_NOT

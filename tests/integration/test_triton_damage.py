@@ -115,11 +115,6 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     return Compiled(replica, folder, read_tree(folder), made)
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
 def label(changes: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {kind}" for name, kind in changes.items())
 

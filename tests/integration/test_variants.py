@@ -22,23 +22,17 @@ from tests.support.cache_trees import (
 )
 from tests.support.crowd import Act, run_together
 from tests.support.earlier import hours_ago
-from tests.support.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.support.crowd import Result
-    from tests.support.sites import Host
+    from tests.support.sites import Host, Site
 
 REPLICAS = 50
 MIB = 1 << 20
 OUTSIDER = 10_000
 """The number of a replica that is none of the first ones."""
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 @functools.cache

@@ -19,61 +19,30 @@ from b10_store import (
     session,
     trash,
 )
-from b10_store.errors import FencedError
 from b10_store.layout import PACKS
-from b10_store.trash import Stage
 from tests.support.stateful_damage import DamageMachine
 from tests.support.stateful_stalls import StallMachine
+from tests.support.unprotected import (
+    no_fence,
+    no_witness,
+    nothing_is_referenced,
+    one_look,
+    publish_by_name,
+)
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from b10_store.fetch import Fetched, Sink, Wanted
-    from b10_store.gc_stages import Stages
     from b10_store.layout import PackId
     from b10_store.remote import Remote
     from b10_store.save_plan import SavePlan
-    from b10_store.trash import TrashFolder
 
 SEEDS = 8
 EXAMPLES = 150
 
 pytestmark = pytest.mark.slow
-
-
-def no_fence(stages: Stages, folder: TrashFolder, _now: float) -> None:
-    stages.mark(folder, Stage.FENCED)
-
-
-def no_witness(stages: Stages, folder: TrashFolder) -> None:
-    stages.mark(folder, Stage.WITNESSED, b"[]")
-
-
-def publish_by_name(own: session.Session, chunks: Iterable[bytes]) -> None:
-    remote: Remote = vars(own)["_remote"]
-    name = own.name
-    folder, _, file = name.session_path.partition("/")
-    remote.create(folder, file, chunks)
-    try:
-        remote.rename(name.session_path, name.manifest_path)
-    except FileNotFoundError as error:
-        raise FencedError("moved away") from error
-
-
-def one_look(real: Callable[..., Any]) -> Callable[..., Any]:
-    views: dict[int, Any] = {}
-
-    def look(remote: Remote, *arguments: Any) -> Any:
-        if id(remote) not in views:
-            views[id(remote)] = (remote, real(remote, *arguments))
-        return views[id(remote)][1]
-
-    return look
-
-
-def nothing_is_referenced(*_: object) -> frozenset[PackId]:
-    return frozenset()
 
 
 def everything_is_sound(*_: object) -> bool:

@@ -96,3 +96,15 @@ def whole_file(remote: Remote, name: str) -> bytes:
     """All bytes of a file."""
     (data,) = remote.read(name, [Range(0, 1 << 40)])
     return data
+
+
+def the_pack(remote: Remote) -> str:
+    """The name of the store's only pack."""
+    (name,) = remote.list("packs")
+    return f"packs/{name}"
+
+
+def rewrite(remote: Remote, name: str, data: bytes) -> None:
+    """Let a file have other bytes."""
+    folder, _, file = name.partition("/")
+    remote.create(folder, file, [data])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from b10_store.digest import Digest
 
 ADDRESS = Address("0123456789abcdef" * 2)
+OTHER_ADDRESS = Address("f" * 32, "model")
 RAW_SIZE = 1000
 """Raw bytes of a pack, and of each artifact in it, unless a test says otherwise."""
 STORED_SIZE = 100

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 TREE = compiled_graph("model")
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
 def test_load_says_success_then_skipped_and_does_not_exist_where_nothing_is_stored(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,6 @@ from tests.support.sites import Site, become
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from tests.support.sites import Host
 
@@ -37,11 +36,6 @@ HINT = "`b10-transfer doctor`"
 
 
 _CLOCK_TICK_SECONDS = 0.02
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 def compile_in(host: Host, tree: Mapping[str, bytes]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +12,6 @@ from tests.support.api_answers import info, listing, only_record
 from tests.support.cache_trees import compiled_graph, snapshot
 from tests.support.programs import run_python
 from tests.support.sites import Site, become
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TREE = compiled_graph("model")
 
@@ -46,11 +42,6 @@ NONSENSE = [
     ("B10_CACHE_HEADERS", "some"),
     ("B10_STRICT_ROOTS", "partly"),
 ]
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 @pytest.mark.parametrize(("variable", "value"), NONSENSE)

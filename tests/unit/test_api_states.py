@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,17 +13,9 @@ from tests.support.api_answers import info, listing
 from tests.support.cache_trees import compiled_graph, snapshot
 from tests.support.sites import Site, become
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 TREE = compiled_graph("model")
 
 KEY = r"[0-9a-f]{32}"
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 def test_both_say_so_when_the_cache_is_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

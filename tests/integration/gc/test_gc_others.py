@@ -1,0 +1,191 @@
+"""Visits beside what is not ours, what the dead left, and other visits."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from b10_store.folder_remote import FolderRemote
+from b10_store.trash import Stage, read_trash
+from tests.support.aging_stores import AgingFolder
+from tests.support.gc_states import NEW, OLD, OTHER, expired_beside_kept, put_pack
+from tests.support.gc_world import DAY, HOUR, KEEP_ALL, MONTH, STAGE, WITNESS, GcWorld
+from tests.support.values import manifest
+from tests.support.wrapped_remote import WrappedRemote
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.wrapped_remote import Call
+
+
+def test_odd_files_are_left_alone(both: GcWorld) -> None:
+    world = both
+    host = world.hosts.new().write(NEW)
+    host.save()
+    odd = {
+        "packs/notes.txt",
+        "packs/deadbeef.pack",
+        f"packs/deeper/{'a' * 64}.pack",
+        "manifests/README",
+        "sessions/mine.session",
+        "trash/mine",
+        "trash/visited",
+        "trash/folder/notes.txt",
+        "trash/folder/deeper/x",
+        "mine/x",
+        "mine.txt",
+    }
+    for name in odd:
+        folder, _, file = name.rpartition("/")
+        world.remote.create(folder, file, [b"mine"])
+    put_pack(world)
+    world.visits(25 * HOUR)
+    (condemned,) = [item for item in read_trash(world.remote) if item.files]
+    world.remote.create(condemned.path, "notes.txt", [b"mine"])
+    reports = world.to_the_end()
+    assert sum(report.freed_files for report in reports) == 1
+    after = world.names()
+    assert odd <= after
+    assert len([name for name in after if name.endswith("/notes.txt")]) == 3
+    assert world.loaded(host) == NEW
+
+
+def test_leftovers_of_dead_processes_are_swept_when_they_are_a_day_old(both: GcWorld) -> None:
+    world = both
+    host = world.hosts.new().write(NEW)
+    host.save()
+    before = world.names()
+    leftovers = {
+        "FORMAT.tmp-1",
+        "packs/new.tmp-1",
+        f"packs/{'a' * 64}.pack.tmp-1",
+        f"manifests/{manifest(1).name}.manifest.tmp-1",
+        "sessions/probe.tmp-1",
+        "trash/visited.tmp-1",
+        "trash/1/condemned.tmp-1",
+        "fenced/x.session",
+    }
+    for name in leftovers:
+        folder, _, file = name.rpartition("/")
+        world.remote.create(folder, file, [b"part"])
+    (report,) = world.visits(23 * HOUR)
+    assert report.swept == 0
+    assert world.names() == before | leftovers
+    reports = world.visits(2 * HOUR, 0)
+    assert [report.swept for report in reports] == [len(leftovers), 0]
+    assert world.names() == before
+    assert world.remote.list("trash") == []
+
+
+def test_quarantine_is_kept_for_two_weeks(world: GcWorld) -> None:
+    world.hosts.new().write(NEW).save()
+    world.remote.create("quarantine", "x.pack", [b"damaged"])
+    world.visits(13 * DAY)
+    assert world.names("quarantine")
+    world.visits(2 * DAY)
+    assert world.names("quarantine") == set()
+
+
+# Visits that follow dead ones, and visits at the same time.
+
+
+@pytest.mark.parametrize("stages", [0, 1, 2, 3])
+def test_another_host_goes_on_with_what_a_dead_visit_left(both: GcWorld, stages: int) -> None:
+    """The folder of a visit that died, at every stage that it may have come to."""
+    world = both
+    host = world.hosts.new().write(NEW)
+    host.save()
+    pack = put_pack(world)
+    name = pack.rpartition("/")[2]
+    world.remote.rename(pack, f"trash/of-the-dead/{name}")
+    for mark, content in [("condemned", b""), ("witnessed", b"[]"), ("fenced", b"")][:stages]:
+        world.remote.create("trash/of-the-dead", mark, [content])
+    reports = world.to_the_end()
+    assert sum(report.freed_files for report in reports) == 1
+    assert world.remote.list("trash") == []
+    assert world.loaded(host) == NEW
+
+
+def test_a_folder_that_another_visit_adopted_is_left_to_it(world: GcWorld) -> None:
+    expired_beside_kept(world)
+    world.visits(0, WITNESS, STAGE, policy=MONTH)
+    world.advance(25 * HOUR)
+
+    class Faster(WrappedRemote):
+        def before(self, call: Call) -> None:
+            if call.effect == "rename" and call.name.startswith("trash/"):
+                world.visit(MONTH)
+
+    report = world.visit(MONTH, remote=Faster(world.remote))
+    assert report.freed_files == 0
+    assert world.names("trash") == set()
+
+
+def test_visits_at_the_same_time_do_no_harm(tmp_path: Path) -> None:
+    world = GcWorld(tmp_path, AgingFolder(tmp_path / "store"))
+    kept = world.hosts.new().write(NEW)
+    kept.save()
+    freed: list[int] = []
+    errors: list[BaseException] = []
+    for round_ in range(3):
+        world.hosts.new(address=OTHER).write(OLD | {"x": b"%d" % round_}).save()
+        put_pack(world, b"%d" % round_)
+        for pause in (31 * DAY, WITNESS, STAGE, 25 * HOUR):
+            world.advance(pause)
+            assert world.loaded(kept) == NEW
+            visit_together(world, 4, freed, errors)
+            assert errors == []
+            assert world.loaded(kept) == NEW
+    freed += [report.freed_files for report in world.to_the_end(MONTH)]
+    assert world.loaded(kept) == NEW
+    assert world.remote.list("trash") == []
+    # A manifest and two packs a round, none twice.
+    assert sum(freed) == 9
+
+
+def visit_together(
+    world: GcWorld, count: int, freed: list[int], errors: list[BaseException]
+) -> None:
+    together = threading.Barrier(count)
+
+    def run() -> None:
+        together.wait()
+        try:
+            freed.append(world.visit(MONTH).freed_files)
+        except BaseException as error:  # noqa: BLE001  # shown by the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+# Clocks.
+
+
+def test_a_clock_that_goes_back_only_delays(both: GcWorld) -> None:
+    world = both
+    old, kept = expired_beside_kept(world)
+    world.visits(0, policy=MONTH)
+    (report,) = world.visits(-3 * DAY, policy=MONTH)
+    assert report.freed_files == report.condemned_packs == 0
+    assert world.stages() == [Stage.CONDEMNED]
+    world.advance(3 * DAY)
+    assert sum(report.freed_files for report in world.to_the_end(MONTH)) == 2
+    assert world.loaded(old) == {}
+    assert world.loaded(kept) == NEW
+
+
+def test_a_real_folder_keeps_no_empty_folder(tmp_path: Path) -> None:
+    remote = FolderRemote(str(tmp_path / "store"))
+    world = GcWorld(tmp_path, AgingFolder(tmp_path / "store"))
+    world.hosts.new().write(NEW).save()
+    remote.rename("sessions", "trash/left-by-a-save")
+    assert remote.list("trash") == ["left-by-a-save/"]
+    world.visit(KEEP_ALL)
+    assert remote.list("trash") == []

@@ -1,0 +1,246 @@
+"""What a command compiles is saved when it has proved good; no fault of the cache reaches it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.cache_trees import compiled_graph, leftovers
+from tests.support.fake_servers import free_port
+from tests.support.mounts import tmpfs
+from tests.support.run_hung_mounts import hung_mount
+from tests.support.run_programs import (
+    RECORDER,
+    a_vllm,
+    graphs,
+    load_held_up,
+    manifests,
+    run_arguments,
+    run_to_the_end,
+    started_run,
+)
+from tests.support.sites import Site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+FIRST = compiled_graph("first")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A store that has something."""
+    site = Site(tmp_path)
+    site.host("earlier", FIRST).save()
+    return site
+
+
+def stored(site: Site) -> set[str]:
+    """The paths that a new host gets."""
+    host = site.host(f"new {len(os.listdir(site.folder))}")
+    host.load()
+    return set(host.tree())
+
+
+def copying(source: str, code: int) -> list[str]:
+    """A command that compiles, and ends."""
+    return ["sh", "-c", f'cp -r "{source}/." "$TORCHINDUCTOR_CACHE_DIR"; exit {code}']
+
+
+def test_the_cache_is_there_when_the_command_starts(site: Site) -> None:
+    host = site.host("host")
+    done = run_to_the_end(
+        ["sh", "-c", 'cd "$TORCHINDUCTOR_CACHE_DIR" && find . -type f'], host.variables()
+    )
+    seen = {line.removeprefix("./") for line in done.stdout.decode().split()}
+    assert seen >= FIRST.keys()
+
+
+@pytest.mark.parametrize(("code", "is_saved"), [(0, True), (1, False)])
+def test_what_a_command_compiled_is_saved_at_its_end_unless_it_failed(
+    site: Site, code: int, is_saved: bool
+) -> None:
+    host = site.host("host")
+    new = graphs(site.folder, "new")
+    done = run_to_the_end(copying(new, code), host.variables())
+    assert done.returncode == code
+    assert len(manifests(host)) == 1 + is_saved
+    assert (len(stored(site)) > len(FIRST)) == is_saved
+
+
+def test_a_command_that_was_asked_to_end_has_not_failed(site: Site) -> None:
+    host = site.host("host")
+    plan = {"compile": graphs(site.folder, "new"), "exit": 3}
+    with started_run(host, plan) as run:
+        run.wait_for(lambda: run.is_started)
+        run.send(signal.SIGTERM)
+        assert run.wait() == 3
+    assert len(manifests(host)) == 2
+
+
+@pytest.mark.parametrize("option", ["save", "save_timeout"])
+def test_nothing_is_saved_where_that_is_not_wanted(site: Site, option: str) -> None:
+    host = site.host("host")
+    new = graphs(site.folder, "new")
+    choice: dict[str, Any] = {option: 0}
+    assert run_to_the_end(copying(new, 0), host.variables(), **choice).returncode == 0
+    assert len(manifests(host)) == 1
+
+
+def test_a_server_is_saved_when_it_is_ready_and_at_its_end(site: Site) -> None:
+    host = site.host("host")
+    port = free_port()
+    plan = {
+        "compile": graphs(site.folder, "warmup"),
+        "later": graphs(site.folder, "requests"),
+        "listen": port,
+    }
+    with started_run(host, plan, program=a_vllm(site.folder, port), interval=0.1) as run:
+        run.wait_for(lambda: len(site.files("manifests")) == 2)
+        warm = stored(site)
+        (run.folder / "go").touch()
+        run.wait_for(lambda: not (run.folder / "go").exists())
+        time.sleep(0.2)
+        run.send(signal.SIGTERM)
+        assert run.wait() == 0
+    assert len(manifests(host)) == 3
+    assert len(warm) - len(FIRST) == len(stored(site)) - len(warm) > 0
+
+
+def test_a_server_that_ends_before_it_is_ready_is_not_saved(site: Site) -> None:
+    host = site.host("host")
+    plan = {"compile": graphs(site.folder, "new"), "lives": 1.5}
+    with started_run(host, plan, program=a_vllm(site.folder, free_port())) as run:
+        assert run.wait() == 0
+    assert len(manifests(host)) == 1
+
+
+def test_a_url_says_when_any_command_is_ready(site: Site) -> None:
+    host = site.host("host")
+    port = free_port()
+    plan = {"compile": graphs(site.folder, "new"), "listen": port, "lives": 2, "exit": 1}
+    variables = host.variables(B10_TRANSFER_VLLM_URL=f"http://127.0.0.1:{port}/")
+    with started_run(host, plan, variables=variables) as run:
+        assert run.wait() == 1
+    assert len(manifests(host)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        pytest.param({"BASETEN_FS_ENABLED": "0"}, "BASETEN_FS_ENABLED", id="off"),
+        pytest.param({"BASETEN_FS_ENABLED": "maybe"}, "maybe", id="no switch"),
+        pytest.param({"MAX_CACHE_SIZE_MB": "many"}, "many", id="no number"),
+        pytest.param({"TORCHINDUCTOR_CACHE_DIR": "relative"}, "relative", id="no folder"),
+        pytest.param({"B10FS_CACHE_DIR": "/dev/null"}, "/dev/null", id="a store that is none"),
+        pytest.param({"B10_TRANSFER_VLLM_URL": "gopher:"}, "gopher:", id="no address"),
+        pytest.param({"B10_TRANSFER_TIMEOUT_S": "soon"}, "soon", id="no time"),
+        pytest.param({"TMPDIR": "/no/such", "LOCAL_WORK_DIR": "/no/such"}, "", id="no scratch"),
+    ],
+)
+def test_settings_that_are_wrong_are_told_and_the_command_runs(
+    site: Site, changes: dict[str, str], told: str
+) -> None:
+    variables = site.host("host").variables(**changes)
+    done = run_to_the_end(["sh", "-c", "echo out"], variables)
+    assert (done.returncode, done.stdout) == (0, b"out\n")
+    errors = [line for line in done.stderr.decode().splitlines() if line.startswith("ERROR")]
+    assert told in "".join(errors)
+
+
+def test_a_save_that_fails_is_told_and_the_exit_code_is_the_commands(site: Site) -> None:
+    variables = site.host("host").variables(B10FS_CACHE_DIR="/proc/no/store")
+    done = run_to_the_end(copying(graphs(site.folder, "new"), 0), variables)
+    assert done.returncode == 0
+    assert "/proc/no/store" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("raise ImportError('part of it is missing')", "part of it is missing"),
+        ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
+        ("import os; os._exit(3)", ""),
+    ],
+)
+def test_a_cache_that_cannot_even_be_imported_is_told_and_the_command_runs(
+    site: Site, code: str, told: str
+) -> None:
+    broken = site.folder / "broken"
+    broken.mkdir()
+    (broken / "lmdb.py").write_text(code)
+    variables = site.host("host").variables()
+    variables["PYTHONPATH"] = f"{broken}{os.pathsep}{variables['PYTHONPATH']}"
+    done = run_to_the_end(["sh", "-c", "exit 6"], variables)
+    assert done.returncode == 6
+    assert told in done.stderr.decode()
+
+
+def test_too_little_room_is_told_and_the_command_runs(site: Site) -> None:
+    host = site.host("host")
+    with tmpfs(host.root, 1 << 16):
+        (host.root / "ballast").write_bytes(b"x" * 60_000)
+        done = run_to_the_end(["sh", "-c", "exit 6"], host.variables())
+    assert done.returncode == 6
+    assert "space" in done.stderr.decode()
+
+
+def test_a_store_that_hangs_costs_its_bounds_and_no_more(site: Site) -> None:
+    host = site.host("host")
+    plan = {"compile": graphs(site.folder, "new")}
+    with hung_mount(site.folder / "hung") as hung:
+        variables = host.variables(B10FS_CACHE_DIR=str(hung / "store"))
+        began = time.monotonic()
+        with started_run(host, plan, variables=variables, load_timeout=1, save_timeout=1.5) as run:
+            run.wait_for(lambda: run.is_started)
+            assert 1 <= time.monotonic() - began < 4
+            sent = run.send(signal.SIGTERM)
+            assert run.wait() == 0
+            assert run.signals()[0].at - sent < 0.5
+            assert 1.5 <= time.monotonic() - sent < 3.5
+            assert "load: given up after 1 s" in run.log
+            assert "the last save was given up" in run.log
+    run.wait_for(lambda: not run.relatives())
+
+
+def test_a_load_that_was_given_up_places_nothing_later(site: Site) -> None:
+    host = site.host("host")
+    with started_run(host, {"compile": graphs(site.folder, "new")}, load_timeout=1) as run:
+        with load_held_up(host):
+            run.wait_for(lambda: run.is_started)
+        time.sleep(0.5)
+        assert not FIRST.keys() & host.tree().keys()
+        assert leftovers(host.root) == []
+
+
+def test_a_log_that_nobody_reads_holds_up_no_signal(site: Site) -> None:
+    host = site.host("host")
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    try:
+        while True:
+            os.write(writing, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(writing, True)
+    folder = host.folder / "recorder"
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-I", "-S", RECORDER]
+    variables = {**host.variables(), "RECORDER": f'{{"folder": "{folder}", "exit": 8}}'}
+    with subprocess.Popen(
+        run_arguments(command, load_timeout=0.5, save_timeout=1), env=variables, stderr=writing
+    ) as process:
+        deadline = time.monotonic() + 10
+        while not (folder / "started").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(10) == 8
+    os.close(reading)
+    os.close(writing)

@@ -1,0 +1,177 @@
+"""What `doctor` says of the cache roots: whose they are, and whether they can be used."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.cache_trees import compiled_graph
+from tests.support.crowd import OTHER_USER, open_the_way_to
+from tests.support.doctor_views import found, only_problem, problem_codes
+from tests.support.machines import GPU_MACHINE, running_on
+from tests.support.mounts import no_execution, read_only, tmpfs
+from tests.support.programs import run_python
+from tests.support.sites import Site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from b10_transfer.doctor import Finding
+    from tests.support.sites import Host
+
+TREE = compiled_graph("model")
+
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away"
+)
+
+
+def roots(host: Host, **changes: str | None) -> dict[str, Finding]:
+    """What is said of each cache root, by its name."""
+    return {item.subject: item for item in found(host, "root", **changes) if not item.is_problem}
+
+
+def test_every_cache_root_is_named_with_its_folder_and_its_state(host: Host) -> None:
+    named = roots(host, B10_CACHE_ROOTS=f"inductor,triton,mine={host.folder}/mine")
+    assert {name: item.code for name, item in named.items()} == dict.fromkeys(
+        ("inductor", "triton", "mine"), "root.absent"
+    )
+    assert f"{host.triton} (TRITON_CACHE_DIR): not there" in named["triton"].text
+    host.root.mkdir()
+    assert ": no artifacts" in roots(host)["inductor"].text
+    host.write(TREE)
+    details = roots(host)["inductor"].details
+    assert details["files"] == len(TREE)
+    assert details["bytes"] == sum(map(len, TREE.values()))
+    assert details["uid"] == os.getuid()
+    assert details["filesystem"]
+    assert "loaded" not in details
+
+
+def test_it_is_told_what_loads_brought(host: Host) -> None:
+    host.load()
+    host.write({"zz/compiled_since.py": b""})
+    finding = roots(host)["inductor"]
+    assert f"{len(TREE) + 1} files" in finding.text
+    assert finding.text.endswith(f" UTC, {len(TREE)} came by loads")
+    assert finding.details["loaded"] == len(TREE)
+    assert abs(finding.details["loaded_at"] - time.time()) < 3600
+
+
+def test_it_is_told_which_variable_chose_the_folder(host: Host) -> None:
+    caches = f"{host.folder}/caches"
+    named = roots(
+        host,
+        B10_CACHE_ROOTS=f"default,tilelang={host.folder}/tile",
+        TORCHINDUCTOR_CACHE_DIR=None,
+        VLLM_CACHE_ROOT="~/vllm",
+        FLASHINFER_WORKSPACE_BASE=caches,
+    )
+    chosen = {name: item.details["chosen_by"] for name, item in named.items()}
+    assert chosen["tilelang"] == "B10_CACHE_ROOTS"
+    assert chosen["triton"] == "TRITON_CACHE_DIR"
+    assert chosen["inductor"] == "TMPDIR"
+    assert chosen["vllm"] in {"VLLM_CACHE_ROOT", "HOME"}
+    assert chosen["flashinfer"] == "FLASHINFER_WORKSPACE_BASE"
+    assert chosen["deep_gemm"] == "HOME"
+
+
+def test_a_root_that_every_user_can_write_is_a_problem(host: Host) -> None:
+    host.root.mkdir(parents=True)
+    host.root.chmod(0o777)
+    finding = only_problem(host, "root.exposed")
+    assert f"{host.root} can be written by every user" in finding.text
+    assert "chmod o-w" in finding.advice
+    strict = only_problem(host, "root.exposed", B10_STRICT_ROOTS="1")
+    assert "it is left out, as B10_STRICT_ROOTS says" in strict.text
+
+
+@needs_root
+def test_a_root_of_another_user_is_a_problem(host: Host) -> None:
+    host.root.mkdir(parents=True)
+    os.chown(host.root, OTHER_USER, OTHER_USER)
+    finding = only_problem(host, "root.exposed")
+    assert f"belongs to another user (uid {OTHER_USER})" in finding.text
+    assert "chown" in finding.advice
+
+
+def test_a_root_that_cannot_be_used_is_a_problem(host: Host) -> None:
+    finding = only_problem(host, "root.unusable", FLASHINFER_WORKSPACE_BASE=str(host.store))
+    assert "the cache root flashinfer" in finding.text
+    # One that most models need makes a load fail; that is a finding like the others.
+    inside = str(host.store / "inductor")
+    finding = only_problem(host, "root.unusable", TORCHINDUCTOR_CACHE_DIR=inside)
+    assert finding.subject == "inductor"
+
+
+def test_a_root_that_cannot_be_written_is_a_problem(host: Host) -> None:
+    host.root.mkdir(parents=True)
+    with read_only(host.root):
+        finding = only_problem(host, "root.unwritable")
+    assert f"{host.root} cannot be read and written by this user" in finding.text
+
+
+def test_a_root_that_could_not_be_made_is_a_problem(host: Host) -> None:
+    parent = host.folder / "fixed"
+    parent.mkdir(parents=True)
+    with read_only(parent):
+        finding = only_problem(
+            host, "root.unwritable", TORCHINDUCTOR_CACHE_DIR=str(parent / "a" / "root")
+        )
+    assert finding.details["folder"] == str(parent)
+
+
+@needs_root
+def test_files_that_this_user_cannot_read_are_a_problem(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("shared")
+    with tmpfs(folder, 64 << 20):
+        host = Site(folder).host("host", TREE)
+        host.settings()
+        open_the_way_to(folder)
+        for path in (host.root, *host.root.rglob("*")):
+            os.chown(path, OTHER_USER, OTHER_USER)
+        hidden = next(path for path in host.root.rglob("*") if path.is_file())
+        os.chown(hidden, 0, 0)
+        hidden.chmod(0o600)
+        # Imported before: that user may not be able to read the checkout.
+        code = (
+            "import os\n"
+            "from b10_transfer.doctor.roots import examine_root, find_roots\n"
+            "from b10_transfer.settings import Settings\n"
+            "settings = Settings.from_environment()\n"
+            "roots, _ = find_roots(settings)\n"
+            "examine_root(roots[0], settings, is_gpu=True)\n"
+            f"os.setgroups([]); os.setgid({OTHER_USER}); os.setuid({OTHER_USER})\n"
+            "local, findings = examine_root(roots[0], settings, is_gpu=True)\n"
+            "print([item.text for item in findings if item.is_problem])\n"
+        )
+        result = run_python(code, host.variables())
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"['1 files in {host.root} cannot be read by this user")
+
+
+@pytest.mark.parametrize("loaded", [True, False], ids=["loaded", "not loaded yet"])
+def test_a_root_from_which_nothing_can_be_executed_is_a_problem(host: Host, loaded: bool) -> None:
+    with tmpfs(host.root, 16 << 20), no_execution(host.root):
+        host.root.chmod(0o755)
+        if loaded:
+            host.load()
+        finding = only_problem(host, "root.noexec")
+    assert f"the cache root {host.root} is on a filesystem mounted noexec" in finding.text
+    assert finding.details["folder"] == str(host.root)
+
+
+def test_where_no_library_would_come_to_such_a_root_there_is_no_such_problem(
+    tmp_path: Path,
+) -> None:
+    host = Site(tmp_path).host("other")
+    with running_on(GPU_MACHINE), tmpfs(host.root, 16 << 20), no_execution(host.root):
+        host.root.chmod(0o755)
+        host.write({"ab/kernel.py": b""})
+        host.save()
+        assert problem_codes(host) == []

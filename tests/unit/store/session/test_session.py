@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from b10_store.errors import BusyError
+from b10_store.layout import Address, SnapshotName
+from b10_store.session import open_session
+from tests.support.failing_remotes import LosingAnswers, Refusing
+from tests.support.values import ADDRESS, snapshot
+from tests.support.wrapped_remote import WrappedRemote
+
+if TYPE_CHECKING:
+    from b10_store.memory_remote import MemoryRemote
+    from b10_store.remote import Remote
+    from tests.support.clocks import SleepingClock
+    from tests.support.sessions import Opened
+    from tests.support.wrapped_remote import Call
+
+OTHER = Address(ADDRESS.environment_key, "other")
+SLOTS = 10
+MINUTE = 60.0
+
+
+def rival(remote: Remote, milliseconds: int, address: Address = ADDRESS) -> SnapshotName:
+    """A session of another host, begun that much before or after the clock's start."""
+    name = SnapshotName(address, snapshot(1_700_000_000_000 + milliseconds))
+    remote.open_token(name.session_path).close()
+    return name
+
+
+def unasked() -> bool:
+    raise AssertionError("nothing ended, so nothing is to be planned again")
+
+
+def test_a_session_begins_with_an_empty_token_of_the_stores_time(
+    remote: MemoryRemote, opened: Opened
+) -> None:
+    one = opened(remote)
+    assert one.name.address == ADDRESS
+    assert one.name.snapshot.startswith("1700000000000-")
+    assert remote.stat(one.name.session_path).size == 0
+
+
+def test_two_sessions_of_one_moment_are_different(remote: MemoryRemote, opened: Opened) -> None:
+    assert opened(remote).name != opened(remote).name
+
+
+def test_a_token_whose_answer_was_lost_is_deleted_and_another_is_made(
+    remote: MemoryRemote, opened: Opened
+) -> None:
+    losing = LosingAnswers(remote, "open_token", 1, FileExistsError("it is there"))
+    name = opened(losing).name
+    assert remote.list("sessions") == [f"{name}.session"]
+
+
+def test_a_store_that_never_takes_a_token_is_an_error(remote: MemoryRemote) -> None:
+    refusing = Refusing(remote, "open_token", 99, FileExistsError("it is there"))
+    with pytest.raises(FileExistsError):
+        open_session(refusing, ADDRESS)
+    assert remote.list("sessions") == []
+
+
+def test_a_store_that_cannot_be_written_is_an_error(remote: MemoryRemote) -> None:
+    for effect in ("now", "open_token"):
+        with pytest.raises(PermissionError):
+            open_session(Refusing(remote, effect, 1, PermissionError("read-only")), ADDRESS)
+    assert remote.list("sessions") == []
+
+
+def test_alone_there_is_nobody_to_wait_for(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    assert opened(remote).wait_for_turn(1, unasked, MINUTE)
+    assert clock.passed == 0
+
+
+def test_a_later_session_is_not_waited_for(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    one = opened(remote)
+    rival(remote, +1)
+    rival(remote, +1, OTHER)
+    assert one.wait_for_turn(1, unasked, MINUTE)
+    assert clock.passed == 0
+
+
+def test_files_that_are_no_sessions_are_not_waited_for(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    one = opened(remote)
+    name = SnapshotName(ADDRESS, snapshot(1))
+    for foreign in (f"{name}.session.tmp-00", f"{name}.manifest", "probe.tmp-00", "x.session"):
+        remote.create("sessions", foreign, [])
+    assert one.wait_for_turn(1, unasked, MINUTE)
+    assert clock.passed == 0
+
+
+@pytest.mark.parametrize("work_left", [True, False])
+def test_an_earlier_session_of_the_same_address_goes_first(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened, work_left: bool
+) -> None:
+    ahead = rival(remote, -1)
+    one = opened(remote)
+    asked: list[float] = []
+
+    def has_work() -> bool:
+        asked.append(clock.passed)
+        return work_left
+
+    clock.after(7, partial(remote.delete, ahead.session_path))
+    assert one.wait_for_turn(SLOTS, has_work, MINUTE) is work_left
+    assert len(asked) == 1
+    assert 7 <= asked[0] <= 10
+
+
+def test_each_session_that_ends_is_a_reason_to_plan_again(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    for number, milliseconds in enumerate((-3, -2, -1)):
+        ahead = rival(remote, milliseconds)
+        clock.after(10 * number + 5, partial(remote.delete, ahead.session_path))
+    one = opened(remote)
+    asked: list[float] = []
+
+    def has_work() -> bool:
+        asked.append(clock.passed)
+        return True
+
+    assert one.wait_for_turn(SLOTS, has_work, MINUTE)
+    assert len(asked) == 3
+    assert 25 <= clock.passed <= 28
+
+
+def test_an_earlier_session_of_another_address_needs_only_a_slot(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    rival(remote, -1, OTHER)
+    assert opened(remote).wait_for_turn(2, unasked, MINUTE)
+    assert clock.passed == 0
+
+
+def test_a_slot_is_waited_for(remote: MemoryRemote, clock: SleepingClock, opened: Opened) -> None:
+    others = [rival(remote, -number, OTHER) for number in (1, 2, 3)]
+    one = opened(remote)
+    for seconds, other in zip((5, 10), others, strict=False):
+        clock.after(seconds, partial(remote.delete, other.session_path))
+    assert one.wait_for_turn(2, unasked, MINUTE)
+    assert 10 <= clock.passed <= 13
+
+
+def alive(remote: Remote, clock: SleepingClock, *names: SnapshotName) -> None:
+    """Let sessions show a sign of life every 15 seconds."""
+    for seconds in range(15, 300, 15):
+        for name in names:
+            clock.after(seconds, partial(remote.touch, name.session_path))
+
+
+def test_without_a_slot_a_save_gives_up_after_a_minute(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    alive(remote, clock, rival(remote, -1, OTHER), rival(remote, -2, OTHER))
+    with pytest.raises(BusyError, match="2 saves are running and MAX_CONCURRENT_SAVES is 2"):
+        opened(remote).wait_for_turn(2, unasked, MINUTE)
+    assert 60 <= clock.passed <= 63
+
+
+def test_with_a_slot_a_save_goes_on_after_a_minute(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    alive(remote, clock, rival(remote, -1))
+    assert opened(remote).wait_for_turn(2, unasked, MINUTE)
+    assert 60 <= clock.passed <= 63
+
+
+def test_a_session_without_a_sign_of_life_for_a_minute_is_not_waited_for(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    rival(remote, -1)
+    rival(remote, -2, OTHER)
+    clock.seconds += 61
+    assert opened(remote).wait_for_turn(1, unasked, MINUTE)
+    assert clock.passed == 61
+
+
+def test_a_session_that_dies_meanwhile_has_ended(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    rival(remote, -1)
+    clock.seconds += 50
+    one = opened(remote)
+    assert one.wait_for_turn(1, lambda: True, MINUTE)
+    assert 60 < clock.passed < 65
+
+
+class Vanishing(WrappedRemote):
+    """Sessions are gone between their listing and the look at them."""
+
+    def before(self, call: Call) -> None:
+        if call.effect == "stat":
+            self.inner.delete(call.name)
+
+
+def test_a_session_that_vanishes_after_the_listing_is_not_waited_for(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    rival(remote, -1)
+    assert opened(Vanishing(remote)).wait_for_turn(1, unasked, MINUTE)
+    assert clock.passed == 0
+
+
+def test_an_id_drawn_before_a_later_session_began_is_drawn_again(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    class Overtaking(WrappedRemote):
+        def before(self, call: Call) -> None:
+            if call.effect == "open_token" and clock.passed == 0:
+                rival(remote, +1)
+                clock.seconds += 1
+
+    name = opened(Overtaking(remote)).name
+    assert name.snapshot.startswith("1700000001000-")
+    assert max(remote.list("sessions")) == f"{name}.session"
+    assert len(remote.list("sessions")) == 2
+
+
+def test_a_dead_session_of_a_later_id_does_not_keep_others_from_beginning(
+    remote: MemoryRemote, opened: Opened
+) -> None:
+    rival(remote, +3_600_000)
+    name = opened(remote).name
+    assert len(remote.list("sessions")) == 2
+    assert f"{name}.session" in remote.list("sessions")

@@ -41,9 +41,9 @@ def load_report(
     # A kernel of which one file is for other machines is nothing that could not be had.
     unusable_here = len(brought.placed.torn) + len(brought.placed.failed)
     could_not_be_had = missed > unusable_here or not brought.placed.torn
-    # Where the rest is here, what the store has lost or damaged is no failure of this load, and no
-    # other load can have it either; a store that does not answer may have it all.
-    is_failure = not already_here or any(
+    # Where most of it is here, what the store has lost or damaged is no failure of this load, and
+    # no other load can have it either; a store that does not answer may have it all.
+    is_failure = missed > already_here or any(
         not isinstance(error, FileNotFoundError) for error in brought.unread.values()
     )
     if missed and could_not_be_had and is_failure and not placed and not kept:

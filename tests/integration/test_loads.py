@@ -9,6 +9,8 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import pytest
+
 import b10_transfer
 from b10_store.placement import place_staged
 from b10_transfer import CacheError, OperationStatus
@@ -30,8 +32,6 @@ from tests.support.mounts import read_only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pytest
 
     from b10_store.placement import Placed, Placement
     from b10_store.scan import Fingerprint
@@ -78,6 +78,26 @@ def test_a_load_adds_to_a_tree_and_a_second_one_finds_nothing_to_do(site: Site) 
     assert (report.status, report.loaded) == (OperationStatus.SKIPPED, 0)
     assert report.already_here == len(TREE)
     assert {path: loader.root.joinpath(path).stat().st_mtime_ns for path in TREE} == before
+
+
+def test_what_the_store_has_lost_is_a_failure_when_it_is_more_than_what_is_here(
+    site: Site,
+) -> None:
+    few = {"aa/caa.py": b"few = 1", "ab/cab.py": b"few = 2"}
+    many = {f"b{number}/cb{number}.py": f"many = {number}".encode() for number in range(4)}
+    saver = site.host("saver", few)
+    saver.save()
+    (pack_of_few,) = site.files("packs")
+    saver.write(many)
+    saver.save()
+    pack_of_few.unlink()
+    report = site.host("with many", many).load()
+    assert (report.status, report.already_here, report.missed) == (OperationStatus.SKIPPED, 4, 2)
+    assert "2 could not be had and will be compiled" in str(report)
+    (pack_of_many,) = site.files("packs")
+    pack_of_many.unlink()
+    with pytest.raises(CacheError, match="none of 4 stored artifacts could be had"):
+        site.host("with few", few).load()
 
 
 def test_both_roots_are_loaded_and_executables_stay_executable(site: Site) -> None:

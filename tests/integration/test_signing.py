@@ -211,6 +211,7 @@ def test_a_save_with_nothing_new_signs_anew_what_an_older_key_signed_over_a_day_
     report = fleet.save(GOOD, BOTH)
     assert (report.added, report.uploaded_bytes, report.problems) == (0, 0, ())
     assert (report.status is OperationStatus.SUCCESS) == signs_anew
+    assert ("signed anew" in str(report)) == signs_anew
     assert (fleet.manifests() != before) == signs_anew
     if signs_anew:
         assert fleet.load(FLEET_KEY)[1] == GOOD

@@ -37,6 +37,7 @@ UNIONS = {
 
 LARGE = {
     "three savers, a gc that unites": Scenario((0, None, None), 1, supersedes=True),
+    "two savers, two gcs that unite": Scenario((0, None), 2, supersedes=True),
     "three savers of one pack, a gc, fine": Scenario((0, 0, 0), 1, timing=FINE),
     "two savers, each begins twice, two gcs": Scenario((0, 0), 2, attempts=2),
     "two savers, two gcs": Scenario((0, 0), 2),
@@ -126,7 +127,8 @@ def test_without_one_protection_a_load_may_miss_an_entry(flaw: Flaw) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("flaw", [Flaw.NO_AGE, Flaw.AGE_OF_SESSION])
 def test_what_a_load_may_miss_a_gc_may_miss_and_delete(flaw: Flaw) -> None:
-    protocol = Protocol(Scenario((0, None, None), 1, supersedes=True, flaw=flaw))
+    """One gc moves the superseded manifest away while another does not see the newer one yet."""
+    protocol = Protocol(Scenario((0, None), 2, supersedes=True, flaw=flaw))
 
     found = protocol.explore(protocol.lost_pack).found
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from b10_transfer.doctor import examine
 from tests.support.bare_machines import ordinary_programs
 from tests.support.cache_trees import compiled_graph, snapshot
@@ -14,9 +16,8 @@ from tests.support.sites import Host
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
-
+@pytest.mark.slow
 def test_a_network_filesystem_with_two_clients_can_do_all_that_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,8 +56,8 @@ CASES = {
 }
 VARIABLES = {"packages": {"TORCH_CACHING_PRECOMPILE": "1"}}
 
-# The plain way is that of other tests too.
-MARKS = {"plain": [pytest.mark.slow]}
+# The plain way is that of other tests too; the packages are an experiment of torch's.
+MARKS = {"plain": [pytest.mark.slow], "packages": [pytest.mark.slow]}
 ALL_SERVERS = [
     pytest.param(server, marks=MARKS.get(server, []))
     for server in dict.fromkeys(case.server for case in CASES.values())
@@ -204,7 +204,13 @@ def test_a_replica_with_an_empty_temporary_folder_builds_no_precompiled_header(
     assert all(filecmp.cmp(built[name], path, shallow=False) for name, path in brought.items())
 
 
-@pytest.mark.parametrize(("name", "trace"), TRACES.items())
+@pytest.mark.parametrize(
+    ("name", "trace"),
+    [
+        pytest.param(name, trace, marks=MARKS.get(CASES[name].server, []))
+        for name, trace in TRACES.items()
+    ],
+)
 def test_what_a_setting_leaves_is_loaded_too(
     name: str, trace: str, runs_of: Callable[[str], Runs]
 ) -> None:

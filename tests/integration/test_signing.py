@@ -48,6 +48,13 @@ def fleet(tmp_path: Path) -> Fleet:
     return Fleet(Site(tmp_path))
 
 
+@pytest.fixture
+def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as settled as soon as they are written: a host notes each save."""
+    for module in ("last_save", "local_record"):
+        monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
+
+
 # With the key, without it, with another one.
 
 
@@ -109,11 +116,8 @@ def test_the_first_save_with_a_key_publishes_everything_anew_and_says_what_it_re
     assert fleet.load()[1] == GOOD
 
 
-def test_a_save_with_nothing_new_says_each_time_what_it_refuses(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("last_save", "local_record"):
-        monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
+@pytest.mark.usefixtures("settled_at_once")
+def test_a_save_with_nothing_new_says_each_time_what_it_refuses(fleet: Fleet) -> None:
     fleet.save(POISON, None)
     host = fleet.host(GOOD)
     host.save(B10_CACHE_SIGNING_KEY=FLEET_KEY)
@@ -220,11 +224,10 @@ def test_a_save_with_nothing_new_signs_anew_what_an_older_key_signed_over_a_day_
         assert fleet.manifests() == again
 
 
+@pytest.mark.usefixtures("settled_at_once")
 def test_a_host_whose_last_save_left_an_old_signature_signs_anew_all_the_same(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("last_save", "local_record"):
-        monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
     host = fleet.host(GOOD)
     host.save(B10_CACHE_SIGNING_KEY=OLD_KEY)
     assert host.save(B10_CACHE_SIGNING_KEY=BOTH).status is OperationStatus.SKIPPED
@@ -233,11 +236,8 @@ def test_a_host_whose_last_save_left_an_old_signature_signs_anew_all_the_same(
     assert fleet.load(FLEET_KEY)[1] == GOOD
 
 
-def test_a_key_that_becomes_the_first_makes_a_host_look_again(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("last_save", "local_record"):
-        monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
+@pytest.mark.usefixtures("settled_at_once")
+def test_a_key_that_becomes_the_first_makes_a_host_look_again(fleet: Fleet) -> None:
     host = fleet.host(GOOD)
     with clock_behind(25 * HOURS):
         host.save(B10_CACHE_SIGNING_KEY=OLD_KEY)
@@ -289,11 +289,8 @@ def test_doctor_counts_what_older_keys_signed(fleet: Fleet) -> None:
     assert signing.details["signed_before"] == [f"manifests/{old.name}"]
 
 
-def test_a_host_that_is_given_the_key_saves_again_what_it_saved_without(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("last_save", "local_record"):
-        monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
+@pytest.mark.usefixtures("settled_at_once")
+def test_a_host_that_is_given_the_key_saves_again_what_it_saved_without(fleet: Fleet) -> None:
     host = fleet.host(GOOD)
     host.save()
     assert host.save().status is OperationStatus.SKIPPED

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from b10_store.errors import NoSpaceError
+from b10_transfer.units import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +76,7 @@ class LocalSpace:
         free = psutil.disk_usage(folder).free
         if free < needed:
             self._refusal = NoSpaceError(
-                f"{folder}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free"
+                f"{folder}: {size_text(needed)} are needed and {size_text(free)} are free"
             )
             raise self._refusal
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from b10_transfer.status import OperationStatus
+from b10_transfer.units import count_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -62,7 +63,7 @@ class LoadReport:
             near = difference_lines(self.differences)
             return "nothing is stored yet" + (f"; the nearest environment has {near}" * bool(near))
         parts = [
-            f"{self.loaded} artifacts loaded ({self.bytes_loaded / 1e6:.1f} MB)",
+            f"{count_text(self.loaded, 'artifact')} loaded ({size_text(self.bytes_loaded)})",
             f"{self.already_here} already here",
         ]
         if self.missed:
@@ -131,10 +132,10 @@ class SaveReport:
     def __str__(self) -> str:
         """One line, for a log."""
         parts = [
-            f"{self.found} artifacts here",
+            f"{count_text(self.found, 'artifact')} here",
             f"{self.added} added",
             f"{self.superseded} superseded",
-            f"{self.uploaded_bytes / 1e6:.1f} MB uploaded",
+            f"{size_text(self.uploaded_bytes)} uploaded",
         ]
         if self.status is OperationStatus.SUCCESS and not (self.added or self.superseded):
             parts.append("what is stored signed anew")
@@ -142,7 +143,7 @@ class SaveReport:
             parts.append(f"{self.brought} loaded before")
             parts.append(f"{self.compiled_anew} compiled since{_kinds_in(self.compiled_kinds)}")
         if self.left_out:
-            parts.append(f"{self.left_out} files left out")
+            parts.append(f"{count_text(self.left_out, 'file')} left out")
         if self.refused:
             parts.append(_refused(self.refused))
         return f"{', '.join(parts)} in {self.seconds:.2f} s"
@@ -167,7 +168,7 @@ def _kinds_in(kinds: Mapping[str, int]) -> str:
 
 
 def _refused(count: int) -> str:
-    return f"{count} {'manifest' if count == 1 else 'manifests'} refused"
+    return f"{count_text(count, 'manifest')} refused"
 
 
 def count_refused(problems: Iterable[Problem]) -> int:

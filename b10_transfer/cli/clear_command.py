@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from b10_transfer.cache_roots import ROOT_NAMES, resolve_roots
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.root_sizes import measure
-from b10_transfer.cli.units import count_text, size_text
 from b10_transfer.context import check_root, errors_as_cache_errors, open_context
 from b10_transfer.errors import CacheValidationError
 from b10_transfer.local_clear import clear_root
+from b10_transfer.units import count_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

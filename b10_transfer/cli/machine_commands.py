@@ -12,7 +12,7 @@ from b10_transfer.cli.console import Painted, Style
 from b10_transfer.cli.progress_display import busy_display
 from b10_transfer.cli.root_sizes import measure
 from b10_transfer.cli.shown_stored import print_pairs
-from b10_transfer.cli.units import ago_text, size_text
+from b10_transfer.units import ago_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from b10_transfer.cli.units import size_text
+from b10_transfer.units import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from b10_transfer.artifacts import find_files
-from b10_transfer.cli.units import count_text, size_text
+from b10_transfer.units import count_text, size_text
 
 if TYPE_CHECKING:
     from b10_transfer.cache_roots import CacheRoot

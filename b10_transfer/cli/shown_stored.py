@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from b10_transfer.cli.console import Painted, Style
 from b10_transfer.cli.tables import Column, table_lines
-from b10_transfer.cli.units import ago_text, count_text, date_text, size_text
+from b10_transfer.units import ago_text, count_text, date_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

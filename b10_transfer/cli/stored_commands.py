@@ -16,8 +16,8 @@ from b10_transfer.cli.call import NotStoredError
 from b10_transfer.cli.progress_display import busy_display
 from b10_transfer.cli.shown_stored import print_shown
 from b10_transfer.cli.tables import Column, table_lines
-from b10_transfer.cli.units import short_span_text, size_text
 from b10_transfer.errors import CacheError
+from b10_transfer.units import short_span_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -9,7 +9,7 @@ from b10_transfer.cli import exit_codes
 from b10_transfer.cli.addresses import find_address
 from b10_transfer.cli.console import Painted, Style
 from b10_transfer.cli.progress_display import busy_display, count_display
-from b10_transfer.cli.units import count_text, date_text, size_text
+from b10_transfer.units import count_text, date_text, size_text
 
 if TYPE_CHECKING:
     from b10_store.gc_report import GcReport

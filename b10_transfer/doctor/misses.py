@@ -12,6 +12,7 @@ from b10_transfer.doctor.stored import Seal
 from b10_transfer.nearest import nearest_environments, other_namespaces, recorded_differences
 from b10_transfer.reports import difference_lines
 from b10_transfer.signing import KEY_FILE, store_exposure
+from b10_transfer.units import count_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -138,7 +139,8 @@ def _own_findings(own: Header, environment: Environment) -> Iterator[Finding]:
     yield ok(
         "stored.own",
         _SUBJECT,
-        f"{summary.artifacts} artifacts, {summary.stored_bytes / 1e6:.1f} MB compressed, for "
+        f"{count_text(summary.artifacts, 'artifact')}, {size_text(summary.stored_bytes)} "
+        f"compressed, for "
         f"environment {own.name.address}, saved {_when(own)}",
         manifest=own.name.manifest_path,
         artifacts=summary.artifacts,

@@ -17,6 +17,7 @@ from b10_transfer.errors import CacheValidationError
 from b10_transfer.host_checks import find_exposure, find_noexec, strict_exposure
 from b10_transfer.local_record import Loaded, read_loaded
 from b10_transfer.root_kinds import INDUCTOR, ROOT_KINDS
+from b10_transfer.units import count_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -100,7 +101,7 @@ def _state(local: LocalRoot, settings: Settings) -> Finding:
         return ok("root.absent", root.name, f"{where}: not there", **details)
     if not found:
         return ok("root.present", root.name, f"{where}: no artifacts", **details)
-    text = f"{where}: {len(found)} files, {size / 1e6:.1f} MB"
+    text = f"{where}: {count_text(len(found), 'file')}, {size_text(size)}"
     if loaded.finished_ns:
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(loaded.finished_ns / 1e9))
         text += f"; last load {when}, {len(loaded.digests)} came by loads"
@@ -174,8 +175,8 @@ def _permission_findings(local: LocalRoot) -> Iterator[Finding]:
         yield problem(
             "root.unreadable",
             root.name,
-            f"{len(unreadable)} files in {root.folder} cannot be read by this user (uid "
-            f"{_own_uid()}), {unreadable[0]} for one: they are neither used nor saved",
+            f"{count_text(len(unreadable), 'file')} in {root.folder} cannot be read by this user "
+            f"(uid {_own_uid()}), {unreadable[0]} for one: neither used nor saved",
             "run as the user that made them, or clear the cache root",
             files=len(unreadable),
         )

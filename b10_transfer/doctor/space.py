@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from b10_transfer.doctor.filesystems import existing_folder
 from b10_transfer.doctor.findings import ok, problem
 from b10_transfer.doctor.mount_probe import space
+from b10_transfer.units import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -116,8 +117,8 @@ def _volume_findings(volume: _Volume) -> Iterator[Finding]:
         yield problem(
             "space.little",
             _SUBJECT,
-            f"{volume.folder} ({_uses(volume)}): {_megabytes(volume.free)} free, about "
-            f"{_megabytes(volume.need)} needed",
+            f"{volume.folder} ({_uses(volume)}): {size_text(volume.free)} free, about "
+            f"{size_text(volume.need)} needed",
             "`b10-transfer gc`, and look at B10_STORE_MAX_SIZE_MB; or enlarge it"
             if is_store
             else "free some, enlarge it, or put the cache roots and LOCAL_WORK_DIR elsewhere",
@@ -136,8 +137,8 @@ def _volume_findings(volume: _Volume) -> Iterator[Finding]:
         yield ok(
             "space.volume",
             _SUBJECT,
-            f"{volume.folder} ({_uses(volume)}): {_megabytes(volume.free)} of "
-            f"{_megabytes(size)} free",
+            f"{volume.folder} ({_uses(volume)}): {size_text(volume.free)} of "
+            f"{size_text(size)} free",
             **details,
         )
 
@@ -145,7 +146,3 @@ def _volume_findings(volume: _Volume) -> Iterator[Finding]:
 def _uses(volume: _Volume) -> str:
     further = len(volume.uses) - _NAMED
     return ", ".join(volume.uses[:_NAMED]) + f" and {further} more" * (further > 0)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

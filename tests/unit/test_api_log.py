@@ -27,7 +27,7 @@ MORE = compiled_graph("another model", 1)
 LITTLE = {"zz/only.py": b"value = 1"}
 
 NUMBER = r"\d+"
-SIZE = r"\d+\.\d MB"
+SIZE = r"\d+(\.\d)? [kM]?B"
 SECONDS = r"\d+\.\d\d s"
 KINDS = r"\d+ \S+(?:, \d+ \S+)*"
 KEY = r"[0-9a-f]{32}"

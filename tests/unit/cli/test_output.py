@@ -14,7 +14,8 @@ from b10_transfer.cli import progress_display as display
 from b10_transfer.cli.console import Console, Painted, Style, printable
 from b10_transfer.cli.progress_display import busy_display, count_display, progress_display
 from b10_transfer.cli.tables import Column, table_lines
-from b10_transfer.cli.units import (
+from b10_transfer.progress import Progress
+from b10_transfer.units import (
     ago_text,
     count_text,
     date_text,
@@ -22,7 +23,6 @@ from b10_transfer.cli.units import (
     size_text,
     span_text,
 )
-from b10_transfer.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -152,7 +152,7 @@ def test_files_that_this_user_cannot_read_are_a_problem(
         )
         result = run_python(code, host.variables())
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith(f"['1 files in {host.root} cannot be read by this user")
+    assert result.stdout.startswith(f"['1 file in {host.root} cannot be read by this user")
 
 
 @pytest.mark.parametrize("loaded", [True, False], ids=["loaded", "not loaded yet"])

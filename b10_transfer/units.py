@@ -1,4 +1,4 @@
-"""Sizes and times as people read them."""
+"""Sizes, times and counts as people read them."""
 
 from __future__ import annotations
 

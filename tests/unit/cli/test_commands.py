@@ -313,7 +313,6 @@ def test_it_imports_nothing_of_torch_or_triton(
 ) -> None:
     code = f"""
 import sys
-from b10_transfer import doctor
 from b10_transfer.cli import main
 code = main({arguments})
 heavy = {{"torch", "triton", "numpy", "rich"}} & {{name.partition(".")[0] for name in sys.modules}}
@@ -326,7 +325,6 @@ sys.stderr.write(f"{{code}} {{sorted(heavy)}}")
 def test_help_needs_nothing_of_the_store(variables: dict[str, str]) -> None:
     code = """
 import sys
-from b10_transfer import doctor
 from b10_transfer.cli import main
 code = main(["--help"])
 heavy = {"lmdb", "zstandard", "blake3", "psutil", "rich"} & set(sys.modules)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from b10_store.errors import LimitError
 from b10_store.manifest import Identity
 from b10_store.paths import check_path, local_path
-from b10_store.scan import UNITED_LIMIT, LocalFile, Skipped, walk
+from b10_store.scan import INCOMPLETE, UNITED_LIMIT, LocalFile, Skipped, walk
 from b10_transfer.relocation import canonical_group, group_children, is_group, restore_group
 from b10_transfer.tuning import unite_timings
 from b10_transfer.whole_files import find_broken, is_graph_list
@@ -85,11 +85,17 @@ def select_artifacts(
     for item in found:
         try:
             check_path(item.path)
-        except LimitError as error:
-            skipped.append(Skipped(item.location, str(error)))
+        except LimitError:
+            skipped.append(Skipped(item.location, "a name that not every host can write"))
             unfit.add(item.path)
     bundles = Bundles(root.kind, (item.path for item in found))
     torn = {bundles.of(path) for path in unfit if not is_graph_list(path)} - {""}
+    named = {item.location for item in skipped}
+    for item in found:
+        if item.path not in unfit and bundles.of(item.path) in torn:
+            unfit.add(item.path)
+        if item.path in unfit and item.location not in named:
+            skipped.append(Skipped(item.location, INCOMPLETE))
     native = {bundles.named(item.path) for item in found if is_native(item.path)} - {""}
     files = [
         LocalFile(
@@ -99,14 +105,14 @@ def select_artifacts(
                 requirement if is_native(item.path) or bundles.named(item.path) in native else "",
             ),
             found=item,
-            bundle=bundle,
+            bundle=bundles.of(item.path),
             mtime_ns=_kept_time(root, item),
             group_length=variant_group_length(item.path),
             canonical=canonical_group if is_group(item.path) else None,
             unite=unite_timings if _is_united(root, item) else None,
         )
         for item in found
-        if item.path not in unfit and (bundle := bundles.of(item.path)) not in torn
+        if item.path not in unfit
     ]
     return files, skipped
 

@@ -18,6 +18,8 @@ from b10_store.paths import RECORD_FOLDER
 from b10_transfer.local_record import SETTLED_NS, UNUSABLE, read_record, write_record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from b10_store.layout import Address
     from b10_transfer.context import Context
     from b10_transfer.local_scan import Tree
@@ -34,7 +36,7 @@ class LastSave:
         basis: of the store.
         found: artifacts in the local tree.
         stored_bytes: see `SaveReport.stored_bytes`.
-        left_out: see `SaveReport.left_out`.
+        left_out: see `SaveReport.left_out_files`.
         brought: see `LocalScan.brought`.
         compiled_anew: see `LocalScan.compiled_anew`.
     """
@@ -43,7 +45,7 @@ class LastSave:
     basis: Basis
     found: int
     stored_bytes: int
-    left_out: int
+    left_out: Mapping[str, tuple[str, ...]]
     brought: int
     compiled_anew: dict[str, int] | None
 
@@ -93,7 +95,9 @@ def read_last_save(tree: Tree, address: Address) -> LastSave | None:
             ),
             found=int(content["found"]),
             stored_bytes=int(content["stored_bytes"]),
-            left_out=int(content["left_out"]),
+            left_out={
+                str(reason): tuple(map(str, files)) for reason, files in content["left_out"].items()
+            },
             brought=int(content["brought"]),
             compiled_anew=None if compiled is None else {k: int(n) for k, n in compiled.items()},
         )

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.paths import local_path
-from b10_store.scan import hash_files
+from b10_store.scan import INCOMPLETE, Skipped, hash_files
 from b10_transfer.artifacts import artifact_kind, find_files, is_native, select_artifacts
 from b10_transfer.local_record import (
     Hashed,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from b10_store.digest import Digest
     from b10_store.layout import PackId
     from b10_store.manifest import Identity
-    from b10_store.scan import FoundFile, LocalFile, Scanned, Skipped
+    from b10_store.scan import FoundFile, LocalFile, Scanned
     from b10_transfer.cache_roots import CacheRoot
     from b10_transfer.environment import Environment
 
@@ -35,14 +35,13 @@ class LocalScan(NamedTuple):
 
     Attributes:
         artifacts: of all roots, hashed.
-        skipped: files that would be artifacts if they were whole and at rest.
+        skipped: files that are left out.
         loaded: the digest that was loaded for an artifact, where one was.
         distrusted: (digest, pack) that failed verification twice here.
         brought: how many of the artifacts are as a load brought or found them.
         compiled_anew: how many artifacts of each kind were made or replaced since the last load;
             None when there was none.
-        others: files from when a cache root was used under another environment.
-        changed: files that changed while they were read.
+        unfinished: whether files are left out that the next save may take as they are.
     """
 
     artifacts: list[Scanned]
@@ -51,8 +50,7 @@ class LocalScan(NamedTuple):
     distrusted: frozenset[tuple[Digest, PackId]]
     brought: int
     compiled_anew: dict[str, int] | None
-    others: int
-    changed: int
+    unfinished: bool
 
 
 Tree = list[tuple["CacheRoot", "list[FoundFile]"]]
@@ -78,9 +76,9 @@ def scan_tree(tree: Tree, environment: Environment, workers: int) -> LocalScan:
     kernel_ns = newest_kernel_ns(
         (item, records[root.name]) for root, found in tree for item in found
     )
-    scan = LocalScan([], [], {}, frozenset(), 0, None, 0, 0)
+    scan = LocalScan([], [], {}, frozenset(), 0, None, unfinished=False)
     for root, found in tree:
-        own = _made_here(root, found, environment) if found else []
+        own, others = _made_here(root, found, environment) if found else ([], [])
         fit, unproven = leave_unproven(root, own, kernel_ns, records[root.name])
         known = read_hashed(root.folder) if fit else {}
         sound = {
@@ -90,11 +88,10 @@ def scan_tree(tree: Tree, environment: Environment, workers: int) -> LocalScan:
         }
         files, left_out = select_artifacts(root, fit, requirement, sound)
         scanned, changed = _hash(root, files, known, workers)
-        scan.artifacts.extend(_without_torn_bundles(scanned, files))
-        scan.skipped.extend([*unproven, *left_out, *changed])
-        scan = scan._replace(
-            others=scan.others + len(found) - len(own), changed=scan.changed + len(changed)
-        )
+        whole, torn = _without_torn_bundles(scanned, files)
+        scan.artifacts.extend(whole)
+        scan.skipped.extend([*others, *unproven, *left_out, *changed, *torn])
+        scan = scan._replace(unfinished=scan.unfinished or bool(changed))
     return _with_records(scan, records)
 
 
@@ -124,23 +121,36 @@ def _with_records(scan: LocalScan, records: Mapping[str, Loaded]) -> LocalScan:
 
 def _made_here(
     root: CacheRoot, found: Sequence[FoundFile], environment: Environment
-) -> list[FoundFile]:
+) -> tuple[list[FoundFile], list[Skipped]]:
+    """Split files into those made under this environment, and those left out."""
     since = note_environment(root.folder, environment)
-    return [
-        item
-        for item in found
-        if item.fingerprint.ctime_ns
-        >= max(since.environment_ns, since.host_ns if is_native(item.path) else 0)
-    ]
+    own: list[FoundFile] = []
+    others: list[Skipped] = []
+    for item in found:
+        oldest = max(since.environment_ns, since.host_ns if is_native(item.path) else 0)
+        if item.fingerprint.ctime_ns >= oldest:
+            own.append(item)
+        else:
+            others.append(Skipped(item.location, "made under another environment"))
+    return own, others
 
 
-def _without_torn_bundles(scanned: list[Scanned], files: list[LocalFile]) -> list[Scanned]:
-    """Less the bundles of which a file changed while it was read: the next save takes them."""
+def _without_torn_bundles(
+    scanned: list[Scanned], files: list[LocalFile]
+) -> tuple[list[Scanned], list[Skipped]]:
+    """Split off the bundles of which a file changed while being read: the next save takes them."""
     if len(scanned) == len(files):
-        return scanned
+        return scanned, []
     whole = {item.file.identity for item in scanned}
     torn = {file.bundle for file in files if file.bundle and file.identity not in whole}
-    return [item for item in scanned if item.file.bundle not in torn]
+    return (
+        [item for item in scanned if item.file.bundle not in torn],
+        [
+            Skipped(item.file.found.location, INCOMPLETE)
+            for item in scanned
+            if item.file.bundle in torn
+        ],
+    )
 
 
 def _hash(

@@ -73,7 +73,7 @@ def leave_unproven(
         if text in proven or (text == item.path and item.path in loaded.digests):
             kept.append(item)
         elif item.fingerprint.size:
-            left.append(Skipped(item.location, "nothing was compiled with it yet"))
+            left.append(Skipped(item.location, "a header that nothing was compiled with yet"))
     return kept, left
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from b10_transfer.status import OperationStatus
@@ -12,10 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from b10_store.heads import Problem
+    from b10_store.scan import Skipped
     from b10_transfer.environment import Difference
 
 _LITTLE_USE = 0.25
 """More than this part of what was loaded, compiled all the same, is worth a hint."""
+
+_NAMED_FILES = 3
+"""How many files a line names for each reason why files are left out."""
 
 _LITTLE_USE_HINT = (
     "much was compiled although much had been loaded: `b10-transfer doctor` looks for why"
@@ -93,8 +98,8 @@ class SaveReport:
         brought: artifacts here that are as a load brought or found them.
         compiled_kinds: how many artifacts of each kind a compiler made or replaced here since the
             last load; None when nothing was loaded here.
-        left_out: files that were not saved because they were not whole, changed meanwhile, or were
-            made when the cache root was used under another environment.
+        left_out_files: files that are not saved, by the reason why: not whole, changed meanwhile,
+            made under another environment, and so on.
         refused: see `LoadReport`; the save neither relied on them nor moved them away.
         problems: what was wrong with the store or the disk, a line each.
         seconds: how long the save took.
@@ -109,7 +114,9 @@ class SaveReport:
     stored_bytes: int = 0
     brought: int = 0
     compiled_kinds: Mapping[str, int] | None = None
-    left_out: int = 0
+    left_out_files: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict[str, tuple[str, ...]]
+    )
     refused: int = 0
     problems: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -118,6 +125,11 @@ class SaveReport:
     def compiled_anew(self) -> int | None:
         """Artifacts that a compiler made or replaced since the last load; None without one."""
         return None if self.compiled_kinds is None else sum(self.compiled_kinds.values())
+
+    @property
+    def left_out(self) -> int:
+        """How many files are not saved."""
+        return sum(map(len, self.left_out_files.values()))
 
     @property
     def was_of_little_use(self) -> bool:
@@ -143,7 +155,8 @@ class SaveReport:
             parts.append(f"{self.brought} loaded before")
             parts.append(f"{self.compiled_anew} compiled since{_kinds_in(self.compiled_kinds)}")
         if self.left_out:
-            parts.append(f"{count_text(self.left_out, 'file')} left out")
+            named = _named(self.left_out_files)
+            parts.append(f"{count_text(self.left_out, 'file')} left out ({named})")
         if self.refused:
             parts.append(_refused(self.refused))
         return f"{', '.join(parts)} in {self.seconds:.2f} s"
@@ -169,6 +182,24 @@ def _kinds_in(kinds: Mapping[str, int]) -> str:
 
 def _refused(count: int) -> str:
     return f"{count_text(count, 'manifest')} refused"
+
+
+def by_reason(skipped: Iterable[Skipped]) -> dict[str, tuple[str, ...]]:
+    """Return the locations of files that are left out, by the reason why; both sorted."""
+    files: defaultdict[str, set[str]] = defaultdict(set)
+    for location, reason in skipped:
+        files[reason].add(location)
+    return {reason: tuple(sorted(files[reason])) for reason in sorted(files)}
+
+
+def _named(left_out: Mapping[str, tuple[str, ...]]) -> str:
+    """Return each reason with the first files, for a line that stays readable."""
+    parts: list[str] = []
+    for reason, files in left_out.items():
+        more = len(files) - _NAMED_FILES
+        first = ", ".join(files[:_NAMED_FILES]) + (f" and {more} more" if more > 0 else "")
+        parts.append(f"{reason}: {first}")
+    return "; ".join(parts)
 
 
 def count_refused(problems: Iterable[Problem]) -> int:

@@ -13,7 +13,7 @@ from b10_transfer.last_save import LastSave, local_state, read_last_save, write_
 from b10_transfer.local_record import Loaded, read_loaded, write_loaded
 from b10_transfer.local_scan import LocalScan, scan_tree, walk_roots
 from b10_transfer.progress import Meter
-from b10_transfer.reports import SaveReport, count_refused, problem_lines
+from b10_transfer.reports import SaveReport, by_reason, count_refused, problem_lines
 from b10_transfer.signing import warn_when_unsigned
 from b10_transfer.status import OperationStatus
 
@@ -58,7 +58,7 @@ def save_artifacts(
     state = local_state(tree, context)
     # A manifest that was refused is reported by every save, so the next one must look again. What
     # is not fit to be saved is the same as long as the tree is.
-    unfinished = scan.changed or outcome.changed or outcome.problems or outcome.signed_before
+    unfinished = scan.unfinished or outcome.left_out or outcome.problems or outcome.signed_before
     if state is not None and not unfinished:
         found = len(scan.artifacts)
         write_last_save(
@@ -68,7 +68,7 @@ def save_artifacts(
                 outcome.basis,
                 found,
                 outcome.stored_bytes,
-                len(scan.skipped) + scan.others,
+                by_reason(scan.skipped),
                 scan.brought,
                 scan.compiled_anew,
             ),
@@ -119,7 +119,7 @@ def _unchanged_report(context: Context, last: LastSave, started: float) -> SaveR
         environment_key=context.environment.key,
         found=last.found,
         stored_bytes=last.stored_bytes,
-        left_out=last.left_out,
+        left_out_files=last.left_out,
         brought=last.brought,
         compiled_kinds=last.compiled_anew,
         problems=context.problems,
@@ -143,7 +143,7 @@ def _save_report(
         stored_bytes=outcome.stored_bytes if outcome else 0,
         brought=scan.brought,
         compiled_kinds=scan.compiled_anew,
-        left_out=len(scan.skipped) + scan.others + (outcome.changed if outcome else 0),
+        left_out_files=by_reason([*scan.skipped, *(outcome.left_out if outcome else ())]),
         refused=count_refused(problems),
         problems=(*context.problems, *problem_lines(problems, signed=signed)),
         seconds=time.monotonic() - started,

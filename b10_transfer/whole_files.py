@@ -172,14 +172,12 @@ def _incomplete_groups(
         folder = item.path.rpartition("/")[0]
         try:
             children = group_children(_read_small(item))
-        except (OSError, ValueError) as error:
-            skipped.append(Skipped(item.location, f"not a Triton group: {error}"))
+        except (OSError, ValueError):
+            skipped.append(Skipped(item.location, "a Triton group that is not whole"))
             yield item.path
             continue
-        missing = [name for name in sorted(children) if not sizes[folder].get(name)]
-        if missing:
-            reason = f"a Triton group of which {missing[0]} is missing or not whole"
-            skipped.append(Skipped(item.location, reason))
+        if not all(sizes[folder].get(name) for name in children):
+            skipped.append(Skipped(item.location, "a Triton group with a missing or broken file"))
             yield item.path
             yield from (f"{folder}/{child}" if folder else child for child in children)
 

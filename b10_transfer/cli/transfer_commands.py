@@ -38,8 +38,8 @@ def save(call: Call) -> int:
             settings, wait=call.options.wait is not False, on_progress=on_progress
         )
     if call.wants_json:
-        compiled = {"compiled_anew": report.compiled_anew}
-        call.console.json(_as_json(report, settings) | compiled)
+        counts = {"compiled_anew": report.compiled_anew, "left_out": report.left_out}
+        call.console.json(_as_json(report, settings) | counts)
     else:
         _print(call, settings, report, report.warnings)
     return exit_codes.DONE

@@ -21,6 +21,7 @@ from b10_store.pack_health import Packs, look_at_packs
 from b10_store.rewritten import unite_rewritten
 from b10_store.save_plan import SavePlan, finish_entries, move_small_packs, plan_save
 from b10_store.save_request import SaveOutcome, SaveRequest
+from b10_store.scan import CHANGED, INCOMPLETE, Skipped
 from b10_store.session import open_session
 from b10_store.succession import lineage_of
 from b10_store.union import union
@@ -138,7 +139,7 @@ def _save_in_session(
     if not view.signs_anew and not plan.realized(written.locations):
         # Every file that was to be added changed meanwhile: the next save takes them.
         session.abandon()
-        return replace(_nothing_new(view, request), changed=len(written.changed))
+        return replace(_nothing_new(view, request), left_out=_left_out(view, plan, written))
     packs = {**view.stored.packs, **elsewhere, **written.packs}
     manifest = _compose(session, request, view, packs, finish=(plan, written))
     session.publish([encode_manifest(manifest, request.scratch, request.key)])
@@ -319,10 +320,24 @@ def _outcome(
         superseded=replaced.count(True),
         uploaded_bytes=written.stored_bytes,
         stored_bytes=stored_bytes(manifest.entries.values(), manifest.packs),
-        changed=len(written.changed),
+        left_out=_left_out(view, plan, written),
         problems=view.heads.problems,
         stored=_stored_digests(request, manifest.entries),
         sound_packs=view.packs.verified | frozenset(written.packs),
+    )
+
+
+def _left_out(view: _View, plan: SavePlan, written: Written) -> tuple[Skipped, ...]:
+    """Return the files that changed between being hashed and being uploaded, and their bundles."""
+    if not written.changed:
+        return ()
+    done = {addition.candidate.identity for addition, _ in plan.realized(written.locations)}
+    planned = {addition.candidate.identity for addition in plan.additions}
+    changed = set(written.changed)
+    return tuple(
+        Skipped(item.file.found.location, CHANGED if item.digest in changed else INCOMPLETE)
+        for item in view.artifacts
+        if item.file.identity in planned - done
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from b10_store.heads import Problem
     from b10_store.layout import Address, PackId, SnapshotName
     from b10_store.manifest import Identity
-    from b10_store.scan import Scanned
+    from b10_store.scan import Scanned, Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class SaveOutcome:
         superseded: artifacts of which the stored bytes were replaced or healed.
         uploaded_bytes: bytes of the new packs.
         stored_bytes: compressed bytes that the newest manifest accounts for.
-        changed: artifacts left out because their file changed meanwhile.
+        left_out: files of artifacts that were to be added and are not.
         problems: manifests that could not be read.
         basis: the state of the address in which nothing is left to save.
         stored: the digest that the store now has of each local artifact.
@@ -80,7 +80,7 @@ class SaveOutcome:
     superseded: int = 0
     uploaded_bytes: int = 0
     stored_bytes: int = 0
-    changed: int = 0
+    left_out: tuple[Skipped, ...] = ()
     problems: tuple[Problem, ...] = ()
     stored: Mapping[Identity, Digest] = field(default_factory=dict["Identity", "Digest"])
     sound_packs: frozenset[PackId] = frozenset()

@@ -27,6 +27,12 @@ CANONICAL_LIMIT = FRAME_RAW_LIMIT - 1
 UNITED_LIMIT = 32 << 20
 """Largest artifact that is united with what is stored of it, in bytes."""
 
+CHANGED = "changed while being read"
+"""Why a file is left out that a compiler is at work on: the next save takes it."""
+
+INCOMPLETE = "of no use without a file that is left out"
+"""Why a file is left out that is whole, and one of a bundle that is not."""
+
 _BATCH = 64
 """Files handed to a thread at once: handing over costs more than hashing a small file."""
 
@@ -135,9 +141,13 @@ class Scanned:
             raise OSError(str(error)) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file that was not taken, and why."""
+class Skipped(NamedTuple):
+    """A file that is left out.
+
+    Attributes:
+        location: absolute.
+        reason: why, in a few words without the file's name: files are counted and shown by it.
+    """
 
     location: str
     reason: str
@@ -241,13 +251,15 @@ def _hash_file(file: LocalFile) -> Scanned | Skipped:
         handle = os.open(location, _FLAGS)
         try:
             if fingerprint_of(os.fstat(handle)) != file.found.fingerprint:
-                return Skipped(location, "changed while it was looked at")
+                return Skipped(location, CHANGED)
             digest, size = _hash_open(handle, file)
             if fingerprint_of(os.fstat(handle)) != file.found.fingerprint:
-                return Skipped(location, "changed while it was read")
+                return Skipped(location, CHANGED)
         finally:
             os.close(handle)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        return Skipped(location, f"cannot be read: {error.strerror}")
+    except ValueError as error:
         return Skipped(location, str(error))
     return _scanned(file, digest, size)
 
@@ -272,7 +284,7 @@ def _hash_open(handle: int, file: LocalFile) -> tuple[Digest, int]:
         done += len(block)
         block = os.read(handle, BLOCK_SIZE)
     if done != size:
-        raise ValueError("its size changed while it was read")
+        raise ValueError(CHANGED)
     return Digest(hasher.hexdigest()), size
 
 

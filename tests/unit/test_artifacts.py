@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.scan import Fingerprint, FoundFile
+from b10_store.scan import INCOMPLETE, Fingerprint, FoundFile
 from b10_transfer.artifacts import (
     Bundles,
     find_files,
@@ -80,10 +80,13 @@ def root_at(folder: Path, kind: RootKind = INDUCTOR) -> CacheRoot:
 
 
 def artifacts_in(root: CacheRoot, requirement: str = "") -> tuple[list[str], list[str]]:
-    """Paths of the artifacts, and names of what was skipped."""
-    files, skipped = select_artifacts(root, find_files(root), requirement)
+    """Paths of the artifacts, and names of what is itself not fit to be one."""
+    found = find_files(root)
+    files, skipped = select_artifacts(root, found, requirement)
+    told = [file.found.location for file in files] + [item.location for item in skipped]
+    assert sorted(told) == sorted(item.location for item in found), "each file once"
     return [file.identity.path for file in files], [
-        os.path.basename(item.location) for item in skipped
+        os.path.basename(item.location) for item in skipped if item.reason != INCOMPLETE
     ]
 
 

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 
 from b10_store.heads import Problem
+from b10_store.scan import CHANGED, Skipped
 from b10_transfer import LoadReport, OperationStatus, SaveReport
 from b10_transfer.environment import Difference
-from b10_transfer.reports import problem_lines
+from b10_transfer.reports import by_reason, problem_lines
 
 LOADED = LoadReport(
     OperationStatus.SUCCESS,
@@ -100,8 +101,14 @@ def test_a_load_was_of_little_use_when_more_than_a_quarter_of_it_was_compiled_al
     assert report.was_of_little_use is of_little_use
 
 
-def test_what_a_save_left_out_is_told_where_there_is_any() -> None:
-    assert ", 5 files left out in " in str(dataclasses.replace(SAVED, left_out=5))
+def test_what_a_save_left_out_is_told_by_reason_with_the_first_files() -> None:
+    skipped = [Skipped("/r/x.so", "not whole"), *(Skipped(f"/r/{n}", CHANGED) for n in range(5))]
+    report = dataclasses.replace(SAVED, left_out_files=by_reason(skipped))
+    assert report.left_out == 6
+    assert (
+        ", 6 files left out (changed while being read: /r/0, /r/1, /r/2 and 2 more; "
+        "not whole: /r/x.so) in "
+    ) in str(report)
 
 
 def test_the_status_of_a_report_has_the_truth_value_callers_test() -> None:

@@ -73,8 +73,8 @@ def test_reports_as_json_have_all_their_names(
     saved = json.loads(ran("save --json --no-wait", capsys))
     assert saved.keys() == {
         *("status", "environment_key", "found", "added", "superseded", "uploaded_bytes"),
-        *("stored_bytes", "brought", "compiled_kinds", "left_out", "refused", "problems"),
-        *("seconds", "namespace", "store", "compiled_anew"),
+        *("stored_bytes", "brought", "compiled_kinds", "left_out_files", "refused", "problems"),
+        *("seconds", "namespace", "store", "compiled_anew", "left_out"),
     }
     assert (saved["status"], saved["added"]) == ("success", len(TREE))
     loaded = json.loads(ran("load --json", capsys))

@@ -10,7 +10,16 @@ import pytest
 from b10_store.digest import digest_of
 from b10_store.manifest import Identity
 from b10_store.pack import write_packs
-from b10_store.scan import CANONICAL_LIMIT, Fingerprint, LocalFile, Scanned, hash_files, walk
+from b10_store.scan import (
+    CANONICAL_LIMIT,
+    CHANGED,
+    Fingerprint,
+    LocalFile,
+    Scanned,
+    Skipped,
+    hash_files,
+    walk,
+)
 from tests.support.cache_trees import noise
 from tests.support.packed import memory_store
 
@@ -18,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from b10_store.digest import Digest
-    from b10_store.scan import FoundFile, Skipped
+    from b10_store.scan import FoundFile
 
 MIB = 1 << 20
 
@@ -178,7 +187,7 @@ def test_a_file_that_changes_while_it_is_read_is_left_out(
     scanned, skipped = hash_files(files, {}, workers=1)
     monkeypatch.undo()
     assert scanned == []
-    assert "while it was read" in skipped[0].reason
+    assert skipped == [Skipped(files[0].found.location, CHANGED)]
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_left_out(

@@ -12,6 +12,7 @@ from b10_store import save as save_module
 from b10_store.errors import SizeLimitError
 from b10_store.folder_remote import FolderRemote
 from b10_store.layout import Address, format_line
+from b10_store.scan import CHANGED
 from tests.support.blobs import prose
 from tests.support.cache_trees import noise
 from tests.support.counting_remote import CountingRemote
@@ -34,7 +35,7 @@ TREE = {f"a{number}/{number}.py": prose(2000, number) for number in range(12)}
 def test_what_one_host_saves_another_loads(hosts: Hosts, remote: MemoryRemote) -> None:
     outcome = hosts.new().write(TREE).save()
     assert outcome.published is not None
-    assert (outcome.added, outcome.superseded, outcome.changed) == (12, 0, 0)
+    assert (outcome.added, outcome.superseded, outcome.left_out) == (12, 0, ())
     assert outcome.uploaded_bytes == sum(
         remote.stat(f"packs/{name}").size for name in remote.list("packs")
     )
@@ -224,7 +225,7 @@ def test_a_file_that_changes_after_it_was_hashed_is_left_for_the_next_save(hosts
     request = host.request()
     host.write({"a0/0.py": b"changed"})
     outcome = host.store().save(request)
-    assert (outcome.added, outcome.changed) == (11, 1)
+    assert (outcome.added, [item.reason for item in outcome.left_out]) == (11, [CHANGED])
     assert "a0/0.py" not in {path for _, path, _ in host.stored().entries}
     assert host.save().added == 1
 
@@ -234,7 +235,7 @@ def test_where_every_file_changed_nothing_is_published(hosts: Hosts, remote: Mem
     request = host.request()
     (host.root / "a").unlink()
     outcome = host.store().save(request)
-    assert (outcome.published, outcome.changed) == (None, 1)
+    assert (outcome.published, [item.reason for item in outcome.left_out]) == (None, [CHANGED])
     assert remote.list("manifests") == []
     assert remote.list("sessions") == []
 

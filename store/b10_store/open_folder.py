@@ -1,0 +1,203 @@
+"""Local folders that are open: a name below one is resolved from its descriptor.
+
+Whoever can write to a folder above, or within, may put something else in the place of a name at any
+moment. A descriptor stays with the folder that was checked, and a link is followed only where
+nobody but this user or root can have made it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typing_extensions import Self
+
+_HAS_DESCRIPTORS = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
+"""Windows opens no folders: names are joined to the folder's path there."""
+
+_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_STEP = _FOLDER | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_PATH", os.O_RDONLY)
+"""A folder on the way to another needs to be searched, and not to be read."""
+
+_LINKS = 40
+"""As many links are followed as Linux follows."""
+
+
+class ForeignLinkError(OSError):
+    """A link that another user made is in the place of a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFolder:
+    """A folder that stays the same whatever happens to its name. Closed by `with`.
+
+    Attributes:
+        location: the absolute path that it was opened by, for messages.
+        handle: its descriptor, the `dir_fd` of calls; None where there are none.
+        status: as it was when it was opened.
+    """
+
+    location: str
+    handle: int | None
+    status: os.stat_result
+
+    def __enter__(self) -> Self:
+        """Close it when the block ends."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close it; what was opened from it stays open."""
+        if self.handle is not None:
+            os.close(self.handle)
+
+    def at(self, name: str) -> str:
+        """`name`, of something directly in the folder, as a call with `dir_fd=handle` takes it."""
+        return name if self.handle is not None else os.path.join(self.location, name)
+
+    def locate(self, path: str) -> str:
+        """The location of something below the folder, for messages."""
+        return os.path.join(self.location, path) if path else self.location
+
+    def enter(self, path: str) -> OpenFolder:
+        """Open a folder below this one.
+
+        Args:
+            path: relative; "" for the folder itself once more.
+
+        Raises:
+            ForeignLinkError: a link that another user made is in the way.
+            OSError: it cannot be opened, or is no folder.
+        """
+        location = self.locate(path)
+        if self.handle is None:
+            return _open_by_name(location)
+        return _opened(_descend(os.dup(self.handle), path, location), location)
+
+    def entries(self) -> Iterator[os.DirEntry[str]]:
+        """What is directly in the folder.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        with os.scandir(self.location if self.handle is None else self.handle) as found:
+            yield from found
+
+    def stat(self, name: str) -> os.stat_result:
+        """Look at something directly in the folder; a link is not followed.
+
+        Raises:
+            OSError: it is not there.
+        """
+        return os.stat(self.at(name), dir_fd=self.handle, follow_symlinks=False)
+
+
+def open_folder(location: str) -> OpenFolder:
+    """Open a folder by its absolute path.
+
+    Args:
+        location: the path; links in it are followed where this user or root made them.
+
+    Raises:
+        ForeignLinkError: a link that another user made is in the way.
+        OSError: it cannot be opened, or is no folder.
+    """
+    if not _HAS_DESCRIPTORS:
+        return _open_by_name(location)
+    return _opened(_descend(os.open("/", _STEP), location, location), location)
+
+
+def foreign_owner(status: os.stat_result) -> int | None:
+    """The user who owns something, where it is neither this one nor root."""
+    own = getattr(os, "geteuid", lambda: status.st_uid)()
+    return None if status.st_uid in (0, own) else status.st_uid
+
+
+def _open_by_name(location: str) -> OpenFolder:
+    if os.path.islink(location):
+        raise ForeignLinkError(errno.ELOOP, "a link is in the place of a folder", location)
+    status = os.stat(location)
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), location)
+    return OpenFolder(location, None, status)
+
+
+def _opened(handle: int, location: str) -> OpenFolder:
+    """Make a descriptor of a folder one by which it can be read as well."""
+    try:
+        readable = os.open(".", os.O_RDONLY | _FOLDER, dir_fd=handle)
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0), location) from None
+    finally:
+        os.close(handle)
+    return OpenFolder(location, readable, os.fstat(readable))
+
+
+def _descend(handle: int, path: str, location: str) -> int:
+    """Open what is at `path`, folder by folder from an open one, which is closed."""
+    waiting = path.split("/")[::-1]
+    links = 0
+    try:
+        while waiting:
+            name = waiting.pop()
+            if name in ("", "."):
+                continue
+            target = None
+            try:
+                step = os.open(name, _STEP, dir_fd=handle)
+            except OSError as error:
+                target = _read_link(name, handle, location)
+                links += 1
+                if target is None or links > _LINKS:
+                    raise OSError(error.errno, os.strerror(error.errno or 0), location) from None
+                waiting += target.split("/")[::-1]
+                if not target.startswith("/"):
+                    continue
+                step = os.open("/", _STEP)
+            os.close(handle)
+            handle = step
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _read_link(name: str, handle: int, location: str) -> str | None:
+    """Where a link leads that may be followed; None for what is no link.
+
+    The link is looked at before and after: it may be changed for another meanwhile.
+    """
+    try:
+        before = os.stat(name, dir_fd=handle, follow_symlinks=False)
+        if not stat.S_ISLNK(before.st_mode):
+            return None
+        target = os.readlink(name, dir_fd=handle)
+        after = os.stat(name, dir_fd=handle, follow_symlinks=False)
+    except OSError:
+        return None
+    is_same = os.path.samestat(before, after) and before.st_ctime_ns == after.st_ctime_ns
+    if is_same and not _is_planted(before, os.fstat(handle)):
+        return target
+    message = f"a link of another user (uid {before.st_uid}), {name}, is in the way"
+    raise ForeignLinkError(errno.ELOOP, message, location)
+
+
+def _is_planted(link: os.stat_result, folder: os.stat_result) -> bool:
+    """Whether somebody else can have made a link.
+
+    Nobody can in a folder of this user's or root's in which nobody else may write, whoever owns the
+    link now: root of another user namespace, say.
+    """
+    if foreign_owner(link) is None:
+        return False
+    for_others = folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return foreign_owner(folder) is not None or bool(for_others)

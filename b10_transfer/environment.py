@@ -154,6 +154,7 @@ def assemble(
     recorded = (
         Field("threads", *probes.thread_count(variables)),
         Field("site_packages", *probes.site_packages(release)),
+        Field("python_include", *probes.python_include()),
         Field("driver", found.driver, found.source),
         Field("cxx_compiler", *probes.cxx_compiler(variables)),
         Field("precompiled_headers", *probes.precompiled_headers(variables)),

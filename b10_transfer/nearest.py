@@ -78,10 +78,12 @@ def other_namespaces(address: Address, headers: Iterable[Header]) -> Sequence[st
 def recorded_differences(
     environment: Environment, recorded: Iterable[tuple[str, str]]
 ) -> tuple[Difference, ...]:
-    """What is recorded beside the key and differs from the machine that saved."""
+    """What is recorded beside the key and differs from the machine that saved.
+
+    A fact that the machine did not record, since its release did not, is no difference.
+    """
     here = [(item.name, item.value) for item in environment.recorded]
-    there = list(recorded)
-    return diff(here, there) if there else ()
+    return tuple(item for item in diff(here, recorded) if item.there is not None)
 
 
 def _pairs(environment: Environment) -> list[tuple[str, str]]:

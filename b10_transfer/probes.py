@@ -160,6 +160,16 @@ def site_packages(release: TorchRelease) -> Reading:
     return Reading(str(release.folder.parent), "where torch was found")
 
 
+def python_include() -> Reading:
+    """The folder of Python's own headers, in each command line of C++ that Inductor hashes.
+
+    The one of the base interpreter, whatever virtual environment there is
+    (torch/_inductor/cpp_builder.py, _get_python_related_args).
+    """
+    scheme = "nt" if sys.platform == "win32" else "posix_prefix"
+    return Reading(sysconfig.get_path("include", scheme) or UNKNOWN, f"sysconfig {scheme}")
+
+
 def cxx_compiler(variables: Mapping[str, str]) -> Reading:
     """The C++ compiler that Inductor would run (``torch/_inductor/config.py``, ``cpp.cxx``).
 

@@ -47,6 +47,7 @@ _ADVICE = {
     "vector_isa": "keep to one type of CPU, or set ATEN_CPU_CAPABILITY alike on all (avx2, say)",
     "threads": "set OMP_NUM_THREADS alike on all replicas",
     "site_packages": "install torch at the same path on all replicas",
+    "python_include": "install the same Python at the same path on all replicas",
     "cxx_compiler": "install the same C++ compiler on all replicas",
     "precompiled_headers": "set TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS alike on all replicas",
 }

@@ -30,7 +30,7 @@ told_apart = "torch" in sys.modules
 
 import torch
 from torch._inductor import config, cpu_vec_isa
-from torch._inductor.cpp_builder import get_cpp_compiler
+from torch._inductor.cpp_builder import CppTorchOptions, get_cpp_compiler
 
 picked = {}
 warnings.simplefilter("ignore")
@@ -65,6 +65,7 @@ print(json.dumps({
     "folder": os.path.dirname(os.path.dirname(torch.__file__)),
     "threads": torch.get_num_threads(),
     "compiler": get_cpp_compiler(),
+    "include folders": CppTorchOptions().get_include_dirs(),
     "headers": config.cpp_cache_precompile_headers,
 }))
 """.replace("CAPABILITIES", repr(CAPABILITIES))
@@ -163,6 +164,7 @@ def test_what_is_recorded_is_what_torch_goes_by(
     torch_says: dict[str, Any], fields: dict[str, str], variables: dict[str, str]
 ) -> None:
     assert fields["site_packages"] == torch_says["folder"]
+    assert fields["python_include"] in torch_says["include folders"]
     assert fields["threads"] == str(torch_says["threads"]) == "1"
     assert fields["precompiled_headers"] == ("on" if torch_says["headers"] else "off")
     named = cxx_compiler({**variables, "CXX": torch_says["compiler"]})

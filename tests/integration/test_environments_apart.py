@@ -95,6 +95,7 @@ SEVERAL_FIELDS = [
 SHARED_RECORDS: dict[str, dict[str, Any]] = {
     "threads": {"threads": "3"},
     "site_packages": {"site_packages": "/opt/venv/lib/python3.12/site-packages"},
+    "python_include": {"include": "/opt/python/include/python3.12"},
     "cxx_compiler": {"compiler": "/usr/bin/clang++"},
     "precompiled_headers": {"headers": "off"},
 }

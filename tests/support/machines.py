@@ -32,7 +32,8 @@ class Machine:
         c_library: name and version.
         gpu: name of the GPU; "" for none. compute: its compute capability.
         driver: of the GPU; threads: for torch to use; site_packages: where torch is installed;
-            compiler: the one for C++; headers: whether Inductor precompiles its header.
+            include: where Python's headers are; compiler: the one for C++; headers: whether
+            Inductor precompiles its header.
     """
 
     torch: str = "2.13.0"
@@ -52,6 +53,7 @@ class Machine:
     driver: str = "none"
     threads: str = "8"
     site_packages: str = "/usr/lib/python3/site-packages"
+    include: str = "/usr/include/python3.12"
     compiler: str = "/usr/bin/g++-12"
     headers: str = "on"
 
@@ -67,6 +69,7 @@ class Machine:
             "operating_system": self.system,
             "thread_count": self.threads,
             "site_packages": self.site_packages,
+            "python_include": self.include,
             "cxx_compiler": self.compiler,
             "precompiled_headers": self.headers,
         }

@@ -12,6 +12,7 @@ from b10_transfer import probes
 from b10_transfer.cpu import Cpu
 from b10_transfer.environment import Difference, Environment, Field, assemble, diff
 from b10_transfer.gpus import FoundGpu, Gpu
+from b10_transfer.nearest import recorded_differences
 from b10_transfer.probes import Reading, TorchRelease
 
 if TYPE_CHECKING:
@@ -209,6 +210,17 @@ def test_what_causes_misses_only_is_recorded_beside_the_key(
     assert {f.name: f.value for f in after.recorded}[field] == value
     if field != "cxx_compiler":  # there may be none on this machine
         assert field in changed(before.recorded, after.recorded)
+
+
+def test_a_fact_that_an_older_release_did_not_record_is_no_difference() -> None:
+    environment = ON_CPU.environment()
+    stored = {item.name: item.value for item in environment.recorded}
+    assert recorded_differences(environment, stored.items()) == ()
+    here = stored.pop("python_include")
+    assert recorded_differences(environment, stored.items()) == ()
+    assert recorded_differences(environment, [("python_include", "/opt/include")]) == (
+        Difference("python_include", here, "/opt/include"),
+    )
 
 
 def test_the_site_packages_are_recorded_beside_the_key(tmp_path: Path) -> None:

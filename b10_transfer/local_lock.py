@@ -32,6 +32,8 @@ else:
         fcntl.flock(handle, fcntl.LOCK_UN)
 
 
+_PRIVATE = 0o700
+_FOR_OTHERS = 0o077
 _POLL_SECONDS = 0.05
 _OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _OPEN_ATTEMPTS = 10
@@ -55,12 +57,12 @@ def lock_root(folder: str, timeout: float) -> Generator[bool | None]:
     """
     own = own_folder(folder)
     deadline = time.monotonic() + timeout
-    handle = _open_lock(own)
+    handle = _open_lock(folder)
     try:
         held = _acquire(handle, deadline)
         while held and not _is_in_place(handle, own):
             # A clear removed the root while its lock was waited for: this one locks nobody out.
-            stale, handle = handle, _open_lock(own)
+            stale, handle = handle, _open_lock(folder)
             os.close(stale)
             held = _acquire(handle, deadline)
         yield held
@@ -83,18 +85,35 @@ def own_folder(folder: str) -> str:
     return own
 
 
-def _open_lock(own: str) -> int:
+def make_own_folder(folder: str) -> str:
+    """Make the folder of our own in a cache root, which nobody else may enter.
+
+    Whoever may open the lock in it can keep every load waiting.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    own = own_folder(folder)
+    os.makedirs(folder, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(own, _PRIVATE)
+    status = os.stat(own, follow_symlinks=False)
+    if status.st_mode & _FOR_OTHERS and status.st_uid == getattr(os, "geteuid", lambda: -1)():
+        os.chmod(own, _PRIVATE)  # earlier releases made it for everybody
+    return own
+
+
+def _open_lock(folder: str) -> int:
     for _ in range(_OPEN_ATTEMPTS - 1):
-        os.makedirs(own, exist_ok=True)
+        own = make_own_folder(folder)
         with contextlib.suppress(FileNotFoundError):
             return _open_file(own)
         # A clear removed the folder just now.
-    os.makedirs(own, exist_ok=True)
-    return _open_file(own)
+    return _open_file(make_own_folder(folder))
 
 
 def _open_file(own: str) -> int:
-    return os.open(os.path.join(own, "lock"), os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, 0o666)
+    return os.open(os.path.join(own, "lock"), os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, 0o600)
 
 
 def _is_in_place(handle: int, own: str) -> bool:

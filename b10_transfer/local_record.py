@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import secrets
+import stat
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from b10_store.digest import Digest, parse_digest
 from b10_store.errors import StoreError
 from b10_store.layout import PackId
+from b10_store.open_folder import foreign_owner
 from b10_store.scan import Fingerprint, read_file
-from b10_transfer.local_lock import own_folder
+from b10_transfer.local_lock import make_own_folder, own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -161,10 +163,14 @@ def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:
 
 
 def read_record(folder: str, name: str) -> dict[str, Any]:
-    """A record of a cache root; empty when there is none, or none that can be used."""
+    """A record of a cache root; empty when there is none, or none that can be used.
+
+    One that others could have written is not believed: it could have a save publish a path with
+    bytes that are not the file's, or keep files from being saved.
+    """
     try:
-        location = os.path.join(own_folder(folder), name)
-        content: object = json.loads(read_file(location, _RECORD_LIMIT))
+        own = own_folder(folder)
+        content: object = json.loads(_read_private(own, name))
     except (OSError, ValueError, RecursionError):
         return {}
     record = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
@@ -176,15 +182,42 @@ def write_record(folder: str, name: str, content: Mapping[str, object]) -> None:
     if not os.path.isdir(folder):
         return  # there is nothing to remember of a cache root that does not exist
     try:
-        own = own_folder(folder)
+        own = make_own_folder(folder)
+        if not _is_private(own):
+            return
     except OSError:
         return
     temporary = os.path.join(own, f"{name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
     try:
-        os.makedirs(own, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(handle, "w", encoding="utf-8") as file:
             file.write(json.dumps({"version": _VERSION, **content}, separators=(",", ":")))
         os.replace(temporary, os.path.join(own, name))
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+
+
+def _read_private(own: str, name: str) -> bytes:
+    """The bytes of a file of our own folder, where nobody else can have put them there.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        ValueError: somebody else can have written it.
+    """
+    location = os.path.join(own, name)
+    if not (_is_private(own) and _is_private(location)):
+        raise ValueError(f"{location} can be written by others")
+    return read_file(location, _RECORD_LIMIT)
+
+
+def _is_private(location: str) -> bool:
+    """Whether something belongs to this user or root, and nobody else may write to it.
+
+    Raises:
+        OSError: there is nothing.
+    """
+    status = os.stat(location, follow_symlinks=False)
+    if not hasattr(os, "geteuid"):
+        return True  # Windows tells no owners and no modes
+    return foreign_owner(status) is None and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

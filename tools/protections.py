@@ -382,4 +382,11 @@ PROTECTIONS = (
         "    return wanted if wanted else _refusing_strange_bundles(wanted, here)",
         "tests/integration/test_bundles.py",
     ),
+    _simple(
+        "a local record that others could have written is not believed",
+        "b10_transfer/local_record.py",
+        "    if not (_is_private(own) and _is_private(location)):",
+        "    if not (own and location):",
+        "tests/unit/test_local_record.py",
+    ),
 )

@@ -165,3 +165,52 @@ def test_a_record_is_replaced_as_a_whole(tmp_path: Path) -> None:
         assert json.loads(old.read())["finished_ns"] == LOADED.finished_ns
     assert os.listdir(tmp_path / LOCAL_RECORD) == ["loaded"]
     assert time.time_ns() > LOADED.finished_ns
+
+
+def plant(folder: Path, name: str, *, mode: int = 0o600, owner: int | None = None) -> None:
+    """Give a record another mode or owner, as a process of somebody else would have made it."""
+    record = folder / LOCAL_RECORD / name if name else folder / LOCAL_RECORD
+    os.chmod(record, mode)
+    if owner is not None:
+        os.chown(record, owner, owner)
+
+
+def test_our_own_folder_is_ours_alone(tmp_path: Path) -> None:
+    write_loaded(str(tmp_path), LOADED)
+    own = tmp_path / LOCAL_RECORD
+    assert own.stat().st_mode & 0o777 == 0o700
+    assert (own / "loaded").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_an_earlier_release_made_for_all_becomes_ours_alone(tmp_path: Path) -> None:
+    own = tmp_path / LOCAL_RECORD
+    own.mkdir(mode=0o755)
+    write_loaded(str(tmp_path), LOADED)
+    assert own.stat().st_mode & 0o777 == 0o700
+    assert read_loaded(str(tmp_path)) == LOADED
+
+
+@pytest.mark.parametrize(("name", "mode"), [("", 0o777), ("", 0o770), ("hashed", 0o666)])
+def test_what_others_could_have_written_is_not_believed(
+    name: str, mode: int, tmp_path: Path
+) -> None:
+    write_hashed(str(tmp_path), HASHED)
+    plant(tmp_path, name, mode=mode)
+    assert read_hashed(str(tmp_path)) == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(("name", "mode"), [("", 0o700), ("hashed", 0o600)])
+def test_what_belongs_to_another_user_is_not_believed(name: str, mode: int, tmp_path: Path) -> None:
+    write_hashed(str(tmp_path), HASHED)
+    plant(tmp_path, name, mode=mode, owner=65534)
+    assert read_hashed(str(tmp_path)) == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_nothing_is_noted_in_a_folder_of_another_user(tmp_path: Path) -> None:
+    own = tmp_path / LOCAL_RECORD
+    own.mkdir()
+    os.chown(own, 65534, 65534)
+    write_hashed(str(tmp_path), HASHED)
+    assert list(own.iterdir()) == []

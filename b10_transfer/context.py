@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.errors import NoSpaceError, SizeLimitError, StoreError
+from b10_store.errors import CannotSignError, NoSpaceError, SizeLimitError, StoreError
 from b10_store.folder_remote import FolderRemote
 from b10_store.layout import Address
 from b10_store.store import Store
@@ -17,6 +17,7 @@ from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheVali
 from b10_transfer.host_checks import exposure, strict_exposure
 from b10_transfer.local_space import NO_ROOM
 from b10_transfer.settings import Settings, check_folder
+from b10_transfer.signing import KEY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -151,6 +152,10 @@ def errors_as_cache_errors(settings: Settings) -> Generator[None]:
         raise CacheOperationInterrupted(f"too little disk space: {error}") from error
     except SizeLimitError as error:
         raise CacheError(f"{error}: raise MAX_CACHE_SIZE_MB, or clear the local cache") from error
+    except CannotSignError as error:
+        raise CacheError(
+            f"{error}: save on a host that has the private key ({KEY_FILE}), a warm-up job say"
+        ) from error
     except StoreError as error:
         raise CacheError(str(error)) from error
     except RuntimeError as error:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.envelope import BODY_LIMIT, HEADER_LIMIT, PREFIX_SIZE, open_prefix
+from b10_store.envelope import BODY_LIMIT, HEADER_LIMIT, PREFIX_LIMIT, open_prefix
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
 from b10_store.folder_remote import FolderRemote
 from b10_store.format_file import check_format
@@ -45,7 +45,7 @@ _PARALLEL_TABLES = 4
 """Fewer: what somebody planted may claim 256 MiB each."""
 
 _HEADER_GUESS = 1 << 16
-_FILE_LIMIT = PREFIX_SIZE + HEADER_LIMIT + BODY_LIMIT
+_FILE_LIMIT = PREFIX_LIMIT + HEADER_LIMIT + BODY_LIMIT
 _SHARING_SECONDS = 3.0
 """How long is spent on finding out who shares what: a listing is useful without."""
 
@@ -239,11 +239,11 @@ class _Reading:
         path = name.manifest_path
         data = read_bounded(self._remote, path, _HEADER_GUESS)
         prefix = open_prefix(data, self._keys)
-        needed = PREFIX_SIZE + prefix.header_length
+        needed = prefix.size + prefix.header_length
         if len(data) == _HEADER_GUESS < needed:
             data = read_bounded(self._remote, path, needed)
         _, header = decode_header(data, name, self._keys)
-        return _ReadHead(header, prefix.keyed, self._remote.stat(path).mtime)
+        return _ReadHead(header, prefix.signed, self._remote.stat(path).mtime)
 
     def _sizes_of(self, headers: Sequence[Header]) -> dict[SnapshotName, dict[PackId, int]]:
         """The packs of each manifest, as far as there is time."""

@@ -66,7 +66,7 @@ def local_state(tree: Tree, context: Context) -> str | None:
         str(context.address),
         context.environment.requirement,
         # Which key signs, and nothing that would tell it.
-        *(key.seal(b"the key that signs").hex() for key in context.settings.signing_keys[:1]),
+        *(key.fingerprint for key in context.settings.signing_keys[:1]),
     ]
     for root, found in tree:
         parts.append(f"{root.name}\0{root.folder}\0{_stamp_of_loads(root.folder)}")

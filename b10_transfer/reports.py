@@ -149,8 +149,6 @@ class SaveReport:
             f"{self.superseded} superseded",
             f"{size_text(self.uploaded_bytes)} uploaded",
         ]
-        if self.status is OperationStatus.SUCCESS and not (self.added or self.superseded):
-            parts.append("what is stored signed anew")
         if self.compiled_kinds is not None:
             parts.append(f"{self.brought} loaded before")
             parts.append(f"{self.compiled_anew} compiled since{_kinds_in(self.compiled_kinds)}")

@@ -58,7 +58,7 @@ def save_artifacts(
     state = local_state(tree, context)
     # A manifest that was refused is reported by every save, so the next one must look again. What
     # is not fit to be saved is the same as long as the tree is.
-    unfinished = scan.unfinished or outcome.left_out or outcome.problems or outcome.signed_before
+    unfinished = scan.unfinished or outcome.left_out or outcome.problems
     if state is not None and not unfinished:
         found = len(scan.artifacts)
         write_last_save(
@@ -109,7 +109,6 @@ def _request(context: Context, scan: LocalScan, *, wait: bool) -> SaveRequest:
         cold=not settings.load_enabled,
         wait_seconds=WAIT_LIMIT_SECONDS if wait else 0.0,
         recorded=tuple((item.name, item.value) for item in context.environment.recorded),
-        key=next(iter(settings.signing_keys), None),
     )
 
 

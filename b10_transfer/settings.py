@@ -11,7 +11,7 @@ from b10_transfer.errors import CacheValidationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from b10_store.envelope import SigningKey
+    from b10_store.keys import Key
 
 DEFAULT_STORE = "/cache/model/compile_cache"
 """Where the store is when B10FS_CACHE_DIR does not say so."""
@@ -53,8 +53,9 @@ class Settings:
         max_store_bytes: B10_STORE_MAX_SIZE_MB, in bytes: beyond it, what was loaded longest ago
             expires; 0: no limit.
         strict_roots: B10_STRICT_ROOTS: refuse a cache root that others could write to.
-        signing_keys: B10_CACHE_SIGNING_KEY or B10_CACHE_SIGNING_KEY_FILE: the first signs, every
-            one of them verifies; none: nothing is signed, and everything is believed.
+        signing_keys: B10_CACHE_SIGNING_KEY or B10_CACHE_SIGNING_KEY_FILE, and B10_CACHE_PUBLIC_KEYS
+            behind them: every one verifies, the first signs unless it is a public key; none:
+            nothing is signed, and everything is believed.
         variables: all environment variables, as they were when the settings were read, but the
             signing key.
     """
@@ -73,7 +74,7 @@ class Settings:
     max_age_days: int
     max_store_bytes: int
     # Neither these nor what else a user keeps in environment variables belongs into a log.
-    signing_keys: tuple[SigningKey, ...] = field(repr=False)
+    signing_keys: tuple[Key, ...] = field(repr=False)
     variables: Mapping[str, str] = field(repr=False)
 
     @classmethod
@@ -105,7 +106,7 @@ class Settings:
             auto_gc=_read_switch(found, "B10_AUTO_GC", default=True),
             max_age_days=_read_number(found, "B10_CACHE_MAX_AGE_DAYS", 30, lowest=0),
             max_store_bytes=_read_number(found, "B10_STORE_MAX_SIZE_MB", 0, lowest=0) * MEBIBYTE,
-            signing_keys=_take_signing_keys(found, store),
+            signing_keys=_take_keys(found, store),
             variables=found,
         )
 
@@ -212,12 +213,20 @@ def _read_headers(variables: Mapping[str, str]) -> str:
     return value
 
 
-def _take_signing_keys(variables: dict[str, str], store: str) -> tuple[SigningKey, ...]:
-    """Read the signing keys, and take the secret out of the variables.
+def _take_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
+    """Read the keys, and take the secret out of the variables.
 
-    Unlike elsewhere an empty value is not as good as none: a secret that did not arrive must not
-    turn signing off.
+    Unlike elsewhere an empty value is not as good as none: a key that did not arrive must not turn
+    signing off.
     """
+    from b10_transfer.signing import PUBLIC_KEYS, parse_public_keys
+
+    keys = _take_signing_keys(variables, store)
+    public = variables.get(PUBLIC_KEYS)
+    return keys if public is None else (*keys, *parse_public_keys(public))
+
+
+def _take_signing_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
     from b10_transfer.signing import KEY, KEY_FILE, parse_keys, read_key_file
 
     text, path = variables.pop(KEY, None), variables.get(KEY_FILE)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store.errors import StoreError
+from b10_store.errors import CannotSignError, StoreError
 from b10_store.folder_remote import FolderRemote
 from b10_store.gc_plan import GcPolicy
 from b10_store.layout import STAGE_DISTANCE_SECONDS
 from b10_store.store import Store
 from b10_transfer.context import errors_as_cache_errors
+from b10_transfer.errors import CacheError
 from b10_transfer.settings import Settings
+from b10_transfer.signing import KEY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -118,6 +121,47 @@ def restore(address: Address, settings: Settings | None = None) -> Restored:
     """
     with _open_store(settings) as (store, _):
         return store.restore(address)
+
+
+@dataclass(slots=True)
+class SignReport:
+    """What signing a store again did.
+
+    Attributes:
+        signed: environments and namespaces that the first key has signed now.
+        unchanged: how many had nothing that another key of this host signed.
+        failed: why an address could not be signed, by its name.
+    """
+
+    signed: list[Address] = field(default_factory=list["Address"])
+    unchanged: int = 0
+    failed: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def sign_again(settings: Settings | None = None) -> SignReport:
+    """Sign with the first key what the other keys of this host signed.
+
+    An operator who changes a key does this before the old one goes. What no key of this host
+    vouches for is left alone.
+
+    Raises:
+        CacheError: the store cannot be used, or there is no key here that can sign.
+    """
+    with _open_store(settings) as (store, used):
+        if not used.signing_keys:
+            raise CacheError(f"there is no key to sign with: set {KEY_FILE}")
+        report = SignReport()
+        for address in store.addresses():
+            try:
+                if store.sign_again(address):
+                    report.signed.append(address)
+                else:
+                    report.unchanged += 1
+            except CannotSignError:
+                raise
+            except (StoreError, OSError) as error:
+                report.failed[str(address)] = str(error)
+        return report
 
 
 def visit_after_save(context: Context) -> None:

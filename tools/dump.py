@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
-from b10_store.envelope import MAGIC, SigningKey, open_header, open_prefix
+from b10_store.envelope import MAGIC, PREFIX_SIZE, open_header, open_prefix
 from b10_store.errors import CorruptError, StoreError
 from b10_store.folder_remote import FolderRemote
 from b10_store.layout import (
@@ -32,10 +32,14 @@ from b10_store.layout import (
 )
 from b10_store.manifest_file import decode_header, decode_manifest
 from b10_store.pack_footer import read_footer
+from b10_transfer.errors import CacheError
+from b10_transfer.signing import parse_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from b10_store.envelope import Prefix
+    from b10_store.keys import Key
     from b10_store.manifest import Entry, Lineage, Manifest
 
 _FORMAT_SIZE = 1 << 10
@@ -56,19 +60,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--key-file",
         type=Path,
         metavar="KEY",
-        help="verify the seals with the signing key in this file",
+        help="verify the seals with the keys in this file",
     )
     options = parser.parse_args(arguments)
-    keys: tuple[SigningKey, ...] = ()
+    keys: tuple[Key, ...] = ()
     if options.key_file is not None:
         try:
-            keys = (SigningKey(options.key_file.read_bytes().strip()),)
-        except (OSError, ValueError) as error:
+            keys = parse_keys(str(options.key_file), options.key_file.read_text())
+        except (OSError, ValueError, CacheError) as error:
             parser.error(f"{options.key_file}: {error}")
     return max([_print_file(path, keys) for path in options.files])
 
 
-def _print_file(path: Path, keys: tuple[SigningKey, ...]) -> int:
+def _print_file(path: Path, keys: tuple[Key, ...]) -> int:
     try:
         for line in _describe(path, keys):
             print(line)
@@ -81,7 +85,7 @@ def _print_file(path: Path, keys: tuple[SigningKey, ...]) -> int:
     return 0
 
 
-def _describe(path: Path, keys: tuple[SigningKey, ...]) -> Iterator[str]:
+def _describe(path: Path, keys: tuple[Key, ...]) -> Iterator[str]:
     with path.open("rb") as file:
         start = file.read(_FORMAT_SIZE)
     if start.startswith(MAGIC):
@@ -115,7 +119,7 @@ def _describe_pack(path: Path) -> Iterator[str]:
         yield f"    {digest}  raw at {offset:10}  {size:10} bytes"
 
 
-def _describe_manifest(path: Path, keys: tuple[SigningKey, ...]) -> Iterator[str]:
+def _describe_manifest(path: Path, keys: tuple[Key, ...]) -> Iterator[str]:
     data = path.read_bytes()
     prefix = open_prefix(data, keys)
     name = _name_in(open_header(prefix, data))
@@ -127,7 +131,7 @@ def _describe_manifest(path: Path, keys: tuple[SigningKey, ...]) -> Iterator[str
     yield f"{path}: {kind}"
     yield f"  name         {name}{_mismatch(called, name)}"
     yield f"  began        {_time_of(name)}"
-    yield f"  seal         {_seal(keyed=prefix.keyed, verified=bool(keys))}"
+    yield f"  seal         {_seal(prefix, verified=bool(keys))}"
     yield (
         f"  bytes        {prefix.header_length} header, {prefix.body_length} body, "
         f"{header.raw_length} unpacked"
@@ -202,10 +206,11 @@ def _is_session(path: Path) -> bool:
     return parse_session_name(path.name) is not None
 
 
-def _seal(*, keyed: bool, verified: bool) -> str:
-    if not keyed:
+def _seal(prefix: Prefix, *, verified: bool) -> str:
+    if not prefix.signed:
         return "digest"
-    return "MAC, verified" if verified else "MAC, not verified: no key was given"
+    kind = "MAC" if prefix.size == PREFIX_SIZE else "signature"
+    return f"{kind}, verified" if verified else f"{kind}, not verified: no key was given"
 
 
 def _time_of(name: SnapshotName) -> str:

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store.envelope import HEADER_LIMIT, PREFIX_SIZE, open_prefix
+from b10_store.envelope import HEADER_LIMIT, PREFIX_LIMIT, open_prefix
 from b10_store.errors import CorruptError, StoreError
 from b10_store.heads import ManifestReader
 from b10_store.manifest_file import decode_header
@@ -19,7 +19,7 @@ from b10_store.remote import read_bounded
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from b10_store.envelope import SigningKey
+    from b10_store.keys import Key
     from b10_store.layout import Address, SnapshotName
     from b10_store.manifest_file import Header
     from b10_store.remote import Remote
@@ -88,9 +88,7 @@ class Stored:
         return list(found.values())
 
 
-def read_stored(
-    remote: Remote, keys: tuple[SigningKey, ...], own: Address, seconds: float
-) -> Stored:
+def read_stored(remote: Remote, keys: tuple[Key, ...], own: Address, seconds: float) -> Stored:
     """Read the first bytes of the manifests of a store.
 
     Args:
@@ -127,18 +125,18 @@ def _by_interest(names: Iterable[SnapshotName], own: Address) -> list[SnapshotNa
     )
 
 
-def _read(remote: Remote, name: SnapshotName, keys: tuple[SigningKey, ...]) -> StoredManifest:
+def _read(remote: Remote, name: SnapshotName, keys: tuple[Key, ...]) -> StoredManifest:
     data = read_bounded(remote, name.manifest_path, _GUESS)
     prefix = open_prefix(data)
-    if len(data) == _GUESS < PREFIX_SIZE + prefix.header_length:
-        data = read_bounded(remote, name.manifest_path, PREFIX_SIZE + HEADER_LIMIT)
+    if len(data) == _GUESS < prefix.size + prefix.header_length:
+        data = read_bounded(remote, name.manifest_path, PREFIX_LIMIT + HEADER_LIMIT)
     # Without keys: what is signed otherwise is told apart from what is damaged.
     prefix, header = decode_header(data, name)
-    return StoredManifest(name, header, _seal_of(data, keys) if prefix.keyed else Seal.PLAIN)
+    return StoredManifest(name, header, _seal_of(data, keys) if prefix.signed else Seal.PLAIN)
 
 
-def _seal_of(signed: bytes, keys: tuple[SigningKey, ...]) -> Seal:
+def _seal_of(signed: bytes, keys: tuple[Key, ...]) -> Seal:
     try:
-        return Seal.OLDER if open_prefix(signed, keys).maker else Seal.SIGNED
+        return Seal.OLDER if open_prefix(signed, keys).signer else Seal.SIGNED
     except CorruptError:
         return Seal.FOREIGN

@@ -17,7 +17,7 @@ from b10_store.repair import Repair, is_intact, is_no_file
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b10_store.envelope import SigningKey
+    from b10_store.keys import Key
     from b10_store.layout import PackId, SnapshotName
     from b10_store.remote import Remote
 
@@ -44,7 +44,7 @@ class CheckReport:
 def check(
     remote: Remote,
     scratch: str,
-    keys: tuple[SigningKey, ...] = (),
+    keys: tuple[Key, ...] = (),
     *,
     read_data: bool = False,
     repair: bool = False,
@@ -77,7 +77,7 @@ class _Check:
         self,
         remote: Remote,
         scratch: str,
-        keys: tuple[SigningKey, ...],
+        keys: tuple[Key, ...],
         *,
         read_data: bool,
         on_progress: Callable[[int], None],

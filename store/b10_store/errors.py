@@ -33,3 +33,11 @@ class FencedError(StoreError):
 
 class NoSpaceError(StoreError):
     """A filesystem has too little room for what is about to be written to it."""
+
+
+class MissingLibraryError(StoreError):
+    """The package `cryptography`, which signatures need, is not installed."""
+
+
+class CannotSignError(StoreError):
+    """This host may read what is signed, and has no key to sign with."""

@@ -49,8 +49,8 @@ from b10_store.trash import Stage, TrashFolder, read_trash
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from b10_store.envelope import SigningKey
     from b10_store.gc_plan import Departures, GcPolicy
+    from b10_store.keys import Key
     from b10_store.layout import PackId
     from b10_store.remote import FileStat, Remote
     from b10_store.survey import Survey
@@ -61,7 +61,7 @@ def visit(
     scratch: str,
     policy: GcPolicy,
     *,
-    keys: tuple[SigningKey, ...] = (),
+    keys: tuple[Key, ...] = (),
     dry_run: bool = False,
     seconds: float = float("inf"),
     rewrites: bool = True,
@@ -92,7 +92,7 @@ class _Visit:
         remote: Remote,
         scratch: str,
         policy: GcPolicy,
-        keys: tuple[SigningKey, ...],
+        keys: tuple[Key, ...],
         may_go_on: Callable[[], bool],
     ) -> None:
         self._remote = remote

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.envelope import BODY_LIMIT, HEADER_LIMIT, PREFIX_SIZE, open_body, open_prefix
+from b10_store.envelope import BODY_LIMIT, HEADER_LIMIT, PREFIX_LIMIT, open_body, open_prefix
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
 from b10_store.layout import MANIFESTS, SnapshotName, parse_manifest_name
 from b10_store.manifest_file import Header, decode_header, decode_manifest
@@ -16,14 +16,14 @@ from b10_store.union import superseded_by
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from b10_store.envelope import SigningKey
+    from b10_store.keys import Key
     from b10_store.layout import Address, SnapshotId
     from b10_store.manifest import Manifest
     from b10_store.remote import Remote
 
 _PARALLEL_READS = 16
 _HEADER_GUESS = 1 << 16
-_FILE_LIMIT = PREFIX_SIZE + HEADER_LIMIT + BODY_LIMIT
+_FILE_LIMIT = PREFIX_LIMIT + HEADER_LIMIT + BODY_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Heads:
 class ManifestReader:
     """Lists and reads the manifests of a store, for the length of one operation."""
 
-    def __init__(self, remote: Remote, scratch: str, keys: tuple[SigningKey, ...]) -> None:
+    def __init__(self, remote: Remote, scratch: str, keys: tuple[Key, ...]) -> None:
         """Read from one store.
 
         Args:
@@ -73,7 +73,7 @@ class ManifestReader:
         """
         self._remote = remote
         self._scratch = scratch
-        self._keys = keys
+        self.keys = keys
         # A manifest never changes, so one that was verified once need not be read again. Whether it
         # is still listed is asked each time.
         self._verified: dict[SnapshotName, Manifest] = {}
@@ -98,13 +98,13 @@ class ManifestReader:
         if manifest is None:
             data = self._read_file(name)
             try:
-                manifest = decode_manifest(data, name, self._scratch, self._keys)
+                manifest = decode_manifest(data, name, self._scratch, self.keys)
             except CorruptError:
                 # A client's cache may know the file as shorter than it is: a fresh read convicts.
                 again = self._read_file(name)
                 if again == data:
                     raise
-                manifest = decode_manifest(again, name, self._scratch, self._keys)
+                manifest = decode_manifest(again, name, self._scratch, self.keys)
             self._verified[name] = manifest
         return manifest
 
@@ -116,7 +116,7 @@ class ManifestReader:
             OSError: it cannot be read.
         """
         data = self._read_file(name)
-        prefix, _ = decode_header(data, name, self._keys)
+        prefix, _ = decode_header(data, name, self.keys)
         open_body(prefix, data)
 
     def read_header(self, name: SnapshotName) -> Header:
@@ -127,10 +127,11 @@ class ManifestReader:
             OSError: it cannot be read.
         """
         data = read_bounded(self._remote, name.manifest_path, _HEADER_GUESS)
-        needed = PREFIX_SIZE + open_prefix(data, self._keys).header_length
+        prefix = open_prefix(data, self.keys)
+        needed = prefix.size + prefix.header_length
         if len(data) == _HEADER_GUESS < needed:
             data = read_bounded(self._remote, name.manifest_path, needed)
-        return decode_header(data, name, self._keys)[1]
+        return decode_header(data, name, self.keys)[1]
 
     def heads(self, address: Address) -> Heads:
         """Read the heads of an address: normally one file.

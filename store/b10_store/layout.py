@@ -64,10 +64,6 @@ QUARANTINE_SECONDS = 14 * 86400.0
 TOUCH_INTERVAL_SECONDS = 86400.0
 """A load refreshes a manifest's time of last load at most this often."""
 
-SIGN_ANEW_SECONDS = 86400.0
-"""How long a save with nothing new leaves alone what another of its keys signed. While keys are
-changed, hosts that have them in another order would else sign in turns, at every save."""
-
 FENCED_ATTEMPTS = 3
 """How often a save starts over after it was fenced."""
 

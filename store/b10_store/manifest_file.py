@@ -17,7 +17,7 @@ from b10_store.manifest_database import build_database, read_database, read_pack
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from b10_store.envelope import SigningKey
+    from b10_store.keys import Key
     from b10_store.layout import PackId
 
 RAW_LIMIT = 256 << 20
@@ -36,13 +36,13 @@ class Header:
     raw_length: int
 
 
-def encode_manifest(manifest: Manifest, scratch: str, key: SigningKey | None = None) -> bytes:
+def encode_manifest(manifest: Manifest, scratch: str, key: Key | None = None) -> bytes:
     """The sealed file of a manifest.
 
     Args:
         manifest: what to write; must be consistent.
         scratch: a local folder for the database while it is built.
-        key: seals the file with a MAC, when given.
+        key: vouches for the file, when given.
 
     Raises:
         CorruptError, LimitError: the manifest is not consistent.
@@ -69,7 +69,7 @@ def encode_manifest(manifest: Manifest, scratch: str, key: SigningKey | None = N
 
 
 def decode_header(
-    data: bytes, name: SnapshotName, keys: tuple[SigningKey, ...] = ()
+    data: bytes, name: SnapshotName, keys: tuple[Key, ...] = ()
 ) -> tuple[envelope.Prefix, Header]:
     """Verify and read the header of a sealed manifest.
 
@@ -90,7 +90,7 @@ def decode_header(
 
 
 def decode_manifest(
-    data: bytes, name: SnapshotName, scratch: str, keys: tuple[SigningKey, ...] = ()
+    data: bytes, name: SnapshotName, scratch: str, keys: tuple[Key, ...] = ()
 ) -> Manifest:
     """Verify and read a sealed manifest.
 
@@ -106,15 +106,15 @@ def decode_manifest(
         header.lineage,
         packs,
         entries,
-        signed=prefix.keyed,
-        signed_before=bool(prefix.maker),
+        signed=prefix.signed,
+        signed_before=bool(prefix.signer),
     )
     check_manifest(manifest)
     return manifest
 
 
 def decode_pack_sizes(
-    data: bytes, name: SnapshotName, scratch: str, keys: tuple[SigningKey, ...] = ()
+    data: bytes, name: SnapshotName, scratch: str, keys: tuple[Key, ...] = ()
 ) -> dict[PackId, int]:
     """The size of each pack that a sealed manifest references: far quicker than all of it.
 

@@ -15,26 +15,27 @@ from typing import TYPE_CHECKING
 from b10_store.errors import StoreError
 from b10_store.fetch import Fetcher, Wanted
 from b10_store.heads import ManifestReader
+from b10_store.keys import signer_of
 from b10_store.layout import (
     FRAME_RAW_LIMIT,
     LEFTOVER_SECONDS,
     pack_path,
     snapshot_milliseconds,
 )
-from b10_store.manifest import Lineage, Manifest, referenced_packs
+from b10_store.manifest import Manifest, referenced_packs
 from b10_store.manifest_file import encode_manifest
 from b10_store.pack import write_packs
 from b10_store.save_plan import SavePlan, finish_entries
 from b10_store.session import open_session
-from b10_store.succession import lineage_of
+from b10_store.succession import lineage_like_newest
 from b10_store.union import union
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Sequence
 
     from b10_store.digest import Digest
-    from b10_store.envelope import SigningKey
     from b10_store.heads import Heads
+    from b10_store.keys import Key
     from b10_store.layout import Address, PackId
     from b10_store.manifest import Entry
     from b10_store.remote import Remote
@@ -50,7 +51,7 @@ _SPOOL_PREFIX = "b10-rewrite-"
 def rewrite_packs(
     remote: Remote,
     scratch: str,
-    keys: tuple[SigningKey, ...],
+    keys: tuple[Key, ...],
     address: Address,
     packs: Collection[PackId],
 ) -> int:
@@ -104,10 +105,11 @@ def _publish_moved(
     remote: Remote,
     session: Session,
     heads: Heads,
-    keys: tuple[SigningKey, ...],
+    keys: tuple[Key, ...],
     packs: Collection[PackId],
     folder: str,
 ) -> int:
+    signer = signer_of(keys)
     parents = tuple(head for head in heads.manifests if keys or not head.signed)
     if heads.problems:
         raise StoreError(f"{heads.problems[0].name}: {heads.problems[0].reason}")
@@ -126,20 +128,14 @@ def _publish_moved(
     plan = SavePlan(stored.entries, (), {upload.digest: upload.size for upload in uploads})
     entries = finish_entries(plan, written.locations, snapshot_milliseconds(session.name.snapshot))
     known = {**stored.packs, **written.packs}
-    key = keys[0] if keys else None
     manifest = Manifest(
         session.name,
-        _lineage(heads, parents, key),
+        lineage_like_newest(heads, parents, keys),
         referenced_packs(entries.values(), known),
         entries,
     )
-    session.publish([encode_manifest(manifest, folder, key)])
+    session.publish([encode_manifest(manifest, folder, signer)])
     return written.stored_bytes
-
-
-def _lineage(heads: Heads, parents: Sequence[Manifest], key: SigningKey | None) -> Lineage:
-    newest = max(parents, key=lambda head: head.name.snapshot).lineage
-    return lineage_of(heads, parents, key, (newest.environment, newest.recorded))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from b10_store.dedup import WORTHWHILE_BYTES, find_elsewhere
 from b10_store.errors import FencedError, StoreError
 from b10_store.expiry import expire_oldest
 from b10_store.format_file import check_format, write_format
-from b10_store.heads import Problem
+from b10_store.keys import signer_of
 from b10_store.knowledge import Knowledge
-from b10_store.layout import FENCED_ATTEMPTS, SIGN_ANEW_SECONDS, snapshot_milliseconds
+from b10_store.layout import FENCED_ATTEMPTS, snapshot_milliseconds
 from b10_store.manifest import Manifest, referenced_packs, stored_bytes
 from b10_store.manifest_file import encode_manifest
 from b10_store.pack import Written, write_packs
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from b10_store.digest import Digest
     from b10_store.heads import Heads, ManifestReader
+    from b10_store.keys import Key
     from b10_store.layout import PackId
     from b10_store.manifest import Entry, Identity, Location, Pack
     from b10_store.remote import Remote
@@ -49,8 +50,6 @@ class _View(NamedTuple):
         packs: what is known of the packs.
         artifacts: what is here, those that a compiler rewrites united with what is stored.
         plan: what to do.
-        signs_anew: whether a parent has been signed with an older key for so long that signing it
-            anew is worth a manifest.
     """
 
     heads: Heads
@@ -59,12 +58,11 @@ class _View(NamedTuple):
     packs: Packs
     artifacts: tuple[Scanned, ...]
     plan: SavePlan
-    signs_anew: bool
 
     @property
     def has_work(self) -> bool:
         """Whether there is anything to publish."""
-        return self.signs_anew or bool(self.plan.additions)
+        return bool(self.plan.additions)
 
 
 def save(remote: Remote, reader: ManifestReader, request: SaveRequest) -> SaveOutcome:
@@ -76,15 +74,11 @@ def save(remote: Remote, reader: ManifestReader, request: SaveRequest) -> SaveOu
     """
     check_format(remote)
     view = _look(remote, reader, request)
-    if view.plan.additions:
-        return _publish(remote, reader, request, view)
-    if not view.signs_anew:
+    if not view.has_work:
         return _nothing_new(view, request)
-    try:
-        return _publish(remote, reader, request, view)
-    except (StoreError, OSError) as error:
-        # This host has nothing to save, so whether it could write does not matter to it.
-        return _still_signed_before(_nothing_new(view, request), view, error)
+    # Before anything is written: whether this host can sign is known.
+    signer_of(reader.keys)
+    return _publish(remote, reader, request, view)
 
 
 def _publish(
@@ -136,13 +130,13 @@ def _save_in_session(
         view.plan, view.stored.packs, [item.candidate for item in view.artifacts]
     )
     written = _upload(remote, request, view.artifacts, plan)
-    if not view.signs_anew and not plan.realized(written.locations):
+    if not plan.realized(written.locations):
         # Every file that was to be added changed meanwhile: the next save takes them.
         session.abandon()
         return replace(_nothing_new(view, request), left_out=_left_out(view, plan, written))
     packs = {**view.stored.packs, **elsewhere, **written.packs}
-    manifest = _compose(session, request, view, packs, finish=(plan, written))
-    session.publish([encode_manifest(manifest, request.scratch, request.key)])
+    manifest = _compose(session, request, view, packs, finish=(plan, written), keys=reader.keys)
+    session.publish([encode_manifest(manifest, request.scratch, signer_of(reader.keys))])
     return _outcome(request, view, manifest, plan, written)
 
 
@@ -158,23 +152,14 @@ def _look(
             # It may hold everything: planning around it would upload all of that again.
             raise StoreError(f"{problem.name} cannot be read: {problem.reason}")
     # What only others can verify is neither carried on nor moved away.
-    parents = tuple(head for head in heads.manifests if request.key or not head.signed)
+    parents = tuple(head for head in heads.manifests if reader.keys or not head.signed)
     stored = union(parents)
     packs = look_at_packs(remote, _pack_sizes(stored.packs), suspects)
     artifacts = unite_rewritten(
         remote, stored, request.artifacts, packs.good, parents=parents, cold=request.cold
     )
     plan = _plan(stored, artifacts, request, packs, {})
-    return _View(heads, parents, stored, packs, artifacts, plan, _is_seal_outdated(parents))
-
-
-def _is_seal_outdated(parents: Sequence[Manifest]) -> bool:
-    """Whether a parent was signed with an older key, a day ago or more by this host's clock."""
-    latest = time.time_ns() // 1_000_000 - SIGN_ANEW_SECONDS * 1000
-    return any(
-        parent.signed_before and snapshot_milliseconds(parent.name.snapshot) < latest
-        for parent in parents
-    )
+    return _View(heads, parents, stored, packs, artifacts, plan)
 
 
 def _plan(
@@ -258,6 +243,7 @@ def _compose(
     packs: Mapping[PackId, Pack],
     *,
     finish: tuple[SavePlan, Written],
+    keys: Sequence[Key],
 ) -> Manifest:
     plan, written = finish
     saved_ms = snapshot_milliseconds(session.name.snapshot)
@@ -267,7 +253,7 @@ def _compose(
     )
     return Manifest(
         session.name,
-        lineage_of(view.heads, view.parents, request.key, (request.environment, request.recorded)),
+        lineage_of(view.heads, view.parents, keys, (request.environment, request.recorded)),
         referenced_packs(entries.values(), packs),
         entries,
     )
@@ -285,21 +271,7 @@ def _nothing_new(view: _View, request: SaveRequest) -> SaveOutcome:
         problems=view.heads.problems,
         stored=_stored_digests(request, view.stored.entries),
         sound_packs=view.packs.verified,
-        signed_before=any(head.signed_before for head in view.parents),
     )
-
-
-def _still_signed_before(outcome: SaveOutcome, view: _View, error: Exception) -> SaveOutcome:
-    problems = tuple(
-        Problem(
-            head.name.manifest_path,
-            f"signed with an older key, and cannot be signed anew: {error}",
-            unreachable=True,
-        )
-        for head in view.parents
-        if head.signed_before
-    )
-    return replace(outcome, problems=(*outcome.problems, *problems))
 
 
 def _outcome(

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from b10_store.basis import Basis
     from b10_store.digest import Digest
-    from b10_store.envelope import SigningKey
     from b10_store.heads import Problem
     from b10_store.layout import Address, PackId, SnapshotName
     from b10_store.manifest import Identity
@@ -36,7 +35,6 @@ class SaveRequest:
         wait_seconds: how long to let saves that began earlier go first; 0 at shutdown.
         workers: threads that compress.
         scratch: a local folder for the manifest while it is built.
-        key: seals the manifest, when given.
         on_progress: called with the raw bytes that were uploaded until now, and those to be.
     """
 
@@ -52,7 +50,6 @@ class SaveRequest:
     cold: bool = False
     wait_seconds: float = WAIT_LIMIT_SECONDS
     recorded: tuple[tuple[str, str], ...] = ()
-    key: SigningKey | None = None
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
 
 
@@ -71,7 +68,6 @@ class SaveOutcome:
         basis: the state of the address in which nothing is left to save.
         stored: the digest that the store now has of each local artifact.
         sound_packs: packs that were written, or read and verified whole, by this save.
-        signed_before: a head is still signed with an older key; a later save signs it anew.
     """
 
     published: SnapshotName | None
@@ -84,4 +80,3 @@ class SaveOutcome:
     problems: tuple[Problem, ...] = ()
     stored: Mapping[Identity, Digest] = field(default_factory=dict["Identity", "Digest"])
     sound_packs: frozenset[PackId] = frozenset()
-    signed_before: bool = False

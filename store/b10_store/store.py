@@ -19,13 +19,14 @@ from b10_store.gc_report import GcReport
 from b10_store.heads import Heads, ManifestReader, Problem
 from b10_store.layout import TOUCH_INTERVAL_SECONDS, TRASH, VISIT_INTERVAL_SECONDS
 from b10_store.removal import Restored, remove, restore, trashed_manifests
+from b10_store.resign import sign_again
 from b10_store.save import save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from b10_store.envelope import SigningKey
     from b10_store.gc_plan import GcPolicy
+    from b10_store.keys import Key
     from b10_store.layout import Address, PackId, SnapshotName
     from b10_store.manifest import Manifest, Pack
     from b10_store.manifest_file import Header
@@ -49,7 +50,7 @@ class Listing:
 class Store:
     """One shared folder, for one operation. Any number of hosts may use it at once."""
 
-    def __init__(self, remote: Remote, scratch: str, keys: tuple[SigningKey, ...] = ()) -> None:
+    def __init__(self, remote: Remote, scratch: str, keys: tuple[Key, ...] = ()) -> None:
         """Use a folder; nothing is read yet.
 
         Args:
@@ -178,6 +179,11 @@ class Store:
         """Undo `remove`, while it is in trash; see `b10_store.removal.restore`."""
         check_format(self._remote)
         return restore(self._remote, self._scratch, address)
+
+    def sign_again(self, address: Address) -> bool:
+        """Sign what an older key signed with the first one; see `b10_store.resign.sign_again`."""
+        check_format(self._remote)
+        return sign_again(self._remote, self._reader, self._scratch, address)
 
     def still_holds(self, address: Address, basis: Basis) -> bool:
         """Whether nothing changed since a save that ended with `basis`; see `b10_store.basis`.

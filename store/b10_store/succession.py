@@ -9,8 +9,8 @@ from b10_store.manifest import Lineage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from b10_store.envelope import SigningKey
     from b10_store.heads import Heads
+    from b10_store.keys import Key
     from b10_store.manifest import Manifest
 
 
@@ -21,7 +21,7 @@ Facts = tuple[tuple[str, str], ...]
 def lineage_of(
     heads: Heads,
     parents: Sequence[Manifest],
-    key: SigningKey | None,
+    keys: Sequence[Key],
     environment: tuple[Facts, Facts],
 ) -> Lineage:
     """How a manifest that carries on `parents` came about.
@@ -29,7 +29,7 @@ def lineage_of(
     Args:
         heads: as read.
         parents: those of them that are carried on.
-        key: that the manifest is sealed with.
+        keys: of this host; without any, what is signed is not carried on.
         environment: the fields of the environment, and what is recorded beside them.
     """
     carried_on = {head.name.snapshot for head in parents}
@@ -37,7 +37,7 @@ def lineage_of(
     ancestors = {
         snapshot
         for manifest in heads.read
-        if key or not manifest.signed
+        if keys or not manifest.signed
         for snapshot in manifest.lineage.supersedes
     }
     return Lineage(
@@ -46,3 +46,12 @@ def lineage_of(
         environment=environment[0],
         recorded=environment[1],
     )
+
+
+def lineage_like_newest(heads: Heads, parents: Sequence[Manifest], keys: Sequence[Key]) -> Lineage:
+    """Return the lineage of a manifest that carries on `parents` and has nothing new.
+
+    It keeps what the newest of them says of the environment.
+    """
+    newest = max(parents, key=lambda head: head.name.snapshot).lineage
+    return lineage_of(heads, parents, keys, (newest.environment, newest.recorded))

@@ -13,7 +13,7 @@ from b10_store.layout import published_at
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from b10_store.envelope import SigningKey
+    from b10_store.keys import Key
     from b10_store.layout import Address, PackId, SnapshotId, SnapshotName
     from b10_store.manifest import Manifest
     from b10_store.remote import Remote
@@ -92,7 +92,7 @@ def superseders(referrers: Sequence[Referrer]) -> Mapping[SnapshotId, float]:
 
 
 def survey(
-    remote: Remote, scratch: str, keys: tuple[SigningKey, ...], may_go_on: Callable[[], bool]
+    remote: Remote, scratch: str, keys: tuple[Key, ...], may_go_on: Callable[[], bool]
 ) -> Survey:
     """Read every manifest of a store, whoever signed it.
 
@@ -117,7 +117,7 @@ class _Surveyor:
         self,
         remote: Remote,
         scratch: str,
-        keys: tuple[SigningKey, ...],
+        keys: tuple[Key, ...],
         may_go_on: Callable[[], bool],
     ) -> None:
         self._remote = remote

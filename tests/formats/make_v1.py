@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from b10_store.digest import digest_of
-from b10_store.envelope import SigningKey
 from b10_store.folder_remote import FolderRemote
 from b10_store.format_file import write_format
+from b10_store.keys import SigningKey
 from b10_store.layout import (
     FORMAT_VERSION,
     FRAME_RAW_LIMIT,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from b10_store.envelope import SigningKey
 from b10_store.errors import CorruptError
 from b10_store.folder_remote import FolderRemote
 from b10_store.heads import ManifestReader
+from b10_store.keys import SigningKey
 from b10_store.layout import PackId, check_format_line, pack_path, parse_manifest_name
 from b10_store.manifest_file import decode_manifest
 from b10_store.pack_footer import read_footer

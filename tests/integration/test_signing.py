@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 import b10_transfer
 from b10_store import envelope
+from b10_store.folder_remote import FolderRemote
 from b10_store.heads import Problem
-from b10_transfer import CacheError, CacheValidationError, OperationStatus
+from b10_store.store import Store
+from b10_transfer import CacheError, CacheValidationError, OperationStatus, upkeep
 from b10_transfer.doctor import examine
 from b10_transfer.reports import count_refused, problem_lines
 from b10_transfer.signing import KEY, KEY_FILE
 from tests.support.api_answers import info, listing, only_record
-from tests.support.crowd import OTHER_USER, Act, run_one, run_together
+from tests.support.crowd import OTHER_USER, Act, run_one
 from tests.support.fleets import (
     FLEET_KEY,
     GOOD,
@@ -26,9 +31,11 @@ from tests.support.fleets import (
     Fleet,
     assert_refused,
 )
-from tests.support.mounts import read_only
 from tests.support.programs import run_python
+from tests.support.scheduled_actors import Killed
 from tests.support.sites import Site, become
+from tests.support.stateful_stops import Stopping
+from tests.support.stateful_world import NoThread
 from tests.support.store_views import clock_behind
 
 if TYPE_CHECKING:
@@ -61,7 +68,7 @@ def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_hosts_with_one_key_share_and_what_they_publish_is_signed(fleet: Fleet) -> None:
     assert fleet.save(GOOD).status is OperationStatus.SUCCESS
     (manifest,) = fleet.manifests()
-    assert envelope.open_prefix(manifest.read_bytes()).keyed
+    assert envelope.open_prefix(manifest.read_bytes()).signed
     report, tree = fleet.load()
     assert (tree, report.refused, report.problems) == (GOOD, 0, ())
     assert "refused" not in str(report)
@@ -205,78 +212,62 @@ def test_who_has_the_new_key_as_a_second_one_is_ready_for_hosts_that_sign_with_i
         assert (tree, report.refused) == ({**GOOD, **MORE}, 0)
 
 
-@pytest.mark.parametrize(("hours", "signs_anew"), [(25, True), (23, False)])
-def test_a_save_with_nothing_new_signs_anew_what_an_older_key_signed_over_a_day_ago(
-    fleet: Fleet, hours: int, signs_anew: bool
-) -> None:
-    with clock_behind(hours * HOURS):
+def test_a_save_with_nothing_new_leaves_what_an_older_key_signed(fleet: Fleet) -> None:
+    with clock_behind(25 * HOURS):
         fleet.save(GOOD, OLD_KEY)
     before = fleet.manifests()
-    report = fleet.save(GOOD, BOTH)
-    assert (report.added, report.uploaded_bytes, report.problems) == (0, 0, ())
-    assert (report.status is OperationStatus.SUCCESS) == signs_anew
-    assert ("signed anew" in str(report)) == signs_anew
-    assert (fleet.manifests() != before) == signs_anew
-    if signs_anew:
-        assert fleet.load(FLEET_KEY)[1] == GOOD
-        again = fleet.manifests()
-        assert fleet.save(GOOD, BOTH).status is OperationStatus.SKIPPED
-        assert fleet.manifests() == again
+    assert fleet.save(GOOD, BOTH).status is OperationStatus.SKIPPED
+    assert fleet.manifests() == before
 
 
-@pytest.mark.usefixtures("settled_at_once")
-def test_a_host_whose_last_save_left_an_old_signature_signs_anew_all_the_same(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+def test_the_operator_signs_everything_with_the_new_key_and_may_drop_the_old_one(
+    fleet: Fleet,
 ) -> None:
-    host = fleet.host(GOOD)
-    host.save(B10_CACHE_SIGNING_KEY=OLD_KEY)
-    assert host.save(B10_CACHE_SIGNING_KEY=BOTH).status is OperationStatus.SKIPPED
-    monkeypatch.setattr("b10_store.save.SIGN_ANEW_SECONDS", -1.0)
-    assert host.save(B10_CACHE_SIGNING_KEY=BOTH).status is OperationStatus.SUCCESS
+    fleet.save(GOOD, OLD_KEY)
+    fleet.save(MORE, OLD_KEY, B10_CACHE_NAMESPACE="other")
+    settings = fleet.host().settings(**{KEY: BOTH})
+    assert upkeep.sign_again(settings).signed == upkeep.addresses(settings)
     assert fleet.load(FLEET_KEY)[1] == GOOD
+    assert fleet.load(FLEET_KEY, B10_CACHE_NAMESPACE="other")[1] == MORE
+    # What carries the new signature already is left alone.
+    manifests = fleet.manifests()
+    report = upkeep.sign_again(settings)
+    assert (report.signed, report.unchanged, report.failed) == ([], 2, {})
+    assert fleet.manifests() == manifests
 
 
-@pytest.mark.usefixtures("settled_at_once")
-def test_a_key_that_becomes_the_first_makes_a_host_look_again(fleet: Fleet) -> None:
-    host = fleet.host(GOOD)
-    with clock_behind(25 * HOURS):
-        host.save(B10_CACHE_SIGNING_KEY=OLD_KEY)
-        assert host.save(B10_CACHE_SIGNING_KEY=OLD_KEY).status is OperationStatus.SKIPPED
-    assert host.save(B10_CACHE_SIGNING_KEY=BOTH).status is OperationStatus.SUCCESS
+@pytest.mark.parametrize("key", [None, STRANGE_KEY])
+def test_what_no_key_of_the_operator_vouches_for_is_not_signed(
+    fleet: Fleet, key: str | None
+) -> None:
+    fleet.save(POISON, key)
+    report = upkeep.sign_again(fleet.host().settings(**{KEY: BOTH}))
+    assert (report.signed, len(fleet.manifests())) == ([], 1)
+    with pytest.raises(CacheError):
+        fleet.load(FLEET_KEY)
 
 
-def test_hosts_that_have_the_keys_in_another_order_do_not_sign_in_turns(fleet: Fleet) -> None:
-    with clock_behind(25 * HOURS):
-        fleet.save(GOOD, OLD_KEY)
-    fleet.save(GOOD, BOTH)
-    signed = fleet.manifests()
-    for keys in (f"{OLD_KEY}\n{FLEET_KEY}", BOTH) * 2:
-        assert fleet.save(GOOD, keys).status is OperationStatus.SKIPPED
-    assert fleet.manifests() == signed
-
-
-def test_hosts_that_find_an_old_signature_at_once_sign_anew_once(fleet: Fleet) -> None:
-    with clock_behind(25 * HOURS):
-        fleet.save(GOOD, OLD_KEY)
-    hosts = [fleet.host(GOOD) for _ in range(6)]
-    acts = [Act("save", host.variables(B10_CACHE_SIGNING_KEY=BOTH)) for host in hosts]
-    statuses = sorted(result.status for result in run_together(acts))
-    assert statuses == ["SKIPPED"] * 5 + ["SUCCESS"]
-    assert len(fleet.manifests()) == 2
-
-
-@needs_root
-def test_a_host_that_cannot_sign_anew_has_nothing_to_save_and_says_so(fleet: Fleet) -> None:
-    with clock_behind(25 * HOURS):
-        fleet.save(GOOD, OLD_KEY)
-    (old,) = fleet.manifests()
-    host = fleet.host(GOOD)
-    with read_only(fleet.site.store):
-        report = host.save(B10_CACHE_SIGNING_KEY=BOTH)
-    assert (report.status, report.refused) == (OperationStatus.SKIPPED, 0)
-    (line,) = report.problems
-    assert line.startswith(f"manifests/{old.name}: signed with an older key, and cannot be signed")
-    assert host.save(B10_CACHE_SIGNING_KEY=BOTH).status is OperationStatus.SUCCESS
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_signing_that_is_killed_at_any_effect_loses_nothing(
+    fleet: Fleet, torn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.save(GOOD, OLD_KEY)
+    # A killed process has no heartbeat that goes on.
+    threads = SimpleNamespace(Event=threading.Event, Thread=NoThread)
+    monkeypatch.setattr("b10_store.session.threading", threads)
+    settings = fleet.host().settings(**{KEY: BOTH})
+    (address,) = upkeep.addresses(settings)
+    for effect in itertools.count(1):
+        stopping = Stopping(FolderRemote(settings.store), effect, torn=torn)
+        store = Store(stopping, settings.scratch, settings.signing_keys)
+        try:
+            assert store.sign_again(address)
+        except Killed:
+            assert fleet.load(BOTH)[1] == GOOD
+        else:
+            break
+    assert effect > 4
+    assert fleet.load(FLEET_KEY)[1] == GOOD
 
 
 def test_doctor_counts_what_older_keys_signed(fleet: Fleet) -> None:

@@ -13,8 +13,9 @@ import pytest
 import zstandard
 
 from b10_store import envelope
-from b10_store.envelope import PREFIX_SIZE, SigningKey
+from b10_store.envelope import PREFIX_SIZE
 from b10_store.folder_remote import FolderRemote
+from b10_store.keys import SigningKey
 from b10_store.layout import Address, SnapshotName, parse_manifest_name, parse_snapshot_id
 from b10_transfer import CacheError
 from tests.support.engine_hosts import EngineHost

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from b10_store.check import CheckReport
     from b10_store.damage import Fault
-    from b10_store.envelope import SigningKey
+    from b10_store.keys import SigningKey
     from b10_store.layout import Address
     from b10_store.remote import FileStat, Range, Remote
     from tests.support.engine_hosts import EngineHost

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from b10_store.bring import Brought
     from b10_store.digest import Digest
-    from b10_store.envelope import SigningKey
     from b10_store.heads import Heads
+    from b10_store.keys import SigningKey
     from b10_store.layout import Address
     from b10_store.remote import Remote
     from b10_store.scan import Scanned
@@ -104,7 +104,6 @@ class EngineHost:
             workers=2,
             scratch=str(self.scratch),
             loaded=dict(self.loaded),
-            key=self.key,
         )
         return dataclasses.replace(request, **changes)
 

@@ -16,8 +16,8 @@ from tests.support.packed import whole_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_store.envelope import SigningKey
     from b10_store.gc_report import GcReport
+    from b10_store.keys import SigningKey
     from b10_store.layout import PackId
     from b10_store.remote import Remote
     from b10_store.trash import Stage

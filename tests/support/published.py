@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from b10_store.manifest_file import encode_manifest
 
 if TYPE_CHECKING:
-    from b10_store.envelope import SigningKey
+    from b10_store.keys import SigningKey
     from b10_store.manifest import Manifest
     from b10_store.remote import Remote
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from b10_store.digest import Digest
-    from b10_store.envelope import SigningKey
+    from b10_store.keys import SigningKey
     from b10_store.layout import Address, PackId
     from b10_store.manifest import Entry, Manifest
     from b10_store.remote import Remote

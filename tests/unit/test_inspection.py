@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.envelope import SigningKey
 from b10_store.errors import CorruptError, StoreError
 from b10_store.folder_remote import FolderRemote
+from b10_store.keys import SigningKey
 from b10_store.manifest_file import decode_pack_sizes, encode_manifest
 from b10_transfer.inspection import list_addresses, list_stored, show_stored
 from b10_transfer.settings import Settings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.envelope import SigningKey
+from b10_store.keys import SigningKey
 from b10_transfer import CacheValidationError, Settings, signing
 from b10_transfer.context import open_context
 from b10_transfer.signing import KEY, KEY_FILE, store_exposure, warn_when_unsigned

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.envelope import SigningKey
+from b10_store.keys import SigningKey
 from tests.support.blobs import prose
 from tests.support.gc_states import NEW, OLD
 from tests.support.gc_world import DAY, HOUR, MINUTE, STAGE, GcWorld

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.envelope import SigningKey
+from b10_store.keys import SigningKey
 from b10_store.layout import Address, pack_path
 from b10_store.removal import Restored
 from b10_store.trash import Stage, read_trash

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.envelope import SigningKey
 from b10_store.errors import FencedError, StoreError
+from b10_store.keys import SigningKey
 from b10_store.layout import Address, pack_path
 from b10_store.rewrite import rewrite_packs
 from tests.support.aging_stores import AgingMemory

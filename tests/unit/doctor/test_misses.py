@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.envelope import SigningKey
 from b10_store.folder_remote import FolderRemote
+from b10_store.keys import SigningKey
 from b10_store.layout import Address
 from b10_store.manifest import Lineage
 from b10_transfer.doctor.stored import Seal, read_stored

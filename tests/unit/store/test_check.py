@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.damage import Damage
-from b10_store.envelope import PREFIX_SIZE, SigningKey, seal
+from b10_store.envelope import PREFIX_SIZE, seal
 from b10_store.errors import UnsupportedFormatError
+from b10_store.keys import SigningKey
 from b10_store.layout import Address, pack_path
 from tests.support.checked_stores import (
     CheckedStore,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,22 +12,26 @@ from b10_store.digest import digest_of
 from b10_store.envelope import (
     BODY_LIMIT,
     HEADER_LIMIT,
+    PREFIX_LIMIT,
     PREFIX_SIZE,
     Prefix,
-    SigningKey,
     open_body,
     open_header,
     open_prefix,
     seal,
 )
 from b10_store.errors import CorruptError, LimitError
+from b10_store.keys import PrivateKey, PublicKey, SigningKey
+
+if TYPE_CHECKING:
+    from b10_store.keys import Key
 
 KEY = SigningKey(b"a secret of enough bytes")
 OTHER_KEY = SigningKey(b"another secret, as long")
 FIELDS = struct.Struct("<8sIIQ32s32s")
 
 
-def open_all(data: bytes, keys: tuple[SigningKey, ...] = ()) -> tuple[bytes, bytes]:
+def open_all(data: bytes, keys: tuple[Key, ...] = ()) -> tuple[bytes, bytes]:
     prefix = open_prefix(data, keys)
     return open_header(prefix, data), open_body(prefix, data)
 
@@ -55,7 +60,7 @@ def test_what_is_sealed_is_opened(header: bytes, body: bytes, key: SigningKey | 
     data = seal(header, body, key)
     assert len(data) == PREFIX_SIZE + len(header) + len(body)
     assert open_all(data) == (header, body)
-    assert open_prefix(data).keyed == (key is not None)
+    assert open_prefix(data).signed == (key is not None)
     if key is not None:
         assert open_all(data, (OTHER_KEY, key)) == (header, body)
 
@@ -68,7 +73,9 @@ def test_the_layout_is_the_documented_one() -> None:
 def test_a_header_can_be_opened_without_the_body() -> None:
     data = seal(b"header", b"body")
     prefix = open_prefix(data[:PREFIX_SIZE])
-    assert prefix == Prefix(6, 4, digest_of(b"header"), digest_of(b"body"), keyed=False)
+    assert prefix == Prefix(
+        6, 4, digest_of(b"header"), digest_of(b"body"), size=PREFIX_SIZE, signed=False
+    )
     assert open_header(prefix, data[: PREFIX_SIZE + 6]) == b"header"
 
 
@@ -134,7 +141,7 @@ def test_parts_of_two_files_do_not_make_a_third() -> None:
             open_all(one[:cut] + two[cut:], (KEY,))
 
 
-@pytest.mark.parametrize("flags", [2, 3, 1 << 31])
+@pytest.mark.parametrize("flags", [3, 4, 1 << 31])
 def test_unknown_flags_are_refused(flags: int) -> None:
     with pytest.raises(CorruptError, match="not a sealed file"):
         open_prefix(forged(flags=flags))
@@ -173,3 +180,73 @@ def test_a_key_does_not_show_its_secret() -> None:
     shown = f"{key!r} {key!s} {key.seal(b'data')!r}"
     assert secret.decode() not in shown
     assert secret.hex() not in shown
+
+
+# Key pairs.
+
+PRIVATE = PrivateKey(bytes(range(32)))
+OTHER_PRIVATE = PrivateKey(bytes(range(1, 33)))
+
+
+def test_what_a_private_key_signed_its_public_key_verifies() -> None:
+    data = seal(b"header", b"body", PRIVATE)
+    assert len(data) == PREFIX_LIMIT + len(b"header") + len(b"body")
+    for keys in ((PRIVATE,), (PRIVATE.public,), (KEY, OTHER_PRIVATE.public, PRIVATE.public)):
+        assert open_all(data, keys) == (b"header", b"body")
+        assert open_prefix(data, keys).signer == len(keys) - 1
+    assert open_all(data) == (b"header", b"body")
+    assert open_prefix(data).signed
+
+
+@pytest.mark.parametrize("keys", [(OTHER_PRIVATE.public,), (KEY,), (OTHER_PRIVATE, KEY)])
+def test_a_signature_by_another_key_is_refused(keys: tuple[Key, ...]) -> None:
+    with pytest.raises(CorruptError, match="does not fit any key"):
+        open_prefix(seal(b"header", b"body", PRIVATE), keys)
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_where_a_public_key_is_set_neither_a_digest_nor_a_mac_will_do(key: Key | None) -> None:
+    with pytest.raises(CorruptError, match=r"not signed|does not fit any key"):
+        open_prefix(seal(b"header", b"body", key), (PRIVATE.public,))
+
+
+def test_who_has_the_public_key_alone_can_not_sign() -> None:
+    with pytest.raises(ValueError, match="cannot sign"):
+        seal(b"header", b"body", PRIVATE.public)
+    # Not by naming the trusted key beside a signature of its own either.
+    data = seal(b"header", b"body", OTHER_PRIVATE)
+    named = data[:120] + PRIVATE.public.data + data[152:]
+    with pytest.raises(CorruptError, match="does not fit any key"):
+        open_prefix(named, (PRIVATE.public,))
+
+
+def test_every_changed_byte_of_a_file_signed_with_a_private_key_is_noticed() -> None:
+    data = seal(b"header", b"body", PRIVATE)
+    for position, change in itertools.product(range(len(data)), (0x01, 0x80)):
+        with pytest.raises((CorruptError, LimitError)):
+            open_all(changed(data, position, change), (PRIVATE.public,))
+
+
+def test_every_truncation_of_a_file_signed_with_a_private_key_is_noticed() -> None:
+    data = seal(b"header", b"body", PRIVATE)
+    for length, keys in itertools.product(range(len(data)), ((), (PRIVATE.public,))):
+        with pytest.raises(CorruptError):
+            open_all(data[:length], keys)
+
+
+def test_a_signature_is_over_what_the_format_says() -> None:
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    data = seal(b"header", b"body", PRIVATE)
+    fields, digest, public, signature = data[:88], data[88:120], data[120:152], data[152:216]
+    assert digest == bytes.fromhex(digest_of(fields))
+    assert public == PRIVATE.public.data
+    verifier = ed25519.Ed25519PublicKey.from_public_bytes(public)
+    verifier.verify(signature, b"b10-transfer 2026 manifest signature v1\0" + fields)
+
+
+def test_halves_of_a_pair_have_32_bytes_and_show_no_secret() -> None:
+    for kind in (PrivateKey, PublicKey):
+        with pytest.raises(ValueError, match="32 bytes"):
+            kind(b"x" * 31)
+    assert PRIVATE.fingerprint == PRIVATE.public.fingerprint != OTHER_PRIVATE.fingerprint
+    assert bytes(range(32)).hex() not in f"{PRIVATE!r} {PRIVATE!s} {PRIVATE.fingerprint}"

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.envelope import SigningKey
 from b10_store.errors import CorruptError, StoreError
 from b10_store.heads import ManifestReader
+from b10_store.keys import SigningKey
 from b10_store.layout import Address
 from b10_store.manifest import summarize
 from b10_store.remote import Range

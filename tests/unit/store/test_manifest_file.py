@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from b10_store.envelope import SigningKey
 from b10_store.errors import CorruptError, LimitError, StoreError
+from b10_store.keys import SigningKey
 from b10_store.layout import Address, SnapshotName
 from b10_store.manifest import Entry, Manifest, summarize
 from b10_store.manifest_file import decode_header, decode_manifest, encode_manifest
@@ -38,7 +38,7 @@ def test_any_manifest_comes_back(value: Manifest, key: SigningKey | None) -> Non
             before = dataclasses.replace(value, signed_before=True)
             assert decode_manifest(data, value.name, scratch, (OTHER_KEY, key)) == before
         prefix, header = decode_header(data, value.name)
-        assert prefix.keyed == (key is not None)
+        assert prefix.signed == (key is not None)
         assert (header.name, header.lineage) == (value.name, value.lineage)
         assert header.summary == summarize(value)
         assert os.listdir(scratch) == []

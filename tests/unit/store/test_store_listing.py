@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.envelope import SigningKey
 from b10_store.errors import UnsupportedFormatError
+from b10_store.keys import SigningKey
 from b10_store.layout import Address, format_line
 from b10_store.memory_remote import MemoryRemote
 from tests.support.blobs import prose

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store import session as session_module
-from b10_store.envelope import SigningKey
 from b10_store.errors import FencedError, StoreError, UnsupportedFormatError
+from b10_store.keys import SigningKey
 from b10_store.layout import format_line
 from tests.support.blobs import prose
 from tests.support.counting_remote import CountingRemote

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.envelope import SigningKey
+from b10_store.keys import SigningKey
 from b10_store.memory_remote import MemoryRemote
 from b10_store.survey import Survey, superseders, survey
 from tests.support.clocks import SleepingClock

@@ -1,0 +1,192 @@
+"""The keys of a host: one that seals what it publishes, and those whose seals it believes.
+
+A `SigningKey` is a shared secret: whoever can verify with it can sign with it too. A `PrivateKey`
+signs (Ed25519, RFC 8032), and its `PublicKey` verifies and can do nothing else: readers that hold
+only public keys cannot publish anything that another reader believes.
+
+A host has a tuple of keys. Each verifies; the first one signs, unless it is a public key.
+"""
+
+from __future__ import annotations
+
+import functools
+import hmac
+from typing import TYPE_CHECKING, Any, Protocol
+
+from b10_store.digest import derive_key, digest_of, keyed_digest
+from b10_store.errors import CannotSignError, MissingLibraryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAC_SIZE = 32
+"""Bytes of a seal by a `SigningKey`, and of one without a key."""
+SIGNATURE_SIZE = 128
+"""Bytes of a seal by a `PrivateKey`: BLAKE3 of the data, the public key, the signature."""
+KEY_SIZE = 32
+"""Bytes of a private key, and of a public one."""
+
+_MAC_PURPOSE = "b10-transfer 2026 manifest seal v1"
+_SIGNATURE_PURPOSE = b"b10-transfer 2026 manifest signature v1\0"
+
+
+class Key(Protocol):
+    """A key of a host."""
+
+    @property
+    def signs(self) -> bool:
+        """Whether it can seal, and not only verify."""
+        ...
+
+    @property
+    def is_public_key(self) -> bool:
+        """Whether its seals are signatures that a public key verifies."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that tell the key from others, and nothing that would help to forge."""
+        ...
+
+    def seal(self, data: bytes) -> bytes:
+        """Vouch for `data`.
+
+        Raises:
+            ValueError: the key cannot sign.
+        """
+        ...
+
+    def made(self, seal: bytes, data: bytes) -> bool:
+        """Whether this key made the seal of `data`."""
+        ...
+
+
+class SigningKey:
+    """A secret that all hosts share. Its bytes never show in a repr or a log."""
+
+    __slots__ = ("_key",)
+    signs = True
+    is_public_key = False
+
+    def __init__(self, secret: bytes) -> None:
+        """Derive the sealing key from a secret of any length.
+
+        Raises:
+            ValueError: the secret is shorter than 16 bytes.
+        """
+        if len(secret) < 16:
+            raise ValueError("a signing key has at least 16 bytes")
+        self._key = derive_key(secret, _MAC_PURPOSE)
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Key`."""
+        return self.seal(b"fingerprint").hex()[:16]
+
+    def seal(self, data: bytes) -> bytes:
+        """Return the MAC of `data`, 32 bytes."""
+        return keyed_digest(self._key, data)
+
+    def made(self, seal: bytes, data: bytes) -> bool:
+        """See `Key`."""
+        return hmac.compare_digest(seal, self.seal(data))
+
+
+class PublicKey:
+    """The half of an Ed25519 key that verifies."""
+
+    __slots__ = ("_key", "data")
+    signs = False
+    is_public_key = True
+
+    def __init__(self, data: bytes) -> None:
+        """Take a public key of 32 bytes.
+
+        Raises:
+            ValueError: it has another length.
+            MissingLibraryError: `cryptography` is not installed.
+        """
+        if len(data) != KEY_SIZE:
+            raise ValueError(f"a public key has {KEY_SIZE} bytes")
+        self._key: Any = _ed25519().Ed25519PublicKey.from_public_bytes(data)
+        self.data = data
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Key`."""
+        return digest_of(self.data)[:16]
+
+    def seal(self, data: bytes) -> bytes:
+        """Refuse: see `Key`."""
+        raise ValueError(f"a public key cannot sign ({len(data)} bytes)")
+
+    def made(self, seal: bytes, data: bytes) -> bool:
+        """See `Key`."""
+        digest, public, signature = seal[:32], seal[32:64], seal[64:]
+        if public != self.data or digest != bytes.fromhex(digest_of(data)):
+            return False
+        from cryptography.exceptions import InvalidSignature
+
+        try:
+            self._key.verify(signature, _SIGNATURE_PURPOSE + data)
+        except InvalidSignature:
+            return False
+        return True
+
+
+class PrivateKey:
+    """An Ed25519 key that signs. Its bytes never show in a repr or a log."""
+
+    __slots__ = ("_key", "public")
+    signs = True
+    is_public_key = True
+
+    def __init__(self, data: bytes) -> None:
+        """Take a private key of 32 bytes.
+
+        Raises:
+            ValueError: it has another length.
+            MissingLibraryError: `cryptography` is not installed.
+        """
+        if len(data) != KEY_SIZE:
+            raise ValueError(f"a private key has {KEY_SIZE} bytes")
+        self._key: Any = _ed25519().Ed25519PrivateKey.from_private_bytes(data)
+        self.public = PublicKey(self._key.public_key().public_bytes_raw())
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Key`: that of its public key."""
+        return self.public.fingerprint
+
+    def seal(self, data: bytes) -> bytes:
+        """Return the digest of `data`, the public key and the signature, 128 bytes."""
+        signature: bytes = self._key.sign(_SIGNATURE_PURPOSE + data)
+        return bytes.fromhex(digest_of(data)) + self.public.data + signature
+
+    def made(self, seal: bytes, data: bytes) -> bool:
+        """See `Key`."""
+        return self.public.made(seal, data)
+
+
+def signer_of(keys: Sequence[Key]) -> Key | None:
+    """Return the key that a host signs with; None when it has no keys at all.
+
+    Raises:
+        CannotSignError: it has keys, and the first one only verifies. What it published without a
+            signature nobody would believe, itself included.
+    """
+    if not keys:
+        return None
+    if not keys[0].signs:
+        raise CannotSignError("this host has public keys only, and cannot sign what it saves")
+    return keys[0]
+
+
+@functools.cache
+def _ed25519() -> Any:  # noqa: ANN401  # a module of an optional package
+    # Only hosts with such a key need the package, and its import takes 40 ms.
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise MissingLibraryError("the package cryptography is not installed") from error
+    return ed25519

@@ -10,7 +10,7 @@ from b10_store.errors import CannotSignError, NoSpaceError, SizeLimitError, Stor
 from b10_store.folder_remote import FolderRemote
 from b10_store.layout import Address
 from b10_store.store import Store
-from b10_transfer.cache_folders import is_below
+from b10_transfer.cache_folders import VARIABLES, is_below
 from b10_transfer.cache_roots import CacheRoot, resolve_roots, without_refused
 from b10_transfer.environment import Environment
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
@@ -134,13 +134,23 @@ def check_root(root: CacheRoot, settings: Settings) -> None:
         CacheValidationError: it is a folder of the system or the user, or lies around the store or
             in it.
     """
-    check_folder(f"the folder of the cache root {root.name}", root.folder)
+    check_folder(_named(root, settings), root.folder)
     folder, store = os.path.realpath(root.folder), os.path.realpath(settings.store)
     if is_below(folder, store) or is_below(store, folder):
         raise CacheValidationError(
             f"the cache root {root.name} ({folder}) and B10FS_CACHE_DIR ({store}) lie in each "
             "other: give them folders of their own"
         )
+
+
+def _named(root: CacheRoot, settings: Settings) -> str:
+    """Return what the user set to place a cache root, or what it is where that is nothing."""
+    if settings.roots.get(root.name):
+        return f"{root.name} in B10_CACHE_ROOTS"
+    for name in VARIABLES.get(root.name, ()):
+        if name in settings.variables:
+            return name
+    return f"the folder of the cache root {root.name}"
 
 
 @contextlib.contextmanager

@@ -95,7 +95,9 @@ def _state(local: LocalRoot, settings: Settings) -> Finding:
     if loaded.finished_ns:
         details["loaded"] = len(loaded.digests)
         details["loaded_at"] = loaded.finished_ns / 1e9
-    chosen = f" ({details['chosen_by']})" if details["chosen_by"] else ""
+    chosen_by = str(details["chosen_by"])
+    is_relative = not os.path.isabs(os.path.expanduser(settings.variables.get(chosen_by, "/")))
+    chosen = f" ({chosen_by}{', relative to the working folder' * is_relative})" * bool(chosen_by)
     where = f"{root.folder}{chosen}"
     if there != root.folder:
         return ok("root.absent", root.name, f"{where}: not there", **details)

@@ -32,8 +32,8 @@ def load_compile_cache(*, on_progress: ProgressCallback | None = None) -> Operat
 
     Returns:
         SUCCESS: at least one artifact was brought.
-        SKIPPED: everything that is stored is here already.
-        DOES_NOT_EXIST: nothing is stored for this environment.
+        SKIPPED: everything that is stored for this host is here already.
+        DOES_NOT_EXIST: nothing is stored for this environment, or nothing of it is for this host.
         ERROR: see the log line; the model compiles as it would without a cache.
     """
 

@@ -48,7 +48,7 @@ def load_report(
         not isinstance(error, FileNotFoundError) for error in brought.unread.values()
     )
     if missed and could_not_be_had and is_failure and not placed and not kept:
-        raise CacheError(f"no stored artifact could be read: {'; '.join(problems)}")
+        raise CacheError(f"no stored artifact could be loaded: {'; '.join(problems)}")
     return LoadReport(
         status=OperationStatus.SUCCESS if placed else OperationStatus.SKIPPED,
         environment_key=context.environment.key,

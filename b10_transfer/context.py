@@ -16,6 +16,7 @@ from b10_transfer.environment import Environment
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
 from b10_transfer.host_checks import exposure, strict_exposure
 from b10_transfer.local_space import NO_ROOM
+from b10_transfer.refusals import refusal
 from b10_transfer.settings import Settings, check_folder
 from b10_transfer.signing import KEY_FILE
 
@@ -168,10 +169,19 @@ def errors_as_cache_errors(settings: Settings) -> Generator[None]:
         ) from error
     except StoreError as error:
         raise CacheError(str(error)) from error
-    except RuntimeError as error:
-        # No thread can be started: at the interpreter's shutdown, or beyond the system's limit.
-        raise CacheError(f"{error}; call it before the interpreter shuts down") from error
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise CacheOperationInterrupted(f"too little disk space: {error}") from error
-        raise CacheError(f"{error} (store {settings.store})") from error
+    except (MemoryError, OSError, RuntimeError) as error:
+        told = _as_cache_error(error, settings)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _as_cache_error(error: Exception, settings: Settings) -> CacheError | None:
+    reason = refusal(error)
+    if not isinstance(error, OSError):
+        return CacheError(reason) if reason else None
+    if error.errno in NO_ROOM:
+        return CacheOperationInterrupted(f"too little disk space: {error}")
+    if reason:
+        return CacheError(f"{error.filename or settings.store}: {reason}")
+    return CacheError(f"{error} (store {settings.store})")

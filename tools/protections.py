@@ -160,6 +160,48 @@ PROTECTIONS = (
         "tests/hostile/test_forged_stores.py",
     ),
     _simple(
+        "no link in the place of a store's folder is followed",
+        _STORE + "held_folders.py",
+        "os.open(name, _FLAGS | _NO_LINK, dir_fd=above.handle)",
+        "os.open(name, _FLAGS, dir_fd=above.handle)",
+        "tests/contract/test_folder_remote.py",
+    ),
+    _simple(
+        "names in a store are looked up in its open folders",
+        _STORE + "held_folders.py",
+        "_BY_DESCRIPTOR = os.open in os.supports_dir_fd",
+        "_BY_DESCRIPTOR = False",
+        "tests/contract/test_folder_remote.py",
+    ),
+    _simple(
+        "a store with a link in the place of a folder is not changed",
+        _STORE + "folder_remote.py",
+        "if stat.S_ISLNK(self._at(name, _stat).st_mode):",
+        "if not name:",
+        "tests/contract/test_folder_remote.py",
+    ),
+    _simple(
+        "a link in the place of a file is not touched through",
+        _STORE + "folder_remote.py",
+        "os.utime(path, dir_fd=folder.handle, follow_symlinks=False)",
+        "os.utime(path, dir_fd=folder.handle)",
+        "tests/contract/test_folder_remote.py",
+    ),
+    _simple(
+        "a store made below a sticky folder is its maker's own",
+        _STORE + "folder_remote.py",
+        "if not os.stat(parent).st_mode & stat.S_ISVTX:",
+        "if os.stat(parent).st_mode:",
+        "tests/contract/test_folder_remote.py",
+    ),
+    _simple(
+        "nothing is swept but what has a name that the store gives",
+        _STORE + "gc.py",
+        '            if not is_own(name.rstrip("/")):',
+        "            if not name:",
+        "tests/integration/gc/test_gc_others.py",
+    ),
+    _simple(
         "MAX_CACHE_SIZE_MB",
         _STORE + "pack.py",
         "if self._before + self.size > self._limit:",
@@ -359,28 +401,6 @@ PROTECTIONS = (
         "            for folder in self._trash_folders():\n",
         "            for folder in self._trash_folders()[:0]:\n",
         *_LOADS,
-    ),
-    # The process that uses it.
-    _simple(
-        "a fork waits until what an operation needs is imported",
-        "b10_transfer/imports.py",
-        "    with _lock:\n",
-        "    with contextlib.nullcontext():\n",
-        "tests/unit/test_imports.py",
-    ),
-    _simple(
-        "what a load beside the caller needs is imported in the caller's thread",
-        "b10_transfer/api.py",
-        "    with contextlib.suppress(Exception):\n        import_all()\n",
-        "    with contextlib.suppress(Exception):\n        pass\n",
-        "tests/unit/test_imports.py",
-    ),
-    _simple(
-        "no thread is started while the interpreter ends",
-        "b10_transfer/background.py",
-        "        if sys.is_finalizing():\n",
-        "        if not sys:\n",
-        "tests/unit/test_imports.py",
     ),
     # Which machines may share.
     _simple(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 STORE_FOLDERS = ("packs", "manifests", "sessions", "trash")
 """The folders of a store that a load and a save work in."""
+ALL_FOLDERS = (*STORE_FOLDERS, "fenced", "quarantine")
 
 _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.05
@@ -54,11 +55,16 @@ def look(folder: str) -> Iterator[Step]:
             if os.path.exists(path)
         }
 
+    def links() -> Facts:
+        paths = {name: os.path.join(folder, name) for name in ALL_FOLDERS}
+        return {"links": [name for name, path in paths.items() if os.path.islink(path)]}
+
     yield "status", status
     yield "listing", listing
     yield "path", lambda: {"path": os.path.realpath(folder)}
     yield "space", lambda: space(folder)
     yield "access", access
+    yield "links", links
 
 
 def space(folder: str) -> Facts:
@@ -175,17 +181,21 @@ class Trial:
 
     def _descriptor(self) -> Facts:
         """An open file stays the same file when it is renamed."""
-        source, target = self._files[0], self._files[1]
-        handle = os.open(source, os.O_RDWR)
+        source, target = self._files[3], self._files[1]
+        # One that was just made: whoever can write here could put a link in the place of another.
+        handle = _open_new(source)
         try:
+            os.write(handle, _SECOND)
+            _flush(handle)
             os.rename(source, target)
             os.ftruncate(handle, 0)
+            os.lseek(handle, 0, os.SEEK_SET)
             os.write(handle, _FIRST)
             _flush(handle)
         finally:
             os.close(handle)
         seen = _wait_for(lambda: _read(target) == _FIRST and not os.path.exists(source))
-        os.rename(target, source)
+        os.unlink(target)
         return seen
 
     def _rename_folder(self) -> Facts:

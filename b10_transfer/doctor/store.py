@@ -46,6 +46,7 @@ def folder_findings(store: str, look: Answers) -> Iterator[Finding]:
             folder=store,
             **owner,
         )
+        yield from _link_findings(store, look.facts("links").get("links", []))
         yield from _access_findings(store, look.facts("access"))
         yield from _other_files(store, look.facts("listing").get("names", []))
     elif failed.errno == errno.ENOENT:
@@ -105,6 +106,18 @@ def unreadable(what: str, error: OSError) -> Finding:
         f"{what} cannot be read: {error.strerror or error}",
         "look at the mount and at the permissions",
     )
+
+
+def _link_findings(store: str, links: list[str]) -> Iterator[Finding]:
+    if links:
+        yield problem(
+            "store.linked",
+            _STORE,
+            f"{', '.join(f'{store}/{name}' for name in links)}: a link in the place of a folder",
+            "find out who put it there, and put a folder in its place; nothing is saved, collected "
+            "or repaired before. The store itself may be a link",
+            folders=links,
+        )
 
 
 def _access_findings(store: str, access: Mapping[str, list[bool]]) -> Iterator[Finding]:

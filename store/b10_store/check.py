@@ -11,7 +11,7 @@ from b10_store.damage import Damage, Fault
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
 from b10_store.format_file import check_format
 from b10_store.heads import ManifestReader
-from b10_store.layout import FORMAT_FILE, pack_path
+from b10_store.layout import FOLDERS, FORMAT_FILE, NO_FOLDER, pack_path
 from b10_store.repair import Repair, is_intact, is_no_file
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class _Check:
 
     def run(self, *, repair: bool) -> CheckReport:
         repairing = Repair(self._remote) if repair else None
+        self._look_at_folders()
         self._look_at_format()
         for name in self._names():
             fault = self._look_at_manifest(name)
@@ -103,6 +104,10 @@ class _Check:
             done = repairing and repairing.repair_pack(pack, self._sizes[pack], fault)
             self._note(done or fault)
         return self._report
+
+    def _look_at_folders(self) -> None:
+        for name in sorted(set(FOLDERS).intersection(self._remote.list(""))):
+            self._note(Fault(name, Damage.NO_FOLDER, NO_FOLDER))
 
     def _look_at_format(self) -> None:
         # Twice: a client may not see the file yet, or not all of it.

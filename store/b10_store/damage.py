@@ -14,6 +14,7 @@ class Damage(enum.Enum):
     DAMAGED = "damaged"
     REFUSED = "not signed with a known key"
     MISSING = "missing"
+    NO_FOLDER = "no folder"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,26 +8,37 @@ import os
 import secrets
 import stat
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from b10_store.layout import SESSIONS, TEMPORARY_MARK
+from b10_store.held_folders import HeldFolders, hold_folder
+from b10_store.layout import FOLDERS, NO_FOLDER, SESSIONS, TEMPORARY_MARK
 from b10_store.remote import FileStat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
+    from b10_store.held_folders import HeldFolder
     from b10_store.remote import Range
+
+_Result = TypeVar("_Result")
 
 _OPEN_FLAGS = (
     getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 )
+_NEW_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS
+_MAY_TOUCH_LINKS = os.utime in os.supports_follow_symlinks
 
 _STALE_LOOKUPS = 20
 _STALE_PAUSE_SECONDS = 0.1
 
 
 class FolderRemote:
-    """A `Remote` over a local path, usually a network mount. Safe to use from many threads."""
+    """A `Remote` over a local path, usually a network mount. Safe to use from many threads.
+
+    Names are looked up folder by folder from an open descriptor (see `b10_store.held_folders`), and
+    their last part is never followed either: nothing outside the store can be reached. A store with
+    a link in the place of one of its folders is not changed at all.
+    """
 
     def __init__(self, root: str) -> None:
         """Nothing is touched before the first call.
@@ -36,32 +47,44 @@ class FolderRemote:
             root: absolute path of the store; made, with its parents, by the first write.
         """
         self._root = root
+        self._folders = HeldFolders(root)
         self._mode: int | None = None
+        self._may_change = False
 
     def list(self, folder: str) -> list[str]:
         """See `Remote.list`."""
-        try:
-            with os.scandir(self._path(folder)) as found:
+
+        def scan(found: HeldFolder) -> list[str]:
+            with os.scandir(found.path if found.handle is None else found.handle) as items:
                 return [
                     item.name + "/" if item.is_dir(follow_symlinks=False) else item.name
-                    for item in found
+                    for item in items
                 ]
+
+        # Through a descriptor of its own: two scans of one would share their place in the folder.
+        self._folders.forget()
+        try:
+            with self._named(folder):
+                return self._in(folder, scan)
         except FileNotFoundError:
             return []
 
     def stat(self, name: str) -> FileStat:
         """See `Remote.stat`."""
-        found = os.stat(self._path(name), follow_symlinks=False)
+        found = self._at(name, _stat)
         # On Windows st_ctime is when the file was created.
         changed = found.st_ctime if os.name == "posix" else found.st_mtime
         return FileStat(found.st_size, found.st_mtime, changed)
 
     def read(self, name: str, ranges: Sequence[Range]) -> Iterator[bytes]:
         """See `Remote.read`."""
-        handle = os.open(self._path(name), os.O_RDONLY | _OPEN_FLAGS | getattr(os, "O_NONBLOCK", 0))
+        flags = os.O_RDONLY | _OPEN_FLAGS | getattr(os, "O_NONBLOCK", 0)
+        handle = self._at(
+            name, lambda folder, base: os.open(folder.entry(base), flags, dir_fd=folder.handle)
+        )
         try:
             # Before a file object is made: it refuses a folder, and leaves the descriptor open.
-            found = _require_file(os.fstat(handle), self._path(name))
+            found = _require_file(os.fstat(handle), self._folders.path(name))
         except OSError:
             os.close(handle)
             raise
@@ -74,8 +97,8 @@ class FolderRemote:
     def create(self, folder: str, name: str | Callable[[], str], chunks: Iterable[bytes]) -> None:
         """See `Remote.create`."""
         hint = name if isinstance(name, str) else "new"
-        temporary = self._path(f"{folder}/{hint}{TEMPORARY_MARK}{secrets.token_hex(8)}")
-        handle = self._open_new(temporary)
+        temporary = f"{hint}{TEMPORARY_MARK}{secrets.token_hex(8)}"
+        parent, handle = self._open_new(folder, temporary)
         try:
             try:
                 for chunk in chunks:
@@ -83,48 +106,59 @@ class FolderRemote:
                 os.fsync(handle)
             finally:
                 os.close(handle)
-            final = name if isinstance(name, str) else name()
-            _replace(temporary, self._path(f"{folder}/{final}"))
+            _replace(parent, temporary, name if isinstance(name, str) else name())
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                os.unlink(parent.entry(temporary), dir_fd=parent.handle)
             raise
-        self._sync_folder(folder)
+        _sync_folder(parent)
 
     def open_token(self, name: str) -> FolderToken:
         """See `Remote.open_token`."""
-        return FolderToken(self._open_new(self._path(name)))
+        folder, _, base = name.rpartition("/")
+        return FolderToken(self._open_new(folder, base)[1])
 
     def rename(self, source: str, target: str) -> None:
         """See `Remote.rename`."""
+        self._require_own_folders()
         try:
-            os.rename(self._path(source), self._path(target))
+            self._rename(source, target)
         except FileNotFoundError:
             # Either the source is gone or the target's folder is missing: the second try tells.
-            self._make_folders(os.path.dirname(self._path(target)))
-            os.rename(self._path(source), self._path(target))
-        self._sync_folder(os.path.dirname(target))
+            self._make_folders(target.rpartition("/")[0])
+            self._rename(source, target)
 
     def touch(self, name: str) -> None:
         """See `Remote.touch`."""
-        os.utime(self._path(name))
+
+        def touch(folder: HeldFolder, base: str) -> None:
+            path = folder.entry(base)
+            if _MAY_TOUCH_LINKS:
+                os.utime(path, dir_fd=folder.handle, follow_symlinks=False)
+            else:
+                os.utime(path)
+
+        self._require_own_folders()
+        self._at(name, touch)
 
     def delete(self, name: str) -> None:
         """See `Remote.delete`."""
-        os.unlink(self._path(name))
+        self._require_own_folders()
+        self._at(name, lambda folder, base: os.unlink(folder.entry(base), dir_fd=folder.handle))
 
     def remove_folder(self, name: str) -> None:
         """See `Remote.remove_folder`."""
+        self._require_own_folders()
         try:
-            os.rmdir(self._path(name))
+            self._at(name, lambda folder, base: os.rmdir(folder.entry(base), dir_fd=folder.handle))
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
                 raise
 
     def now(self) -> float:
         """See `Remote.now`."""
-        probe = self._path(f"{SESSIONS}/probe{TEMPORARY_MARK}{secrets.token_hex(8)}")
-        handle = self._open_new(probe)
+        probe = f"probe{TEMPORARY_MARK}{secrets.token_hex(8)}"
+        folder, handle = self._open_new(SESSIONS, probe)
         try:
             # The written byte makes a network filesystem ask its server for the time. On one that
             # is full the time of the file's creation has to do.
@@ -137,40 +171,82 @@ class FolderRemote:
                 os.close(handle)
             finally:
                 with contextlib.suppress(OSError):
-                    os.unlink(probe)
+                    os.unlink(folder.entry(probe), dir_fd=folder.handle)
 
-    def _path(self, name: str) -> str:
-        return os.path.join(self._root, *name.split("/"))
-
-    def _open_new(self, path: str) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS
+    def _in(self, folder: str, act: Callable[[HeldFolder], _Result]) -> _Result:
+        """Do something in a folder; once more where it may have been deleted and made again."""
         try:
-            handle = os.open(path, flags, 0o600)
-        except FileNotFoundError:
-            self._make_folders(os.path.dirname(path))
-            handle = _open_patiently(path, flags)
+            return act(self._folders.open(folder))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESTALE):
+                raise
+        self._folders.forget()
+        return act(self._folders.open(folder))
+
+    def _at(self, name: str, act: Callable[[HeldFolder, str], _Result]) -> _Result:
+        """Do something with a file: `act` is given its folder and its name in there."""
+        folder, _, base = name.rpartition("/")
+        with self._named(name):
+            return self._in(folder, lambda found: act(found, base))
+
+    def _rename(self, source: str, target: str) -> None:
+        def rename(folder: HeldFolder, base: str) -> None:
+            other, _, last = target.rpartition("/")
+            into = self._folders.open(other)
+            os.rename(
+                folder.entry(base),
+                into.entry(last),
+                src_dir_fd=folder.handle,
+                dst_dir_fd=into.handle,
+            )
+            _sync_folder(into)
+
+        self._at(source, rename)
+
+    def _open_new(self, folder: str, name: str) -> tuple[HeldFolder, int]:
+        """Create a file; returns the folder that it is in, and its descriptor."""
+
+        def create(found: HeldFolder) -> tuple[HeldFolder, int]:
+            return found, os.open(found.entry(name), _NEW_FLAGS, 0o600, dir_fd=found.handle)
+
+        self._require_own_folders()
+        with self._named(f"{folder}/{name}" if folder else name):
+            try:
+                opened = self._in(folder, create)
+            except FileNotFoundError:
+                self._make_folders(folder)
+                opened = _patiently(lambda: self._in(folder, create))
         if hasattr(os, "fchmod"):
             # Replicas of other users must be able to read what this one saves, so the mode follows
             # the store's folder and not this process' umask. Some mounts refuse: their own fixed
             # modes hold then.
             with contextlib.suppress(OSError):
-                os.fchmod(handle, self._file_mode())
-        return handle
+                os.fchmod(opened[1], self._file_mode())
+        return opened
 
-    def _make_folders(self, path: str) -> None:
-        if os.path.isdir(path):
+    def _make_folders(self, folder: str) -> None:
+        """Make a folder of the store, and those that it is in, where they are missing."""
+        if not folder:
+            self._make_root()
             return
-        parent = os.path.dirname(path)
-        if len(path) < len(self._root):
-            os.makedirs(path, exist_ok=True)
-            return
+        parent, _, base = folder.rpartition("/")
         self._make_folders(parent)
+        above = self._folders.open(parent)
         with contextlib.suppress(FileExistsError):
-            os.mkdir(path)
-            # The store itself takes after the folder that it is made in.
-            like = parent if path == self._root else self._root
+            os.mkdir(above.entry(base), dir_fd=above.handle)
             with contextlib.suppress(OSError):
-                os.chmod(path, (os.stat(like).st_mode & 0o2777) | 0o700)
+                _take_after(self._folders.open(folder), self._root)
+
+    def _make_root(self) -> None:
+        parent = os.path.dirname(self._root)
+        os.makedirs(parent, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._root)
+            # The store itself takes after the folder that it is made in; but where everybody may
+            # make folders of their own, nobody else is meant to write to this one.
+            with contextlib.suppress(OSError):
+                if not os.stat(parent).st_mode & stat.S_ISVTX:
+                    _take_after(hold_folder(self._root), parent)
 
     def _file_mode(self) -> int:
         """The store's own permissions; the owner must keep what the protocol needs."""
@@ -178,16 +254,23 @@ class FolderRemote:
             self._mode = (os.stat(self._root).st_mode & 0o666) | 0o600
         return self._mode
 
-    def _sync_folder(self, folder: str) -> None:
-        """Make a rename durable; filesystems that cannot sync a folder make it so by themselves."""
-        if os.name != "posix":
-            return
-        with contextlib.suppress(OSError):
-            handle = os.open(self._path(folder), os.O_RDONLY | _OPEN_FLAGS)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+    def _require_own_folders(self) -> None:
+        """Change nothing in a store of which somebody replaced a folder by a link."""
+        if not self._may_change:
+            for name in set(FOLDERS).intersection(self.list("")):
+                if stat.S_ISLNK(self._at(name, _stat).st_mode):
+                    raise OSError(errno.ELOOP, NO_FOLDER, self._folders.path(name))
+            self._may_change = True
+
+    @contextlib.contextmanager
+    def _named(self, name: str) -> Generator[None]:
+        """An error names the whole path, and not the part of it that was looked up."""
+        try:
+            yield
+        except OSError as error:
+            if not (isinstance(error.filename, str) and os.path.isabs(error.filename)):
+                error.filename, error.filename2 = self._folders.path(name), None
+            raise
 
 
 class FolderToken:
@@ -229,14 +312,14 @@ class FolderToken:
         return self._handle
 
 
-def _open_patiently(path: str, flags: int) -> int:
-    """Open a new file in a folder that was just made: a client may take it for absent a while."""
+def _patiently(create: Callable[[], _Result]) -> _Result:
+    """Create a file in a folder that was just made: a client may take it for absent a while."""
     for _ in range(_STALE_LOOKUPS):
         try:
-            return os.open(path, flags, 0o600)
+            return create()
         except FileNotFoundError:
             time.sleep(_STALE_PAUSE_SECONDS)
-    return os.open(path, flags, 0o600)
+    return create()
 
 
 def _require_file(found: os.stat_result, path: str) -> os.stat_result:
@@ -265,11 +348,40 @@ def _read_fully(read: Callable[[int], bytes | None], length: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _replace(source: str, target: str) -> None:
+def _stat(folder: HeldFolder, name: str) -> os.stat_result:
+    return os.stat(folder.entry(name), dir_fd=folder.handle, follow_symlinks=False)
+
+
+def _replace(folder: HeldFolder, source: str, target: str) -> None:
     """Rename; an error is believed only when the target does not show that it was done."""
-    length = os.stat(source).st_size
+    old, new, at = folder.entry(source), folder.entry(target), folder.handle
+    length = _stat(folder, source).st_size
     try:
-        os.replace(source, target)
+        os.replace(old, new, src_dir_fd=at, dst_dir_fd=at)
     except OSError:
-        if os.path.exists(source) or os.stat(target).st_size != length:
+        if _size(folder, source) is not None or _size(folder, target) != length:
             raise
+
+
+def _size(folder: HeldFolder, name: str) -> int | None:
+    """The size of a file; None when there is none."""
+    try:
+        return _stat(folder, name).st_size
+    except OSError:
+        return None
+
+
+def _take_after(folder: HeldFolder, like: str) -> None:
+    """Give a folder that was just made the permissions of another one."""
+    mode = (os.stat(like).st_mode & 0o2777) | 0o700
+    if folder.handle is None:
+        os.chmod(folder.path, mode)
+    else:
+        os.fchmod(folder.handle, mode)
+
+
+def _sync_folder(folder: HeldFolder) -> None:
+    """Make a rename durable; filesystems that cannot sync a folder make it so by themselves."""
+    if folder.handle is not None:
+        with contextlib.suppress(OSError):
+            os.fsync(folder.handle)

@@ -37,6 +37,9 @@ from b10_store.layout import (
     TEMPORARY_MARK,
     TRASH,
     TRASH_SECONDS,
+    is_leftover,
+    is_quarantined,
+    is_snapshot_id,
     new_snapshot_id,
     pack_path,
     parse_pack_name,
@@ -44,10 +47,10 @@ from b10_store.layout import (
 )
 from b10_store.rewrite import rewrite_packs
 from b10_store.survey import survey
-from b10_store.trash import Stage, TrashFolder, read_trash
+from b10_store.trash import NOBODY, Stage, TrashFolder, read_trash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from b10_store.gc_plan import Departures, GcPolicy
     from b10_store.keys import Key
@@ -199,7 +202,7 @@ class _Visit:
         if gone or moved or taken:
             self._stages.mark(own, Stage.CONDEMNED)
         for folder in filling:
-            self._remote.remove_folder(folder.path)
+            self._remove_empty(folder)
         self._count(departures.only(gone), moved)
 
     def _moves(self, source: str, target: str) -> bool:
@@ -251,35 +254,41 @@ class _Visit:
     def _sweep(self, now: float) -> None:
         self._fence_the_dead(now)
         for folder in ("", PACKS, MANIFESTS, SESSIONS, TRASH):
-            self._sweep_folder(folder, _temporary(self._remote.list(folder)), now, LEFTOVER_SECONDS)
+            self._sweep_folder(folder, is_leftover, now, LEFTOVER_SECONDS)
         for item in read_trash(self._remote):
-            self._sweep_folder(item.path, item.leftovers, now, LEFTOVER_SECONDS)
+            self._sweep_folder(item.path, _is_left_in_trash, now, LEFTOVER_SECONDS)
             if not item.files and not item.marks:
-                self._remote.remove_folder(item.path)
-        self._sweep_folder(FENCED, self._remote.list(FENCED), now, LEFTOVER_SECONDS)
-        self._sweep_folder(QUARANTINE, self._remote.list(QUARANTINE), now, QUARANTINE_SECONDS)
+                self._remove_empty(item)
+        self._sweep_folder(FENCED, _is_session, now, LEFTOVER_SECONDS)
+        self._sweep_folder(QUARANTINE, is_quarantined, now, QUARANTINE_SECONDS)
 
     def _fence_the_dead(self, now: float) -> None:
         """Fence sessions silent for a day, which no folder of trash may be waiting for."""
         for name in self._remote.list(SESSIONS):
-            if parse_session_name(name) is not None:
+            if _is_session(name):
                 with contextlib.suppress(FileNotFoundError):
                     source = f"{SESSIONS}/{name}"
                     if now - self._remote.stat(source).mtime > LEFTOVER_SECONDS:
                         self._remote.rename(source, f"{FENCED}/{name}")
                         self._report.fenced += 1
 
+    def _remove_empty(self, folder: TrashFolder) -> None:
+        if is_snapshot_id(folder.name):
+            self._remote.remove_folder(folder.path)
+
     def _sweep_folder(
-        self, folder: str, names: Iterable[str], now: float, older_than: float
+        self, folder: str, is_own: Callable[[str], bool], now: float, older_than: float
     ) -> None:
-        for name in names:
+        """Delete what is old; nothing but files of a name that only this engine gives."""
+        for name in self._remote.list(folder):
             if not self._may_go_on():
                 return
+            if not is_own(name.rstrip("/")):
+                continue
             path = f"{folder}/{name}" if folder else name
             if name.endswith("/"):
-                if TEMPORARY_MARK in name:
-                    # One that is in use is not empty, or made anew.
-                    self._remote.remove_folder(path[:-1])
+                # One that is in use is not empty, or made anew.
+                self._remote.remove_folder(path[:-1])
                 continue
             with contextlib.suppress(FileNotFoundError):
                 if now - self._remote.stat(path).mtime > older_than:
@@ -294,5 +303,9 @@ class _Visit:
         self._report.free_at = max(times, default=None)
 
 
-def _temporary(names: Iterable[str]) -> list[str]:
-    return [name for name in names if TEMPORARY_MARK in name]
+def _is_session(name: str) -> bool:
+    return parse_session_name(name) is not None
+
+
+def _is_left_in_trash(name: str) -> bool:
+    return name == NOBODY or is_leftover(name)

@@ -19,6 +19,10 @@ SESSIONS = "sessions"
 TRASH = "trash"
 FENCED = "fenced"
 QUARANTINE = "quarantine"
+FOLDERS = (PACKS, MANIFESTS, SESSIONS, TRASH, FENCED, QUARANTINE)
+"""All folders of a store."""
+NO_FOLDER = "a link or a file, where a folder of the store belongs: put a folder there"
+"""What is said of anything else in the place of one. A link could lead to any file of a host."""
 
 TEMPORARY_MARK = ".tmp-"
 """A file is written under `<name>.tmp-<random>` before it is renamed to `<name>`."""
@@ -86,6 +90,13 @@ _NAMESPACE = re.compile(r"[a-z0-9_-]{1,64}")
 _SNAPSHOT = re.compile(r"([0-9]{13})-[0-9a-f]{32}")
 _LISTED = re.compile(r"([0-9a-f]{32})(?:\.([a-z0-9_-]{1,64}))?~([0-9]{13}-[0-9a-f]{32})")
 _PACK = re.compile(r"([0-9a-f]{64})\.pack")
+_TAKEN = re.compile(r"~[0-9a-f]{4,32}\Z")
+_RANDOM = re.compile(r"[0-9a-f]{16}(?:-[a-z0-9-]{1,32})?")
+# Each name under which a store holds a file, beside those of packs and manifests; what becomes a
+# pack is named by its bytes in the end.
+_WRITTEN = frozenset(
+    {FORMAT_FILE, "new", "probe", "visited", "nobody", "condemned", "witnessed", "fenced"}
+)
 _FORMAT = re.compile(r"b10-transfer store, format ([0-9]{1,9}), check ([0-9a-f]{16})\n?")
 
 
@@ -164,13 +175,18 @@ def new_snapshot_id(now: float, after: SnapshotId | None = None) -> SnapshotId:
     return SnapshotId(f"{milliseconds:013d}-{secrets.token_hex(16)}")
 
 
+def is_snapshot_id(text: str) -> bool:
+    """Whether `text` is a snapshot id; a visit names its folder in trash by one as well."""
+    return _SNAPSHOT.fullmatch(text) is not None
+
+
 def parse_snapshot_id(text: str) -> SnapshotId:
     """Check that `text` is a snapshot id.
 
     Raises:
         CorruptError: it is not.
     """
-    if _SNAPSHOT.fullmatch(text) is None:
+    if not is_snapshot_id(text):
         raise CorruptError(f"not a snapshot id: {text[:80]!r}")
     return SnapshotId(text)
 
@@ -204,6 +220,25 @@ def _parse_listed(name: str, suffix: str) -> SnapshotName | None:
     if match is None:
         return None
     return SnapshotName(Address(match[1], match[2] or ""), SnapshotId(match[3]))
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder name is one that a process gives to what it removes again."""
+    own, _, rest = name.partition(TEMPORARY_MARK)
+    return _RANDOM.fullmatch(rest) is not None and (
+        own in _WRITTEN or parse_manifest_name(own) is not None or parse_pack_name(own) is not None
+    )
+
+
+def quarantined_name(name: str) -> str:
+    """The name that a file in quarantine had before, without the mark of one that was taken."""
+    return _TAKEN.sub("", name)
+
+
+def is_quarantined(name: str) -> bool:
+    """Whether a check gave a file in quarantine its name."""
+    before = quarantined_name(name)
+    return parse_pack_name(before) is not None or parse_manifest_name(before) is not None
 
 
 def pack_path(pack: PackId) -> str:

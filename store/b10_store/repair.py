@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from b10_store.damage import Damage, Fault
 from b10_store.digest import digest_of_chunks
-from b10_store.layout import PACKS, QUARANTINE, pack_id_of, pack_path, parse_pack_name
+from b10_store.layout import (
+    PACKS,
+    QUARANTINE,
+    pack_id_of,
+    pack_path,
+    parse_pack_name,
+    quarantined_name,
+)
 from b10_store.remote import Range
 from b10_store.trash import read_trash
 
@@ -136,7 +143,7 @@ def _find_spares(remote: Remote) -> Mapping[PackId, Sequence[str]]:
     found = [(folder.path, file) for folder in read_trash(remote) for file in sorted(folder.files)]
     found += [(QUARANTINE, file) for file in sorted(remote.list(QUARANTINE))]
     for folder, file in found:
-        pack = parse_pack_name(file.partition(_AGAIN)[0])
+        pack = parse_pack_name(quarantined_name(file))
         if pack is not None:
             spares[pack].append(f"{folder}/{file}")
     return spares

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from b10_store.layout import (
     STAGE_DISTANCE_SECONDS,
-    TEMPORARY_MARK,
     TRASH,
     TRASH_SECONDS,
+    is_leftover,
     parse_manifest_name,
     parse_pack_name,
 )
@@ -122,5 +122,5 @@ def _read_folder(remote: Remote, name: str) -> TrashFolder:
             if parse_pack_name(item) is not None or parse_manifest_name(item) is not None
         ),
         marks={stage: remote.stat(f"{TRASH}/{name}/{stage.mark}").mtime for stage in stages},
-        leftovers=frozenset(item for item in listed if TEMPORARY_MARK in item or item == NOBODY),
+        leftovers=frozenset(item for item in listed if item == NOBODY or is_leftover(item)),
     )

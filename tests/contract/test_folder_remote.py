@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from b10_store.folder_remote import FolderRemote
+from b10_store.layout import FOLDERS
 from b10_store.remote import Range
 from tests.support.cache_trees import noise
 from tests.support.places import FolderPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from b10_store.remote import Remote
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes, links and pipes of POSIX")
 
@@ -75,6 +81,26 @@ def test_modes_follow_the_store_and_not_the_umask(
         assert mode_of(place.folder / folder) == folder_mode
 
 
+@pytest.mark.parametrize(
+    ("parent_mode", "store_mode", "file_mode"),
+    [(0o777, 0o777, 0o666), (0o2770, 0o2770, 0o660), (0o1777, 0o750, 0o640)],
+)
+def test_a_store_takes_after_its_parent_unless_that_is_sticky(
+    tmp_path: Path, parent_mode: int, store_mode: int, file_mode: int
+) -> None:
+    (tmp_path / "parent").mkdir()
+    (tmp_path / "parent").chmod(parent_mode)
+    place = FolderPlace(tmp_path / "parent/store")
+    before = os.umask(0o027)
+    try:
+        files = make_files(place)
+    finally:
+        os.umask(before)
+    for folder in (place.folder, *(file.parent for file in files)):
+        assert mode_of(folder) == store_mode
+    assert {mode_of(file) for file in files} == {file_mode}
+
+
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="changes a folder's group")
 def test_a_setgid_store_gives_its_group_to_everything(place: FolderPlace) -> None:
     place.folder.mkdir()
@@ -97,9 +123,9 @@ def test_a_file_is_flushed_then_closed_then_renamed_then_its_folder_flushed(
             result = real(first, *rest, **options)
             if name == "open":
                 assert isinstance(result, int)
-                kinds[result] = "folder" if os.path.isdir(first) else "file"
+                kinds[result] = "file"
             elif isinstance(first, int):
-                steps.append(f"{name} {kinds[first]}")
+                steps.append(f"{name} {kinds.get(first, 'folder')}")
             else:
                 steps.append(name)
             return result
@@ -111,8 +137,7 @@ def test_a_file_is_flushed_then_closed_then_renamed_then_its_folder_flushed(
     place.remote.create("packs", "a", [b"one", b"two"])
     monkeypatch.undo()
     assert steps == [
-        *("write file", "write file", "fsync file", "close file", "replace"),
-        *("fsync folder", "close folder"),
+        *("write file", "write file", "fsync file", "close file", "replace", "fsync folder"),
     ]
 
 
@@ -141,7 +166,7 @@ def test_an_error_of_any_last_step_is_an_error_and_leaves_nothing(
     place.remote.create("packs", "a", [b"older"])
     real: Callable[..., object] = getattr(os, failing)
 
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **_: object) -> None:
         if failing == "close":
             real(*arguments)
         raise OSError(errno.EDQUOT, "over quota")
@@ -224,6 +249,143 @@ def test_a_link_in_place_of_a_file_is_not_followed(place: FolderPlace, target: s
     assert place.get("secret") == b"outside"
 
 
+Change = Callable[["Remote"], object]
+CHANGES: dict[str, Change] = {
+    "create": lambda remote: remote.create("packs", "new", [b"x"]),
+    "open_token": lambda remote: remote.open_token("sessions/new"),
+    "rename": lambda remote: remote.rename("packs/a", "trash/gc/a"),
+    "touch": lambda remote: remote.touch("manifests/a"),
+    "delete": lambda remote: remote.delete("quarantine/a"),
+    "remove_folder": lambda remote: remote.remove_folder("trash/empty"),
+    "now": lambda remote: remote.now(),
+}
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A folder outside the store, with everything that a store's folder may have."""
+    folder = tmp_path / "victim"
+    for name in ("a", "empty", "gc/a"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if name == "empty" else path.write_bytes(b"precious")
+        os.utime(path, (1, 1))
+    return folder
+
+
+def state(folder: Path) -> dict[str, tuple[float, bytes]]:
+    """Every file and folder, with its time and its bytes."""
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mtime,
+            path.read_bytes() if path.is_file() else b"",
+        )
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_store_with_a_link_in_the_place_of_a_folder_is_not_changed(
+    place: FolderPlace, victim: Path, folder: str, change: Change
+) -> None:
+    for name in ("packs/a", "manifests/a", "quarantine/a", "trash/gc/a"):
+        place.put(name, b"")
+    if (place.folder / folder).exists():
+        shutil.rmtree(place.folder / folder)
+    (place.folder / folder).symlink_to(victim)
+    before, stored = state(victim), state(place.folder)
+    with pytest.raises(OSError, match="a link or a file"):
+        change(place.remote)
+    assert (state(victim), state(place.folder)) == (before, stored)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_link_that_takes_the_place_of_a_folder_later_is_not_followed(
+    place: FolderPlace, victim: Path, change: Change
+) -> None:
+    place.remote.now()
+    for folder in FOLDERS:
+        shutil.rmtree(place.folder / folder, ignore_errors=True)
+        (place.folder / folder).symlink_to(victim)
+    before = state(victim)
+    with pytest.raises(OSError, match="a link or a file"):
+        change(place.remote)
+    assert state(victim) == before
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_nothing_is_read_through_a_link_in_the_place_of_a_folder(
+    place: FolderPlace, victim: Path, folder: str
+) -> None:
+    place.folder.mkdir()
+    (place.folder / folder).symlink_to(victim)
+    for looking in (
+        lambda: list(place.remote.read(f"{folder}/a", [Range(0, 10)])),
+        lambda: place.remote.stat(f"{folder}/a"),
+        lambda: place.remote.list(folder),
+        lambda: place.remote.list(f"{folder}/gc"),
+    ):
+        with pytest.raises(OSError, match="a link or a file") as caught:
+            looking()
+        assert caught.value.filename == str(place.folder / folder)
+
+
+def test_the_store_itself_may_be_a_link(place: FolderPlace, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    place.folder.symlink_to(tmp_path / "elsewhere")
+    make_files(place)
+    assert (tmp_path / "elsewhere/packs/a.pack").read_bytes() == b"x"
+    assert place.remote.stat("packs/a.pack").size == 1
+
+
+def test_a_file_that_is_a_link_is_touched_itself(place: FolderPlace, victim: Path) -> None:
+    place.put("manifests/b", b"")
+    (place.folder / "manifests/a").symlink_to(victim / "a")
+    before = state(victim)
+    place.remote.touch("manifests/a")
+    assert state(victim) == before
+
+
+def test_a_store_that_was_deleted_and_made_again_is_found(place: FolderPlace) -> None:
+    make_files(place)
+    shutil.rmtree(place.folder)
+    place.put("packs/other", b"1234")
+    assert place.remote.stat("packs/other").size == 4
+    assert list(place.remote.read("packs/other", [Range(0, 2)])) == [b"12"]
+    place.remote.create("packs", "new", [b"x"])
+    assert place.names() == {"packs/other", "packs/new"}
+
+
+def test_a_folder_that_was_replaced_shows_in_the_next_listing(place: FolderPlace) -> None:
+    make_files(place)
+    (place.folder / "packs").rename(place.folder / "old")
+    place.put("packs/other", b"1234")
+    assert place.remote.list("packs") == ["other"]
+    place.remote.create("packs", "new", [b"x"])
+    assert place.names() >= {"packs/other", "packs/new"}
+
+
+def test_an_error_names_the_whole_path(place: FolderPlace) -> None:
+    place.put("packs/b", b"")
+    for missing in (
+        lambda: place.remote.stat("packs/a"),
+        lambda: place.remote.rename("packs/a", "trash/gc/a"),
+        lambda: place.remote.delete("packs/a"),
+    ):
+        with pytest.raises(FileNotFoundError) as caught:
+            missing()
+        assert caught.value.filename == str(place.folder / "packs/a")
+
+
+def test_many_threads_list_one_folder_at_once_and_each_sees_all_of_it(place: FolderPlace) -> None:
+    for number in range(500):
+        place.put(f"packs/{number}", b"")
+    with ThreadPoolExecutor(8) as pool:
+        listings = list(pool.map(place.remote.list, ["packs"] * 64))
+    assert {len(set(listing)) for listing in listings} == {500}
+
+
 def test_a_link_to_a_folder_is_listed_as_a_file(place: FolderPlace) -> None:
     place.put("packs/b", b"")
     os.symlink(place.folder / "packs", place.folder / "packs/a")
@@ -232,6 +394,8 @@ def test_a_link_to_a_folder_is_listed_as_a_file(place: FolderPlace) -> None:
 
 def test_a_folder_in_place_of_a_file_is_refused_without_a_leak(place: FolderPlace) -> None:
     (place.folder / "packs/a").mkdir(parents=True)
+    place.remote.now()
+    place.remote.stat("packs/a")
     process = psutil.Process()
     before = process.num_fds()
     for _ in range(20):
@@ -271,7 +435,7 @@ def test_no_descriptor_outlives_its_use(place: FolderPlace) -> None:
     place.put("packs/a", b"0123456789")
     process = psutil.Process()
     before = process.num_fds()
-    remote = place.remote
+    remote = FolderRemote(str(place.folder))
     first = remote.read("packs/a", [Range(0, 1), Range(1, 1)])
     next(first)
     del first
@@ -280,4 +444,5 @@ def test_no_descriptor_outlives_its_use(place: FolderPlace) -> None:
     with pytest.raises(ZeroDivisionError):
         remote.create("packs", "b", (b"x" * (1 // count) for count in (1, 0)))
     remote.now()
+    del remote
     assert process.num_fds() == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from unittest import mock
 
 import pytest
 
@@ -28,8 +27,7 @@ def sweep(folder: Path, operation: Operation, *faults: Fault, lasting: Lasting) 
     world = World(folder)
 
     def patching(faults: Faults) -> AbstractContextManager[object]:
-        calls = FaultyCalls(str(world.host.store), faults)
-        return mock.patch("b10_store.folder_remote.os", calls)
+        return FaultyCalls(str(world.host.store), faults).put_in_place()
 
     run = FaultRun(operation, world, patching)
     return [line for fault in faults for line in run.sweep(fault, lasting)]

@@ -37,7 +37,7 @@ def patching(world: UpkeepWorld, faults: Faults) -> Generator[None]:
     """Let the system calls of the store's remote meet the faults."""
     calls = FaultyCalls(str(world.keeper.store), faults)
     with (
-        mock.patch("b10_store.folder_remote.os", calls),
+        calls.put_in_place(),
         mock.patch("b10_transfer.upkeep.FolderRemote", return_value=world.remote),
     ):
         yield

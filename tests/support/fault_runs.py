@@ -143,7 +143,7 @@ class FaultRun:
         if self._operation.warm is not None:
             self._operation.warm(self._world)
         log = _Log()
-        open_before = _open_files()
+        open_before = open_files()
         variables = self._world.host.variables()
         with mock.patch.dict(os.environ, variables, clear=True), log, self._inject(faults):
             started = time.monotonic()
@@ -151,8 +151,8 @@ class FaultRun:
             seconds = time.monotonic() - started
         outcome = Outcome(status.name, seconds, faults)
         outcome.wrong += log.wrong(status.name)
-        if _open_files() > open_before:
-            outcome.wrong.append(f"{_open_files() - open_before} files were left open")
+        if open_files() > open_before:
+            outcome.wrong.append(f"{open_files() - open_before} files were left open")
         if any(thread.name == "b10-heartbeat" for thread in threading.enumerate()):
             outcome.wrong.append("a heartbeat goes on")
         return outcome
@@ -232,9 +232,11 @@ def local_leftovers(world: World) -> Iterator[str]:
     yield from entries_without_parts(artifacts_of(world.host))
 
 
-def _open_files() -> int:
+def open_files() -> int:
+    """How many files are open; a remote that is still there may hold its folders open."""
+    folder = "/proc/self/fd"
     try:
-        return len(os.listdir("/proc/self/fd"))
+        return sum(not os.path.isdir(os.path.join(folder, name)) for name in os.listdir(folder))
     except OSError:
         return 0
 

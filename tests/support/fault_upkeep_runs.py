@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import secrets
 import threading
 import time
@@ -15,6 +14,7 @@ from unittest import mock
 from b10_store.layout import MANIFESTS, PACKS, TEMPORARY_MARK
 from b10_transfer.errors import CacheError
 from tests.support.fault_findings import misplaced_files
+from tests.support.fault_runs import open_files
 from tests.support.fault_upkeep_endings import loads, saver_wakes_up
 from tests.support.faults import Case, Faults, Lasting, cases
 
@@ -151,7 +151,7 @@ class UpkeepRun:
 
     def _start(self, faults: Faults) -> Outcome:
         outcome = Outcome(faults, self._before, {}, usual=self._usual)
-        open_before = _open_files()
+        open_before = open_files()
         with self._inject(self._world, faults):
             started = time.monotonic()
             try:
@@ -161,8 +161,8 @@ class UpkeepRun:
             except Exception as error:  # noqa: BLE001  # no other may reach the user
                 outcome.wrong.append(f"the user met {error!r}")
             outcome.seconds = time.monotonic() - started
-        if _open_files() > open_before:
-            outcome.wrong.append(f"{_open_files() - open_before} files were left open")
+        if open_files() > open_before:
+            outcome.wrong.append(f"{open_files() - open_before} files were left open")
         if any(thread.name.startswith("b10-") for thread in threading.enumerate()):
             outcome.wrong.append("a thread goes on")
         outcome.after = self._world.store.files()
@@ -230,13 +230,6 @@ def _vanished(outcome: Outcome, damaged: Container[str]) -> Iterator[str]:
             found = [base in other and known == data for other, known in outcome.after.items()]
             if not any(found) and not (name in damaged and name in outcome.after):
                 yield f"{name} is gone"
-
-
-def _open_files() -> int:
-    try:
-        return len(os.listdir("/proc/self/fd"))
-    except OSError:
-        return 0
 
 
 @contextlib.contextmanager

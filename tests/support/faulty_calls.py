@@ -7,6 +7,7 @@ import errno
 import os
 import threading
 from typing import IO, TYPE_CHECKING, Any
+from unittest import mock
 
 from tests.support.faults import Fault, Manner, refusals
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.support.faults import Faults
 
-_FINDING = frozenset({"os.open", "os.stat", "os.scandir"})
+_FINDING = frozenset({"os.open", "os.open folder", "os.stat", "os.scandir"})
 _READING = frozenset({"os.fstat", "os.read"})
 _MAKING = frozenset({"os.create", "os.mkdir", "os.rename", "os.unlink", "os.utime", "os.rmdir"})
 _WRITING = frozenset(
@@ -29,7 +30,7 @@ FOLDERS = [
     Fault(
         "EIO",
         Manner.REFUSED,
-        frozenset({"os.open folder", "os.fsync folder", "os.close folder"}),
+        frozenset({"os.fsync folder"}),
         errno.EIO,
         is_harmless=True,
     )
@@ -61,7 +62,7 @@ OTHER_CALLS = [
 
 
 class FaultyCalls:
-    """Takes the place of the module `os` in `b10_store.folder_remote`."""
+    """Takes the place of the module `os` where a `FolderRemote` calls it; see `put_in_place`."""
 
     def __init__(self, root: str, faults: Faults) -> None:
         """Nothing else is different.
@@ -75,23 +76,33 @@ class FaultyCalls:
         self._names: dict[int, str] = {}
         self._lock = threading.Lock()
 
+    @contextlib.contextmanager
+    def put_in_place(self) -> Generator[None]:
+        """Be called instead of the module."""
+        with (
+            mock.patch("b10_store.folder_remote.os", self),
+            mock.patch("b10_store.held_folders.os", self),
+        ):
+            yield
+
     def __getattr__(self, name: str) -> Any:
         """What cannot go wrong."""
         return getattr(os, name)
 
-    def open(self, path: str, flags: int, mode: int = 0o777) -> int:
+    def open(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         """A descriptor that was made but not handed on is closed: nobody has it."""
         handle = -1
-        kind = "open folder" if os.path.isdir(path) else "open"
+        whole = self._whole(path, dir_fd)
+        kind = "open folder" if flags & os.O_DIRECTORY else "open"
         try:
-            with self._call("create" if flags & os.O_CREAT else kind, path):
-                handle = os.open(path, flags, mode)
+            with self._call("create" if flags & os.O_CREAT else kind, whole):
+                handle = os.open(path, flags, mode, dir_fd=dir_fd)
         except OSError:
             if handle >= 0:
                 os.close(handle)
             raise
         with self._lock:
-            self._names[handle] = path
+            self._names[handle] = whole
         return handle
 
     def close(self, handle: int) -> None:
@@ -105,7 +116,7 @@ class FaultyCalls:
 
     def write(self, handle: int, data: memoryview) -> int:
         """May write a part."""
-        with self._call("write", self._names[handle]) as fault:
+        with self._call("write", self._name_of(handle)) as fault:
             part = data[: max(1, len(data) // 2)] if _is_short(fault) else data
             return os.write(handle, part)
 
@@ -113,26 +124,28 @@ class FaultyCalls:
     def fdopen(self, handle: int, mode: str, buffering: int) -> Generator[FaultyFile]:
         """Of which reading may fail."""
         with os.fdopen(handle, mode, buffering) as file:
-            yield FaultyFile(file, self._names[handle], self._call)
+            yield FaultyFile(file, self._name_of(handle), self._call)
 
-    def scandir(self, path: str) -> contextlib.AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    def scandir(self, handle: int) -> contextlib.AbstractContextManager[Iterator[os.DirEntry[str]]]:
         """May fail when it is opened."""
-        with self._call("scandir", f"{path}/"):
-            return os.scandir(path)
+        with self._call("scandir", f"{self._name_of(handle)}/"):
+            return os.scandir(handle)
 
-    def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+    def stat(
+        self, path: str, *, dir_fd: int | None = None, follow_symlinks: bool = True
+    ) -> os.stat_result:
         """May fail."""
-        with self._call("stat", path):
-            return os.stat(path, follow_symlinks=follow_symlinks)
+        with self._call("stat", self._whole(path, dir_fd)):
+            return os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
 
     def fstat(self, handle: int) -> os.stat_result:
         """May fail."""
-        with self._call("fstat", self._names[handle]):
+        with self._call("fstat", self._name_of(handle)):
             return os.fstat(handle)
 
     def fsync(self, handle: int) -> None:
         """May fail."""
-        self._flush("fsync", handle, self._names[handle])
+        self._flush("fsync", handle, self._name_of(handle))
 
     def fchmod(self, handle: int, mode: int) -> None:
         """May fail."""
@@ -151,48 +164,54 @@ class FaultyCalls:
         """The token is touched by its descriptor."""
         return {self.utime}
 
-    def utime(self, path: str | int) -> None:
+    def utime(
+        self, path: str | int, *, dir_fd: int | None = None, follow_symlinks: bool = True
+    ) -> None:
         """May fail."""
-        name = self._names[path] if isinstance(path, int) else path
+        name = self._name_of(path) if isinstance(path, int) else self._whole(path, dir_fd)
         with self._call("utime", name):
-            os.utime(path)
+            os.utime(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
 
-    def unlink(self, path: str) -> None:
+    def unlink(self, path: str, *, dir_fd: int | None) -> None:
         """May fail."""
-        self._on_name("unlink", os.unlink, path)
+        with self._call("unlink", self._whole(path, dir_fd)):
+            os.unlink(path, dir_fd=dir_fd)
 
-    def rmdir(self, path: str) -> None:
+    def rmdir(self, path: str, *, dir_fd: int | None) -> None:
         """May fail."""
-        self._on_name("rmdir", os.rmdir, path)
+        with self._call("rmdir", self._whole(path, dir_fd)):
+            os.rmdir(path, dir_fd=dir_fd)
 
-    def mkdir(self, path: str) -> None:
+    def mkdir(self, path: str, *, dir_fd: int | None = None) -> None:
         """May fail."""
-        self._on_name("mkdir", os.mkdir, path)
+        with self._call("mkdir", self._whole(path, dir_fd)):
+            os.mkdir(path, dir_fd=dir_fd)
 
     def makedirs(self, path: str, *, exist_ok: bool) -> None:
         """May fail."""
         with self._call("mkdir", path):
             os.makedirs(path, exist_ok=exist_ok)
 
-    def chmod(self, path: str, mode: int) -> None:
+    def rename(self, source: str, target: str, **where: int | None) -> None:
         """May fail."""
-        self._on_name("chmod", os.chmod, path, mode)
+        with self._call("rename", self._whole(source, where["src_dir_fd"])):
+            os.rename(source, target, **where)
 
-    def rename(self, source: str, target: str) -> None:
+    def replace(self, source: str, target: str, **where: int | None) -> None:
         """May fail."""
-        self._on_name("rename", os.rename, source, target)
+        with self._call("replace", self._whole(source, where["src_dir_fd"])):
+            os.replace(source, target, **where)
 
-    def replace(self, source: str, target: str) -> None:
-        """May fail."""
-        self._on_name("replace", os.replace, source, target)
+    def _whole(self, path: str, dir_fd: int | None) -> str:
+        return path if dir_fd is None else os.path.join(self._name_of(dir_fd), path)
+
+    def _name_of(self, handle: int) -> str:
+        """Of a folder that was opened before, the kernel knows it."""
+        return self._names.get(handle) or os.readlink(f"/proc/self/fd/{handle}")
 
     def _on_handle(self, kind: str, real: Callable[..., object], handle: int, *rest: int) -> None:
-        with self._call(kind, self._names[handle]):
+        with self._call(kind, self._name_of(handle)):
             real(handle, *rest)
-
-    def _on_name(self, kind: str, real: Callable[..., object], path: str, *rest: object) -> None:
-        with self._call(kind, path):
-            real(path, *rest)
 
     def _flush(self, kind: str, handle: int, name: str) -> None:
         """Where bytes cannot be flushed, half of them are lost."""

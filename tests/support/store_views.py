@@ -73,7 +73,9 @@ def manifest_alone(store: Path, name: str) -> Generator[Path]:
     """A store with the same packs and no other manifest."""
     folder = Path(tempfile.mkdtemp(prefix="one-manifest-", dir=store.parent))
     try:
-        (folder / "packs").symlink_to(store / "packs")
+        (folder / "packs").mkdir()
+        for pack in (store / "packs").iterdir():
+            (folder / "packs" / pack.name).hardlink_to(pack)
         (folder / "manifests").mkdir()
         shutil.copy2(store / name, folder / name)
         yield folder

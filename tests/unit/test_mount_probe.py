@@ -206,7 +206,7 @@ def test_it_runs_without_the_rest_of_the_package(tmp_path: Path) -> None:
     assert b"b10_" not in result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert lines[0] == {"begin": "status"}
-    assert lines[-1]["step"] == "access"
+    assert lines[-1]["step"] == "links"
 
 
 def test_a_mount_that_lets_new_files_show_late_is_waited_for(

@@ -53,20 +53,26 @@ def test_odd_files_are_left_alone(both: GcWorld) -> None:
     assert world.loaded(host) == NEW
 
 
+TRASHED = f"trash/{1:013d}-{'0' * 32}"
+"""A folder that a visit, or a removal, made."""
+
+
 def test_leftovers_of_dead_processes_are_swept_when_they_are_a_day_old(both: GcWorld) -> None:
     world = both
     host = world.hosts.new().write(NEW)
     host.save()
     before = world.names()
+    mark = ".tmp-0123456789abcdef"
     leftovers = {
-        "FORMAT.tmp-1",
-        "packs/new.tmp-1",
-        f"packs/{'a' * 64}.pack.tmp-1",
-        f"manifests/{manifest(1).name}.manifest.tmp-1",
-        "sessions/probe.tmp-1",
-        "trash/visited.tmp-1",
-        "trash/1/condemned.tmp-1",
-        "fenced/x.session",
+        f"FORMAT{mark}",
+        f"packs/new{mark}",
+        f"packs/{'a' * 64}.pack{mark}",
+        f"manifests/{manifest(1).name}.manifest{mark}",
+        f"sessions/probe{mark}",
+        f"sessions/probe{mark}-2-lost",
+        f"trash/visited{mark}",
+        f"{TRASHED}/condemned{mark}",
+        f"fenced/{manifest(1).name}.session",
     }
     for name in leftovers:
         folder, _, file = name.rpartition("/")
@@ -82,11 +88,32 @@ def test_leftovers_of_dead_processes_are_swept_when_they_are_a_day_old(both: GcW
 
 def test_quarantine_is_kept_for_two_weeks(world: GcWorld) -> None:
     world.hosts.new().write(NEW).save()
-    world.remote.create("quarantine", "x.pack", [b"damaged"])
+    pack, found = f"{'a' * 64}.pack", f"{manifest(1).name}.manifest"
+    names = {pack, f"{pack}~0123456789abcdef", found, f"{found}~0123456789abcdef"}
+    for name in names:
+        world.remote.create("quarantine", name, [b"damaged"])
     world.visits(13 * DAY)
-    assert world.names("quarantine")
+    assert world.names("quarantine") == {f"quarantine/{name}" for name in names}
     world.visits(2 * DAY)
     assert world.names("quarantine") == set()
+
+
+def test_files_of_other_names_are_never_swept(both: GcWorld) -> None:
+    """Somebody's own files in a folder of the store, or a folder that is none of the store's."""
+    world = both
+    world.hosts.new().write(NEW).save()
+    mark = ".tmp-0123456789abcdef"
+    others = {
+        f"{folder}{name}"
+        for folder in ("", "packs/", "manifests/", "sessions/", "trash/", "fenced/", "quarantine/")
+        for name in ("id_rsa", "model.pack", f"model.bin{mark}", f"probe{mark[:-1]}")
+    }
+    for name in others:
+        folder, _, file = name.rpartition("/")
+        world.remote.create(folder, file, [b"precious"])
+    reports = world.visits(40 * DAY, 2 * HOUR)
+    assert sum(report.swept for report in reports) == 0
+    assert others <= world.names()
 
 
 # Visits that follow dead ones, and visits at the same time.
@@ -100,9 +127,9 @@ def test_another_host_goes_on_with_what_a_dead_visit_left(both: GcWorld, stages:
     host.save()
     pack = put_pack(world)
     name = pack.rpartition("/")[2]
-    world.remote.rename(pack, f"trash/of-the-dead/{name}")
+    world.remote.rename(pack, f"{TRASHED}/{name}")
     for mark, content in [("condemned", b""), ("witnessed", b"[]"), ("fenced", b"")][:stages]:
-        world.remote.create("trash/of-the-dead", mark, [content])
+        world.remote.create(TRASHED, mark, [content])
     reports = world.to_the_end()
     assert sum(report.freed_files for report in reports) == 1
     assert world.remote.list("trash") == []
@@ -185,7 +212,8 @@ def test_a_real_folder_keeps_no_empty_folder(tmp_path: Path) -> None:
     remote = FolderRemote(str(tmp_path / "store"))
     world = GcWorld(tmp_path, AgingFolder(tmp_path / "store"))
     world.hosts.new().write(NEW).save()
-    remote.rename("sessions", "trash/left-by-a-save")
-    assert remote.list("trash") == ["left-by-a-save/"]
+    remote.rename("sessions", TRASHED)
+    assert remote.list("trash") == [f"{TRASHED.partition('/')[2]}/"]
+    (tmp_path / "store/trash/somebody's").mkdir()
     world.visit(KEEP_ALL)
-    assert remote.list("trash") == []
+    assert remote.list("trash") == ["somebody's/"]

@@ -82,7 +82,14 @@ def test_trash_is_read_with_its_marks_and_without_what_is_not_ours() -> None:
     remote.create("trash/a", "condemned", [])
     clock.seconds += 7
     remote.create("trash/a", "witnessed", [b"[]"])
-    for name in (PACK, MANIFEST, "condemned.tmp-1", "notes.txt", "x.pack", "filling"):
+    for name in (
+        PACK,
+        MANIFEST,
+        "condemned.tmp-0123456789abcdef",
+        "notes.txt",
+        "x.pack",
+        "filling",
+    ):
         remote.create("trash/a", name, [])
     remote.create("trash/a/deeper", PACK, [])
     first, second = read_trash(remote)
@@ -90,7 +97,7 @@ def test_trash_is_read_with_its_marks_and_without_what_is_not_ours() -> None:
         "a",
         frozenset({PACK, MANIFEST}),
         {Stage.CONDEMNED: clock.started + 5, Stage.WITNESSED: clock.started + 12},
-        frozenset({"condemned.tmp-1"}),
+        frozenset({"condemned.tmp-0123456789abcdef"}),
     )
     assert first.path == "trash/a"
     assert second == TrashFolder("b", frozenset({PACK}), {})

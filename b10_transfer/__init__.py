@@ -66,6 +66,9 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    from b10_transfer.imports import import_all
+
+    import_all()
     return getattr(import_module(_LAZY[name]), name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from b10_store.errors import StoreError
 from b10_transfer.background import BackgroundLoad
 from b10_transfer.errors import CacheError
+from b10_transfer.imports import import_all
+from b10_transfer.refusals import refusal
 from b10_transfer.settings import MEBIBYTE, Settings
 from b10_transfer.status import OperationStatus
 
@@ -32,8 +35,8 @@ def load_compile_cache(*, on_progress: ProgressCallback | None = None) -> Operat
 
     Returns:
         SUCCESS: at least one artifact was brought.
-        SKIPPED: everything that is stored is here already.
-        DOES_NOT_EXIST: nothing is stored for this environment.
+        SKIPPED: everything that is stored for this host is here already.
+        DOES_NOT_EXIST: nothing is stored for this environment, or nothing of it is for this host.
         ERROR: see the log line; the model compiles as it would without a cache.
     """
 
@@ -56,6 +59,9 @@ def load_compile_cache_async(*, on_progress: ProgressCallback | None = None) -> 
     Args:
         on_progress: see `load_compile_cache`.
     """
+    # In this thread: see b10_transfer.imports. What is missing is told by the load.
+    with contextlib.suppress(Exception):
+        import_all()
     return BackgroundLoad(partial(load_compile_cache, on_progress=on_progress))
 
 
@@ -93,15 +99,12 @@ def clear_local_cache(roots: Iterable[str] = ("inductor",)) -> bool:
     Returns:
         True when they are empty now, or were; False when something could not be removed.
     """
-    try:
+
+    def clear() -> OperationStatus:
         _clear(tuple(roots))
-    except (CacheError, OSError) as error:
-        _logger.error("clear: %s", error)  # noqa: TRY400  # one line is the promise
-        return False
-    except Exception:
-        _logger.exception("clear: unexpected failure")
-        return False
-    return True
+        return OperationStatus.SUCCESS
+
+    return _guard("clear", clear) is OperationStatus.SUCCESS
 
 
 def get_cache_info() -> dict[str, Any]:
@@ -153,13 +156,20 @@ def list_available_caches() -> dict[str, Any]:
 def _guard(what: str, operation: Callable[[], OperationStatus]) -> OperationStatus:
     """Turn every failure into ERROR and one line in the log."""
     try:
+        import_all()
         return operation()
-    except CacheError as error:
-        _logger.error("%s: %s", what, error)  # noqa: TRY400  # one line is the promise
-    except Exception:
+    except (CacheError, StoreError, OSError) as error:
+        _logger.error("%s: %s", what, refusal(error) or error)  # noqa: TRY400  # one line is the promise
+    except Exception as error:
         # A model server must start whatever is wrong with its cache: this is the one place that
         # catches what nobody foresaw.
-        _logger.exception("%s: unexpected failure; please report it", what)
+        reason = refusal(error)
+        _logger.error(  # noqa: TRY400  # the traceback is there where nobody foresaw it
+            "%s: %s",
+            what,
+            reason or "unexpected failure; please report it",
+            exc_info=None if reason else error,
+        )
     return OperationStatus.ERROR
 
 
@@ -190,16 +200,19 @@ def _clear(names: tuple[str, ...]) -> None:
 
 def _fill(result: dict[str, Any], fill: Callable[[dict[str, Any], Context], None]) -> None:
     try:
+        import_all()
         from b10_transfer.context import open_context
 
         settings = Settings.from_environment()
         result["b10fs_enabled"] = settings.enabled
         fill(result, open_context(settings))
     except (CacheError, StoreError, OSError) as error:
-        result["error"] = str(error)
+        result["error"] = refusal(error) or str(error)
     except Exception as error:
-        _logger.exception("unexpected failure; please report it")
-        result["error"] = repr(error)
+        reason = refusal(error)
+        if reason is None:
+            _logger.exception("unexpected failure; please report it")
+        result["error"] = reason or repr(error)
 
 
 def _fill_info(info: dict[str, Any], context: Context) -> None:

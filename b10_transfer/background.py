@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -27,8 +29,13 @@ class BackgroundLoad:
         self._load = load
         self._status = OperationStatus.ERROR
         self._over = threading.Event()
+        self._process = os.getpid()
         # A daemon: a process that ends does not wait for a folder that does not answer.
         thread = threading.Thread(target=self._run, name="b10-load", daemon=True)
+        if sys.is_finalizing():
+            # A thread never begins then, and its start is waited for. The load says so.
+            self._run()
+            return
         try:
             thread.start()
         except RuntimeError:
@@ -36,7 +43,7 @@ class BackgroundLoad:
             self._run()
 
     def done(self) -> bool:
-        """Whether the load is over."""
+        """Whether the load is over; it never is in a process forked before that."""
         return self._over.is_set()
 
     def result(self, timeout: float | None = None) -> OperationStatus:
@@ -48,8 +55,12 @@ class BackgroundLoad:
         Returns:
             The status of the load, as `load_compile_cache` returns it; ERROR when it was not over
             in time. It then goes on: what it brings later is of use to what is compiled later, and
-            another call of `result` tells how it ended.
+            another call of `result` tells how it ended. ERROR too in a process forked before it was
+            over, in which it does not go on.
         """
+        if self._process != os.getpid() and not self._over.is_set():
+            _logger.error("load: it goes on in the process that this one was forked from")
+            return OperationStatus.ERROR
         began = time.monotonic()
         if self._over.wait(timeout):
             return self._status

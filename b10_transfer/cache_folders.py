@@ -14,9 +14,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+VARIABLES = {
+    "inductor": ("TORCHINDUCTOR_CACHE_DIR",),
+    "inductor-headers": ("TMPDIR",),
+    "triton": ("TRITON_CACHE_DIR", "TRITON_HOME"),
+    "vllm": ("VLLM_CACHE_ROOT", "XDG_CACHE_HOME"),
+    "sglang": ("SGLANG_CACHE_DIR", "SGL_CACHE_DIR"),
+    "sglang_jit": ("SGLANG_JIT_CACHE_DIR", "SGL_JIT_CACHE_DIR"),
+    "flashinfer": ("FLASHINFER_WORKSPACE_BASE",),
+    "deep_gemm": ("DG_JIT_CACHE_DIR",),
+    "deep_jit": ("DJ_JIT_CACHE_DIR", "DG_JIT_CACHE_DIR"),
+    "tilelang": ("TILELANG_CACHE_DIR",),
+    "cute_dsl": ("CUTE_DSL_CACHE_DIR", "TMPDIR"),
+}
+"""By cache root: the environment variables that place it, the one to set first."""
+
 
 def inductor(variables: Mapping[str, str]) -> str:
-    """As torch/_inductor/runtime/cache_dir_utils.py, cache_dir(); empty is the working folder."""
+    """As torch/_inductor/runtime/cache_dir_utils.py, cache_dir().
+
+    It makes a relative path absolute, and "" the working folder, and writes that back to the
+    variable: a save after it sees another value than the load before it, and the same folder.
+    """
     chosen = variables.get("TORCHINDUCTOR_CACHE_DIR")
     return os.path.abspath(default_inductor(variables) if chosen is None else chosen)
 
@@ -108,6 +127,21 @@ def cute_dsl(variables: Mapping[str, str]) -> str:
     temporary = variables.get("TMPDIR", _temporary_folder(variables))
     user = variables.get("USER") or variables.get("USERNAME") or _account_name()
     return os.path.abspath(os.path.join(temporary, user, "cutlass_python_cache"))
+
+
+def as_seen_from(folder: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return environment variables whose relative cache folders lie below `folder`.
+
+    A path in a variable of another process is relative to that process's working folder.
+    """
+    placing = {name for names in VARIABLES.values() for name in names}
+    seen = dict(variables)
+    for name in placing & variables.keys():
+        value = variables[name]
+        # Empty is the working folder to torch alone; who expands a "~" is each compiler's matter.
+        if not value.startswith("~") and (value or name == "TORCHINDUCTOR_CACHE_DIR"):
+            seen[name] = os.path.join(folder, value)
+    return seen
 
 
 def is_below(path: str, folder: str) -> bool:

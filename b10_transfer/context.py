@@ -10,12 +10,13 @@ from b10_store.errors import CannotSignError, NoSpaceError, SizeLimitError, Stor
 from b10_store.folder_remote import FolderRemote
 from b10_store.layout import Address
 from b10_store.store import Store
-from b10_transfer.cache_folders import is_below
+from b10_transfer.cache_folders import VARIABLES, is_below
 from b10_transfer.cache_roots import CacheRoot, resolve_roots, without_refused
 from b10_transfer.environment import Environment
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
 from b10_transfer.host_checks import exposure, strict_exposure
 from b10_transfer.local_space import NO_ROOM
+from b10_transfer.refusals import refusal
 from b10_transfer.settings import Settings, check_folder
 from b10_transfer.signing import KEY_FILE
 
@@ -134,13 +135,23 @@ def check_root(root: CacheRoot, settings: Settings) -> None:
         CacheValidationError: it is a folder of the system or the user, or lies around the store or
             in it.
     """
-    check_folder(f"the folder of the cache root {root.name}", root.folder)
+    check_folder(_named(root, settings), root.folder)
     folder, store = os.path.realpath(root.folder), os.path.realpath(settings.store)
     if is_below(folder, store) or is_below(store, folder):
         raise CacheValidationError(
             f"the cache root {root.name} ({folder}) and B10FS_CACHE_DIR ({store}) lie in each "
             "other: give them folders of their own"
         )
+
+
+def _named(root: CacheRoot, settings: Settings) -> str:
+    """Return what the user set to place a cache root, or what it is where that is nothing."""
+    if settings.roots.get(root.name):
+        return f"{root.name} in B10_CACHE_ROOTS"
+    for name in VARIABLES.get(root.name, ()):
+        if name in settings.variables:
+            return name
+    return f"the folder of the cache root {root.name}"
 
 
 @contextlib.contextmanager
@@ -158,10 +169,19 @@ def errors_as_cache_errors(settings: Settings) -> Generator[None]:
         ) from error
     except StoreError as error:
         raise CacheError(str(error)) from error
-    except RuntimeError as error:
-        # No thread can be started: at the interpreter's shutdown, or beyond the system's limit.
-        raise CacheError(f"{error}; call it before the interpreter shuts down") from error
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise CacheOperationInterrupted(f"too little disk space: {error}") from error
-        raise CacheError(f"{error} (store {settings.store})") from error
+    except (MemoryError, OSError, RuntimeError) as error:
+        told = _as_cache_error(error, settings)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _as_cache_error(error: Exception, settings: Settings) -> CacheError | None:
+    reason = refusal(error)
+    if not isinstance(error, OSError):
+        return CacheError(reason) if reason else None
+    if error.errno in NO_ROOM:
+        return CacheOperationInterrupted(f"too little disk space: {error}")
+    if reason:
+        return CacheError(f"{error.filename or settings.store}: {reason}")
+    return CacheError(f"{error} (store {settings.store})")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from b10_transfer.errors import CacheError
 from b10_transfer.reports import LoadReport
 from b10_transfer.status import OperationStatus
+from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
     from b10_store.bring import Brought
@@ -47,7 +48,7 @@ def load_report(
         not isinstance(error, FileNotFoundError) for error in brought.unread.values()
     )
     if missed and could_not_be_had and is_failure and not placed and not kept:
-        raise CacheError(f"none of {missed} stored artifacts could be had: {'; '.join(problems)}")
+        raise CacheError(f"no stored artifact could be loaded: {'; '.join(problems)}")
     return LoadReport(
         status=OperationStatus.SUCCESS if placed else OperationStatus.SKIPPED,
         environment_key=context.environment.key,
@@ -64,11 +65,12 @@ def bring_problems(brought: Brought) -> list[str]:
     """What kept artifacts from being brought, a line a cause."""
     problems: list[str] = []
     if brought.damaged:
-        problems.append(f"{len(brought.damaged)} blobs are damaged in the store")
-    for what, reasons in (
-        ("could not be read", [str(error) for error in brought.unread.values()]),
-        ("could not be placed", [reason for _, reason in brought.placed.failed]),
+        blobs = count_text(len(brought.damaged), "blob")
+        problems.append(f"{blobs} {'is' if blobs == '1 blob' else 'are'} damaged in the store")
+    for noun, what, reasons in (
+        ("blob", "could not be read", [str(error) for error in brought.unread.values()]),
+        ("artifact", "could not be placed", [reason for _, reason in brought.placed.failed]),
     ):
         if reasons:
-            problems.append(f"{len(reasons)} artifacts {what}: {min(reasons)}")
+            problems.append(f"{count_text(len(reasons), noun)} {what}: {min(reasons)}")
     return problems

@@ -34,10 +34,11 @@ from b10_transfer.local_space import NO_ROOM, LocalSpace
 from b10_transfer.local_sweep import has_leftovers, sweep
 from b10_transfer.nearest import nearest_differences, other_namespaces, recorded_differences
 from b10_transfer.progress import Meter
-from b10_transfer.reports import LoadReport, count_refused, problem_lines
+from b10_transfer.reports import LoadReport, count_refused, difference_lines, problem_lines
 from b10_transfer.root_kinds import HEADERS
 from b10_transfer.signing import warn_when_unsigned
 from b10_transfer.status import OperationStatus
+from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,6 +60,8 @@ _NEAREST_AMONG = 32
 
 _NAMED_NAMESPACES = 8
 
+_NOTHING_HERE = "nothing is stored for this environment yet"
+
 
 def load_artifacts(
     context: Context, started: float, on_progress: ProgressCallback | None = None
@@ -78,13 +81,12 @@ def load_artifacts(
     if not context.settings.load_enabled:
         # As if nothing were stored, so that what is compiled now is saved, and supersedes.
         problems.append("loading is turned off by B10_CACHE_LOAD=0")
-        return _nothing_stored(context, problems, started)
+        return _nothing_stored(context, "nothing was loaded", problems, started)
     warn_when_unsigned(context.settings)
     heads = context.store.heads(context.address)
     problems += problem_lines(heads.problems, signed=bool(context.settings.signing_keys))
     if not heads.listed:
-        report = _nothing_stored(context, problems, started)
-        return _with_nearest(context, report)
+        return _with_nearest(context, _nothing_stored(context, _NOTHING_HERE, problems, started))
     if not heads.manifests:
         raise CacheError(f"no manifest of this environment can be read: {'; '.join(problems)}")
     stored = union(heads.manifests)
@@ -109,11 +111,26 @@ def load_artifacts(
     already_here = len(placements) - unusable - len(wanted)
     problems += bring_problems(brought)
     report = load_report(context, already_here, len(wanted) + unusable, brought, problems, started)
+    if not (report.loaded or report.already_here):
+        report = _nothing_for_host(report, stored)
     return replace(
         report,
         left_aside=chosen.left_aside,
         refused=count_refused(heads.problems),
         differences=_differences(context, heads),
+    )
+
+
+def _nothing_for_host(report: LoadReport, stored: Union) -> LoadReport:
+    """Say so: nothing is here then, and the compilers start cold."""
+    count = count_text(len(stored.entries), "artifact")
+    roots = ", ".join(sorted({identity.root for identity in stored.entries})) or "no cache root"
+    problem = f"{count} of {roots}: not used here, or native code for another CPU"
+    return replace(
+        report,
+        status=OperationStatus.DOES_NOT_EXIST,
+        reason="nothing that is stored for this environment is for this host",
+        problems=(*report.problems, problem),
     )
 
 
@@ -156,22 +173,35 @@ def _differences(context: Context, heads: Heads) -> tuple[Difference, ...]:
 def _with_nearest(context: Context, report: LoadReport) -> LoadReport:
     """Say what is stored instead, as far as that can be found out quickly."""
     try:
-        headers = context.store.listing(newest=_NEAREST_AMONG).headers
+        listing = context.store.listing(newest=_NEAREST_AMONG)
     except (OSError, StoreError):
         return report
-    problems = report.problems
+    headers = listing.headers
+    if not headers:
+        return report if listing.problems else replace(report, reason="nothing is stored yet")
     namespaces = other_namespaces(context.address, headers)
     if namespaces:
         names = ", ".join(name or "none" for name in namespaces[:_NAMED_NAMESPACES])
-        problems = (*problems, f"this environment has something in other namespaces: {names}")
-    differences = () if namespaces else nearest_differences(context.environment, headers)
-    return replace(report, problems=problems, differences=differences)
+        mine = context.address.namespace or "none"
+        problem = f"this environment has something in other namespaces: {names}"
+        return replace(
+            report,
+            reason=f"nothing is stored for this environment in this namespace ({mine}) yet",
+            problems=(*report.problems, problem),
+        )
+    differences = nearest_differences(context.environment, headers)
+    near = difference_lines(differences)
+    reason = f"{report.reason}; the nearest has {near}"
+    return replace(report, reason=reason, differences=differences)
 
 
-def _nothing_stored(context: Context, problems: list[str], started: float) -> LoadReport:
+def _nothing_stored(
+    context: Context, reason: str, problems: Iterable[str], started: float
+) -> LoadReport:
     return LoadReport(
         OperationStatus.DOES_NOT_EXIST,
         context.environment.key,
+        reason=reason,
         problems=tuple(problems),
         seconds=time.monotonic() - started,
     )

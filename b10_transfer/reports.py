@@ -32,7 +32,8 @@ class LoadReport:
     """What a load did.
 
     Attributes:
-        status: SUCCESS, SKIPPED or DOES_NOT_EXIST.
+        status: SUCCESS: something was brought; SKIPPED: what there is for this host is here
+            already; DOES_NOT_EXIST: there is nothing for it.
         environment_key: of this host.
         loaded: artifacts that were brought.
         bytes_loaded: their size on disk, in bytes.
@@ -46,6 +47,7 @@ class LoadReport:
         differences: what differs from the machine that saved last, beside the environment key;
             where nothing is stored, what differs from the nearest environment that has something.
             None of it makes a result wrong; it may make the compiler work all the same.
+        reason: why there was nothing to load, where the status is DOES_NOT_EXIST.
         problems: what was wrong with the store or with this machine, a line each.
         seconds: how long the load took.
     """
@@ -59,14 +61,14 @@ class LoadReport:
     left_aside: int = 0
     refused: int = 0
     differences: tuple[Difference, ...] = ()
+    reason: str = ""
     problems: tuple[str, ...] = ()
     seconds: float = 0.0
 
     def __str__(self) -> str:
         """One line, for a log."""
         if self.status is OperationStatus.DOES_NOT_EXIST:
-            near = difference_lines(self.differences)
-            return "nothing is stored yet" + (f"; the nearest environment has {near}" * bool(near))
+            return self.reason
         parts = [
             f"{count_text(self.loaded, 'artifact')} loaded ({size_text(self.bytes_loaded)})",
             f"{self.already_here} already here",
@@ -134,7 +136,7 @@ class SaveReport:
     @property
     def was_of_little_use(self) -> bool:
         """Whether much was compiled although much had been loaded."""
-        return (self.compiled_anew or 0) > _LITTLE_USE * self.brought > 0
+        return is_little_use(self.compiled_anew or 0, self.brought)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -158,6 +160,11 @@ class SaveReport:
         if self.refused:
             parts.append(_refused(self.refused))
         return f"{', '.join(parts)} in {self.seconds:.2f} s"
+
+
+def is_little_use(compiled: int, brought: int) -> bool:
+    """Whether much was compiled although much had been loaded, by the numbers of artifacts."""
+    return compiled > _LITTLE_USE * brought > 0
 
 
 def difference_lines(differences: Iterable[Difference]) -> str:

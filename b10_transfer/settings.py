@@ -88,9 +88,6 @@ class Settings:
             CacheValidationError: the first one that is not acceptable.
         """
         found = dict(os.environ if variables is None else variables)
-        if "TORCHINDUCTOR_CACHE_DIR" in found:
-            # Empty, it is the current folder to torch: that must not become a cache root unnoticed.
-            check_folder("TORCHINDUCTOR_CACHE_DIR", found["TORCHINDUCTOR_CACHE_DIR"])
         store = check_folder("B10FS_CACHE_DIR", found.get("B10FS_CACHE_DIR") or DEFAULT_STORE)
         return cls(
             enabled=_read_switch(found, "BASETEN_FS_ENABLED", default=False),

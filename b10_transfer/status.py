@@ -14,9 +14,10 @@ class OperationStatus(Enum):
     Attributes:
         SUCCESS: artifacts were brought (load), or a manifest was published (save).
         ERROR: disabled, unreachable, invalid settings, no space, nothing readable.
-        DOES_NOT_EXIST: nothing is stored for this environment and namespace (load only).
-        SKIPPED: everything stored is already here, or most of it and the store has lost the rest
-            (load); nothing here, or nothing new (save).
+        DOES_NOT_EXIST: nothing is stored for this environment and namespace, or nothing of it is
+            for this host (load only).
+        SKIPPED: everything stored for this host is already here, or most of it and the store has
+            lost the rest (load); nothing here, or nothing new (save).
     """
 
     SUCCESS = 1

@@ -402,6 +402,28 @@ PROTECTIONS = (
         "            for folder in self._trash_folders()[:0]:\n",
         *_LOADS,
     ),
+    # The process that uses it.
+    _simple(
+        "a fork waits until what an operation needs is imported",
+        "b10_transfer/imports.py",
+        "    with _lock:\n",
+        "    with contextlib.nullcontext():\n",
+        "tests/unit/test_imports.py",
+    ),
+    _simple(
+        "what a load beside the caller needs is imported in the caller's thread",
+        "b10_transfer/api.py",
+        "    with contextlib.suppress(Exception):\n        import_all()\n",
+        "    with contextlib.suppress(Exception):\n        pass\n",
+        "tests/unit/test_imports.py",
+    ),
+    _simple(
+        "no thread is started while the interpreter ends",
+        "b10_transfer/background.py",
+        "        if sys.is_finalizing():\n",
+        "        if not sys:\n",
+        "tests/unit/test_imports.py",
+    ),
     # Which machines may share.
     _simple(
         "the vector instructions are part of the environment key",

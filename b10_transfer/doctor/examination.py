@@ -10,12 +10,16 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from b10_store.errors import StoreError
 from b10_store.folder_remote import FolderRemote
 from b10_store.layout import Address
-from b10_transfer.doctor import capabilities, machine, misses, patience, space, store
+from b10_transfer.doctor import capabilities, loadable, machine, patience, space, store
 from b10_transfer.doctor.findings import Code, Finding, Severity, problem
+from b10_transfer.doctor.loaded_use import LoadedUse, loaded_use
+from b10_transfer.doctor.misses import difference_findings, signing_findings, stored_findings
 from b10_transfer.doctor.mount import Answers, Mounts, look_at, try_out
 from b10_transfer.doctor.patience import NoAnswerError, no_answer, within
+from b10_transfer.doctor.rehearsal import Rehearsal, rehearse
 from b10_transfer.doctor.roots import CPP_KERNEL, LocalRoot, examine_root, find_roots
 from b10_transfer.doctor.settings import (
     STORE,
@@ -29,7 +33,7 @@ from b10_transfer.settings import DEFAULT_STORE
 from b10_transfer.signing import KEY, KEY_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from b10_store.manifest_file import Header
     from b10_transfer.cache_roots import CacheRoot
@@ -90,12 +94,15 @@ class _Examination:
             self._take("machine", lambda: machine.device_findings(environment))
         self._take("machine", lambda: machine.switch_findings(used.variables))
         can_read = STORE not in self._ignored or bool(look.pending)
-        stored: Stored | None = None
-        if can_read and self._store(wanted, look, used) and environment is not None:
-            stored = self._stored(used, environment)
-        own = _own(stored, used, environment)
+        can_read = can_read and self._store(wanted, look, used)
         roots = self._roots(used, is_gpu=environment is not None and environment.is_gpu)
+        stored: Stored | None = None
+        if can_read and environment is not None:
+            stored = self._stored(used, environment, roots)
+        own = _own(stored, used, environment)
         if environment is not None:
+            use = self._ask("cache root", lambda: loaded_use(roots)) or LoadedUse.UNKNOWN
+            self._take("stored", lambda: difference_findings(own, environment, use))
             self._take("machine", lambda: self._tools(used, environment, roots))
         self._take("space", lambda: space.local_space_findings(roots, used, own))
         facts = look.facts("space")
@@ -148,7 +155,9 @@ class _Examination:
             self._take("mount", lambda: capabilities.trial_findings(look, trial))
         return is_ours
 
-    def _stored(self, settings: Settings, environment: Environment) -> Stored | None:
+    def _stored(
+        self, settings: Settings, environment: Environment, roots: Sequence[LocalRoot]
+    ) -> Stored | None:
         address = Address(environment.key, settings.namespace)
         remote = FolderRemote(settings.store)
 
@@ -163,10 +172,27 @@ class _Examination:
             self.findings.append(store.unreadable(settings.store, stored))
             return None
         if stored is not None:
-            self._take("stored", lambda: misses.stored_findings(stored, environment, address))
+            done = self._rehearse(settings, environment, [local.root for local in roots])
+            heads = done.heads if done is not None else None
+            stored.note_problems(heads.problems if heads is not None else ())
+            self._take("stored", lambda: stored_findings(stored, environment, address, heads))
+            self._take("stored", lambda: loadable.manifest_findings(stored))
+            if done is not None:
+                self._take("stored", lambda: loadable.pack_findings(done))
+                self._take("stored", lambda: loadable.placing_findings(done))
             if self._ignored.isdisjoint({KEY, KEY_FILE}):
-                self._take("signing", lambda: misses.signing_findings(stored, settings))
+                self._take("signing", lambda: signing_findings(stored, settings))
         return stored
+
+    def _rehearse(
+        self, settings: Settings, environment: Environment, roots: Sequence[CacheRoot]
+    ) -> Rehearsal | None:
+        done = self._ask("stored", lambda: rehearse(settings, environment, roots))
+        if not isinstance(done, StoreError):
+            return done
+        advice = "set LOCAL_WORK_DIR to a local folder that can be written"
+        self.findings.append(problem("settings.work_folder", "settings", str(done), advice))
+        return None
 
     def _roots(self, settings: Settings, *, is_gpu: bool) -> list[LocalRoot]:
         resolved = self._ask("cache root", lambda: find_roots(settings))

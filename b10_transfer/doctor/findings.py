@@ -64,6 +64,7 @@ Code = Literal[
     "stored.damaged",
     "stored.differs",
     "stored.near",
+    "stored.not_for_host",
     "stored.nothing",
     "stored.other_environment",
     "stored.other_namespace",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from b10_store.layout import snapshot_milliseconds
 from b10_transfer.doctor.findings import note, ok, problem
+from b10_transfer.doctor.loaded_use import LoadedUse
 from b10_transfer.doctor.stored import Seal
 from b10_transfer.nearest import nearest_environments, other_namespaces, recorded_differences
 from b10_transfer.reports import difference_lines
@@ -17,6 +18,7 @@ from b10_transfer.units import count_text, size_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from b10_store.heads import Heads
     from b10_store.layout import Address
     from b10_store.manifest_file import Header
     from b10_transfer.doctor.findings import Finding
@@ -56,13 +58,22 @@ _HARMLESS = frozenset({"driver"})
 
 
 def stored_findings(
-    stored: Stored, environment: Environment, address: Address
+    stored: Stored, environment: Environment, address: Address, heads: Heads | None
 ) -> Iterator[Finding]:
-    """What is stored for this environment and namespace, or why nothing is."""
+    """What is stored for this environment and namespace, or why nothing is.
+
+    Args:
+        stored: what the store holds.
+        environment: of this host.
+        address: its environment key and namespace.
+        heads: of that address, as a load reads them; None where they could not be looked at.
+    """
     headers = stored.newest()
     own = next((header for header in headers if header.name.address == address), None)
+    if heads is not None and heads.listed and not heads.manifests:
+        return  # there is something, and why it cannot be read is told of each manifest
     if own is not None:
-        yield from _own_findings(own, environment)
+        yield from _own_findings(own)
     elif not headers:
         yield problem(
             "stored.nothing",
@@ -72,7 +83,6 @@ def stored_findings(
         )
     else:
         yield from _miss_findings(environment, address, headers)
-    yield from _damage_findings(stored)
 
 
 def _nothing(stored: Stored) -> str:
@@ -135,7 +145,35 @@ def _key_findings(settings: Settings, stored: Stored) -> Iterator[Finding]:
         )
 
 
-def _own_findings(own: Header, environment: Environment) -> Iterator[Finding]:
+def difference_findings(
+    own: Header | None, environment: Environment, use: LoadedUse
+) -> Iterator[Finding]:
+    """What the machine that saved last had otherwise, as far as it matters on this one.
+
+    Args:
+        own: the newest manifest of this environment and namespace.
+        environment: of this host.
+        use: whether the compilers here used what the last load brought.
+    """
+    recorded = own.lineage.recorded if own is not None else ()
+    differences = recorded_differences(environment, recorded)
+    telling = [item for item in differences if item.name not in _HARMLESS]
+    if not telling:
+        return
+    fact = f"the machine that saved last had {difference_lines(telling)}"
+    rows = _rows(telling)
+    if use is LoadedUse.USED:
+        text = f"{fact}; what was loaded here was used all the same"
+        yield ok("stored.differs", _SUBJECT, text, differences=rows)
+    elif use is LoadedUse.UNKNOWN:
+        text = f"{fact}: the compilers' own keys contain some of this, so they may compile again"
+        yield note("stored.differs", _SUBJECT, text, _advice_for(telling), differences=rows)
+    else:
+        text = f"{fact}: that may be why much was compiled here since the last load"
+        yield problem("stored.differs", _SUBJECT, text, _advice_for(telling), differences=rows)
+
+
+def _own_findings(own: Header) -> Iterator[Finding]:
     summary = own.summary
     yield ok(
         "stored.own",
@@ -149,17 +187,6 @@ def _own_findings(own: Header, environment: Environment) -> Iterator[Finding]:
         stored_bytes=summary.stored_bytes,
         saved_at=_saved_at(own),
     )
-    differences = recorded_differences(environment, own.lineage.recorded)
-    telling = [item for item in differences if item.name not in _HARMLESS]
-    if telling:
-        yield problem(
-            "stored.differs",
-            _SUBJECT,
-            f"the machine that saved last had {difference_lines(telling)}: the compilers' own keys "
-            "contain some of this, so they may compile all the same",
-            _advice_for(telling),
-            differences=_rows(telling),
-        )
 
 
 def _miss_findings(
@@ -196,35 +223,6 @@ def _miss_findings(
             f"a next nearest, {near.key}, has {difference_lines(near.differences)}",
             _advice_for(near.differences),
             **_near(near),
-        )
-
-
-def _damage_findings(stored: Stored) -> Iterator[Finding]:
-    for item in stored.damaged[:_NAMED]:
-        yield problem(
-            "stored.damaged",
-            "store",
-            f"{item.name.manifest_path}: {item.reason}",
-            "`b10-transfer check --repair` moves it aside; what it had, the next save stores again",
-            manifest=item.name.manifest_path,
-        )
-    further = len(stored.damaged) - _NAMED
-    if further > 0:
-        yield problem(
-            "stored.damaged",
-            "store",
-            f"{further} further manifests cannot be read",
-            "`b10-transfer check` names them all",
-        )
-    unread = stored.listed - len(stored.manifests)
-    if unread > 0:
-        yield note(
-            "stored.unread",
-            "store",
-            f"there was time for {len(stored.manifests)} of {stored.listed} manifests",
-            "`b10-transfer list` reads them all; `b10-transfer gc` removes superseded ones",
-            listed=stored.listed,
-            read=len(stored.manifests),
         )
 
 

@@ -66,6 +66,9 @@ def examine_root(
     except CacheValidationError as error:
         unusable = problem("root.unusable", root.name, str(error), _ELSEWHERE, folder=root.folder)
         return LocalRoot(root, []), [unusable]
+    blocking = _in_its_place(root.folder)
+    if blocking:
+        return LocalRoot(root, []), [_unusable_folder(root, blocking)]
     found = find_files(root)
     local = LocalRoot(root, found)
     return local, [
@@ -74,6 +77,25 @@ def examine_root(
         *_permission_findings(local),
         *_execution_findings(local, is_gpu=is_gpu),
     ]
+
+
+def _in_its_place(path: str) -> str:
+    """What is no folder and in the place of this one or of one above it; "" where nothing is."""
+    while not os.path.lexists(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    return "" if os.path.isdir(path) else path
+
+
+def _unusable_folder(root: CacheRoot, blocking: str) -> Finding:
+    where = "it" if blocking == root.folder else blocking
+    return problem(
+        "root.unusable",
+        root.name,
+        f"nothing can be loaded into {root.folder}: {where} is no folder",
+        f"move {blocking} away, or put the cache root elsewhere",
+        folder=root.folder,
+        in_its_place=blocking,
+    )
 
 
 def _state(local: LocalRoot, settings: Settings) -> Finding:
@@ -95,7 +117,9 @@ def _state(local: LocalRoot, settings: Settings) -> Finding:
     if loaded.finished_ns:
         details["loaded"] = len(loaded.digests)
         details["loaded_at"] = loaded.finished_ns / 1e9
-    chosen = f" ({details['chosen_by']})" if details["chosen_by"] else ""
+    chosen_by = str(details["chosen_by"])
+    is_relative = not os.path.isabs(os.path.expanduser(settings.variables.get(chosen_by, "/")))
+    chosen = f" ({chosen_by}{', relative to the working folder' * is_relative})" * bool(chosen_by)
     where = f"{root.folder}{chosen}"
     if there != root.folder:
         return ok("root.absent", root.name, f"{where}: not there", **details)
@@ -170,6 +194,14 @@ def _permission_findings(local: LocalRoot) -> Iterator[Finding]:
                 "chown it, mount it writable, or put the cache root elsewhere",
                 folder=folder,
             )
+    if os.path.lexists(record) and (os.path.islink(record) or not os.path.isdir(record)):
+        yield problem(
+            "root.unwritable",
+            root.name,
+            f"{record} is no folder: nothing can be loaded beside it",
+            f"move {record} away",
+            folder=record,
+        )
     unreadable = [item.path for item in found if not os.access(item.location, os.R_OK)]
     if unreadable:
         yield problem(

@@ -19,6 +19,7 @@ from b10_store.remote import read_bounded
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from b10_store.heads import Problem
     from b10_store.keys import Key
     from b10_store.layout import Address, SnapshotName
     from b10_store.manifest_file import Header
@@ -44,13 +45,13 @@ class StoredManifest:
         name: its name.
         header: None when it cannot be read.
         seal: None when that cannot be told.
-        reason: why it cannot be read.
+        error: why it cannot be read.
     """
 
     name: SnapshotName
     header: Header | None
     seal: Seal | None
-    reason: str = ""
+    error: Exception | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +78,15 @@ class Stored:
     def damaged(self) -> list[StoredManifest]:
         """Those that cannot be read."""
         return [item for item in self.manifests if item.header is None]
+
+    def note_problems(self, problems: Iterable[Problem]) -> None:
+        """Take in what whoever read manifests in full found wrong with them."""
+        wrong = {item.name: item for item in problems if not item.missing}
+        for place, item in enumerate(self.manifests):
+            found = wrong.get(item.name.manifest_path)
+            if found is not None and item.header is not None and item not in self.refused:
+                error = OSError(found.reason) if found.unreachable else CorruptError(found.reason)
+                self.manifests[place] = StoredManifest(item.name, None, item.seal, error)
 
     def newest(self) -> list[Header]:
         """The newest manifest of each address that can be used here."""
@@ -112,7 +122,7 @@ def read_stored(remote: Remote, keys: tuple[Key, ...], own: Address, seconds: fl
             # Superseded meanwhile.
             stored.listed -= 1
         except (OSError, StoreError) as error:
-            stored.manifests.append(StoredManifest(name, None, None, str(error)))
+            stored.manifests.append(StoredManifest(name, None, None, error))
     return stored
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from b10_transfer.cache_folders import as_seen_from
 from b10_transfer.errors import CacheValidationError
 from b10_transfer.servers.endpoints import parse_url
 from b10_transfer.settings import Settings
@@ -102,7 +103,7 @@ def settings_for(server: ServerProcess | None, own: Settings) -> Settings:
         for name, value in own.variables.items()
         if name in _OURS or name.startswith("B10")
     }
-    variables = {**server.variables, **kept}
+    variables = {**as_seen_from(server.folder, server.variables), **kept}
     if own.signing_keys:
         variables.pop(KEY, None)
         variables.pop(KEY_FILE, None)

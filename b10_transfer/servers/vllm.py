@@ -6,6 +6,8 @@ import logging
 import threading
 
 from b10_transfer.errors import CacheError
+from b10_transfer.imports import import_all
+from b10_transfer.refusals import refusal
 
 _logger = logging.getLogger("b10_transfer")
 
@@ -23,19 +25,25 @@ def save_vllm_compile_cache() -> None:
     folder that does not answer is given up after as long again, for the load and the save each.
     What came of it is in the log.
     """
-    from b10_transfer.servers.companion import accompany
-    from b10_transfer.servers.operations import call_within
-    from b10_transfer.servers.options import ServerOptions
-    from b10_transfer.servers.saving import Pace
-    from b10_transfer.settings import Settings
-
     try:
+        import_all("b10_transfer.servers.companion")
+        from b10_transfer.servers.companion import accompany
+        from b10_transfer.servers.operations import call_within
+        from b10_transfer.servers.options import ServerOptions
+        from b10_transfer.servers.saving import Pace
+        from b10_transfer.settings import Settings
+
         settings = call_within(_SETTINGS_SECONDS, Settings.from_environment, "settings")
         options = ServerOptions.read(settings.variables, watch=False)
         pace = Pace(save_limit=options.timeout)
         accompany(settings, options, threading.Event(), pace=pace)
     except CacheError as error:
         _logger.error("save_vllm_compile_cache: %s", error)  # noqa: TRY400  # one line
-    except Exception:
+    except Exception as error:
         # A model server must start whatever is wrong with its cache.
-        _logger.exception("save_vllm_compile_cache: unexpected failure; please report it")
+        reason = refusal(error)
+        _logger.error(  # noqa: TRY400  # the traceback is there where nobody foresaw it
+            "save_vllm_compile_cache: %s",
+            reason or "unexpected failure; please report it",
+            exc_info=None if reason else error,
+        )

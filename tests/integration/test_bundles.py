@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from b10_transfer import OperationStatus as Status
+from b10_transfer.units import count_text
 from tests.support.cache_trees import Tree, elf, noise, read_tree, write_tree
 from tests.support.machines import GPU_MACHINE, running_on
 
@@ -166,7 +167,7 @@ def test_what_another_compilation_left_is_not_completed(site: Site, kind: Kind) 
     assert (report.status, report.loaded) == (Status.SUCCESS, len(BESIDE))
     assert report.missed == len(kind.parts) - len(own)
     (line,) = [line for line in report.problems if "a part of the same kernel is here" in line]
-    assert f"{report.missed} artifacts could not be placed" in line
+    assert f"{count_text(report.missed, 'artifact')} could not be placed" in line
     assert read_tree(kind.root(host)) == own
 
 

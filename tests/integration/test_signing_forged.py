@@ -293,6 +293,6 @@ def test_packs_that_were_changed_behind_a_signed_manifest_are_misses(fleet: Flee
     one.write_bytes(data[0])
     other.write_bytes(data[1])
     host = fleet.host()
-    with pytest.raises(CacheError, match="could be had"):
+    with pytest.raises(CacheError, match="no stored artifact could be loaded"):
         host.load(B10_CACHE_SIGNING_KEY=FLEET_KEY)
     assert host.tree() == {}

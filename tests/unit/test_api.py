@@ -224,10 +224,10 @@ def test_clear_of_a_root_that_is_the_home_folder_removes_nothing(
     home = Path(host.variables()["HOME"])
     write_tree(home, {"torch_compile_cache/x": b"", "letters/y": b""})
     become(host, monkeypatch, VLLM_CACHE_ROOT="~", TILELANG_CACHE_DIR=str(home))
-    for name in ("vllm", "tilelang"):
+    for name, variable in (("vllm", "VLLM_CACHE_ROOT"), ("tilelang", "TILELANG_CACHE_DIR")):
         caplog.clear()
         assert b10_transfer.clear_local_cache(roots=[name]) is False
-        assert f"{name}={str(home)!r}" in only_record(caplog).getMessage()
+        assert f"{variable}={str(home)!r}" in only_record(caplog).getMessage()
     assert read_tree(home) == {"torch_compile_cache/x": b"", "letters/y": b""}
 
 

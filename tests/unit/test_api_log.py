@@ -202,7 +202,8 @@ def test_where_nothing_is_stored_the_fields_are_named_that_the_nearest_environme
         assert b10_transfer.load_compile_cache() is Status.DOES_NOT_EXIST
     line = only_record(caplog).getMessage()
     assert (
-        "nothing is stored yet; the nearest environment has torch 2.12.0+cpu (here 2.13.0+cpu);"
+        "nothing is stored for this environment yet; the nearest has torch 2.12.0+cpu "
+        "(here 2.13.0+cpu);"
     ) in line
     assert "2.11.0" not in line
     assert "glibc" not in line

@@ -23,9 +23,7 @@ NONSENSE = [
     ("B10FS_CACHE_DIR", "/"),
     ("B10FS_CACHE_DIR", "~"),
     ("B10FS_CACHE_DIR", "s3://bucket/cache"),
-    ("TORCHINDUCTOR_CACHE_DIR", "relative/folder"),
     ("TORCHINDUCTOR_CACHE_DIR", "/etc"),
-    ("TORCHINDUCTOR_CACHE_DIR", "/a/../b"),
     ("LOCAL_WORK_DIR", "relative"),
     ("LOCAL_WORK_DIR", "/a/../b"),
     ("MAX_CACHE_SIZE_MB", "abc"),
@@ -93,4 +91,4 @@ def test_a_triton_cache_at_the_home_folder_itself_is_refused(
     home = host.variables()["HOME"]
     become(host, monkeypatch, TRITON_CACHE_DIR=home)
     assert b10_transfer.save_compile_cache() is Status.ERROR
-    assert f"triton={home!r}" in only_record(caplog).getMessage()
+    assert f"TRITON_CACHE_DIR={home!r}" in only_record(caplog).getMessage()

@@ -52,14 +52,9 @@ def test_a_load_names_what_the_machine_that_saved_had_otherwise() -> None:
     )
 
 
-def test_where_nothing_is_stored_a_load_names_what_the_nearest_environment_has_otherwise() -> None:
-    nothing = LoadReport(OperationStatus.DOES_NOT_EXIST, "0" * 32)
+def test_where_there_is_nothing_to_load_the_line_says_why() -> None:
+    nothing = LoadReport(OperationStatus.DOES_NOT_EXIST, "0" * 32, reason="nothing is stored yet")
     assert str(nothing) == "nothing is stored yet"
-    near = (Difference("torch", "2.13.0", "2.12.1"), Difference("triton", "3.7.1", "3.6.0"))
-    assert str(dataclasses.replace(nothing, differences=near)) == (
-        "nothing is stored yet; the nearest environment has "
-        "torch 2.12.1 (here 2.13.0), triton 3.6.0 (here 3.7.1)"
-    )
 
 
 def test_a_save_is_told_in_one_line_with_counts_bytes_and_seconds() -> None:

@@ -14,7 +14,7 @@ from tests.support.mounts import read_only
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOLDER_VARIABLES = ["B10FS_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"]
+FOLDER_VARIABLES = ["B10FS_CACHE_DIR"]
 NUMBER_VARIABLES = ["MAX_CACHE_SIZE_MB", "MAX_CONCURRENT_SAVES"]
 SWITCH_VARIABLES = ["BASETEN_FS_ENABLED", "B10_CACHE_LOAD", "B10_STRICT_ROOTS"]
 
@@ -51,10 +51,6 @@ def test_an_empty_value_is_as_good_as_none() -> None:
     default = settings()
     assert (empty.store, empty.scratch) == (default.store, default.scratch)
     assert (empty.size_limit, empty.concurrent_saves, empty.namespace) == (1024 << 20, 50, "")
-
-
-def test_an_empty_folder_that_torch_takes_for_the_current_one_is_refused() -> None:
-    assert_refused("TORCHINDUCTOR_CACHE_DIR", "")
 
 
 def test_settings_are_read_from_this_process_when_no_variables_are_given(

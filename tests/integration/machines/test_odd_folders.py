@@ -53,7 +53,7 @@ def assert_refused_when_strict(host: Host, path: str, *parts: str) -> None:
     """A load and a save name the root, and neither write to it nor read from it."""
     before = sorted(os.listdir(host.root))
     report = host.load(PATH=path, B10_STRICT_ROOTS="1")
-    assert report.status
+    assert report.status is Status.DOES_NOT_EXIST
     assert (report.loaded, report.left_aside) == (0, len(TREE))
     saved = host.save(PATH=path, B10_STRICT_ROOTS="1")
     assert saved.status is Status.SKIPPED

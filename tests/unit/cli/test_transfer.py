@@ -80,7 +80,16 @@ def test_reports_as_json_have_all_their_names(
     loaded = json.loads(ran("load --json", capsys))
     assert loaded.keys() == {
         *("status", "environment_key", "loaded", "bytes_loaded", "already_here", "missed"),
-        *("left_aside", "refused", "differences", "problems", "seconds", "namespace", "store"),
+        *(
+            "left_aside",
+            "refused",
+            "differences",
+            "problems",
+            "reason",
+            "seconds",
+            "namespace",
+            "store",
+        ),
     }
     assert loaded["status"] == "skipped"
     assert host.tree() == TREE

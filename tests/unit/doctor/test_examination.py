@@ -188,7 +188,6 @@ def test_settings_are_read_from_the_environment(
         ("LOCAL_WORK_DIR", "relative"),
         ("B10FS_CACHE_DIR", "relative"),
         ("B10FS_CACHE_DIR", "/usr"),
-        ("TORCHINDUCTOR_CACHE_DIR", ""),
         ("B10_CACHE_ROOTS", "none-such"),
     ],
 )

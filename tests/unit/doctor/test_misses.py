@@ -11,6 +11,7 @@ from b10_store.folder_remote import FolderRemote
 from b10_store.keys import SigningKey
 from b10_store.layout import Address
 from b10_store.manifest import Lineage
+from b10_transfer.doctor import Severity
 from b10_transfer.doctor.stored import Seal, read_stored
 from tests.support.cache_trees import compiled_graph
 from tests.support.doctor_views import found, one, only_problem, problem_codes
@@ -93,13 +94,36 @@ def test_what_to_do_depends_on_what_differs(
         assert advice in only_problem(saved.host("host"), "stored.other_environment").advice
 
 
-def test_what_differs_in_the_machine_that_saved_is_a_problem(saved: Site) -> None:
-    with running_on(CPU_MACHINE.but(threads="16", compiler="/usr/bin/clang++")):
-        finding = only_problem(saved.host("host"), "stored.differs")
+OTHER_MACHINE = CPU_MACHINE.but(threads="16", compiler="/usr/bin/clang++")
+
+
+def test_what_differs_in_the_machine_that_saved_is_worth_a_note_before_a_load(saved: Site) -> None:
+    host = saved.host("host")
+    with running_on(OTHER_MACHINE):
+        finding = one(host, "stored.differs")
+        assert problem_codes(host) == []
+    assert finding.severity is Severity.NOTE
     assert "8 (here 16)" in finding.text
     assert "/usr/bin/g++-12 (here /usr/bin/clang++)" in finding.text
     assert "OMP_NUM_THREADS" in finding.advice
     assert [row["name"] for row in finding.details["differences"]] == ["threads", "cxx_compiler"]
+
+
+def test_what_differs_is_no_matter_where_what_was_loaded_is_used(saved: Site) -> None:
+    host = saved.host("host")
+    with running_on(OTHER_MACHINE):
+        host.load()
+        assert one(host, "stored.differs").severity is Severity.OK
+
+
+def test_what_differs_is_a_problem_where_much_was_compiled_since_a_load(saved: Site) -> None:
+    host = saved.host("host")
+    with running_on(OTHER_MACHINE):
+        host.load()
+        host.write(compiled_graph("the same, for 16 threads"))
+        finding = only_problem(host, "stored.differs")
+    assert "much was compiled here since the last load" in finding.text
+    assert "OMP_NUM_THREADS" in finding.advice
 
 
 def test_another_driver_is_no_problem(saved: Site) -> None:
@@ -114,11 +138,9 @@ def test_a_damaged_manifest_is_a_problem_and_named(saved: Site) -> None:
     (path,) = saved.files("manifests")
     path.write_bytes(path.read_bytes()[:100])
     host = saved.host("host")
-    assert problem_codes(host) == ["stored.nothing", "stored.damaged"]
-    finding = one(host, "stored.damaged")
+    finding = only_problem(host, "stored.damaged")
     assert path.name in finding.text
     assert "check --repair" in finding.advice
-    assert "nothing that can be used here" in one(host, "stored.nothing").text
 
 
 def test_of_many_damaged_manifests_some_are_named(site: Site) -> None:
@@ -206,8 +228,7 @@ def test_what_is_not_believed_is_counted_by_why(fleet: Fleet) -> None:
 
 def test_a_store_of_which_nothing_is_believed_holds_nothing(fleet: Fleet) -> None:
     fleet.save(POISON, STRANGE_KEY)
-    codes = problem_codes(fleet.host(), **{KEY: FLEET_KEY})
-    assert codes == ["stored.nothing", "stored.refused"]
+    assert problem_codes(fleet.host(), **{KEY: FLEET_KEY}) == ["stored.refused"]
 
 
 def test_a_signed_store_without_a_key_here_is_worth_a_note(fleet: Fleet) -> None:

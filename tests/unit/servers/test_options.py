@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from b10_transfer.cache_roots import resolve_roots
 from b10_transfer.errors import CacheValidationError
 from b10_transfer.servers.endpoints import Endpoint, parse_url
 from b10_transfer.servers.options import ServerOptions, settings_for
@@ -151,6 +153,17 @@ def test_signing_keys_are_kept() -> None:
     assert seals(theirs) == seals(own)
 
 
-def test_a_folder_of_the_servers_that_cannot_be_used_is_said() -> None:
-    with pytest.raises(CacheValidationError, match="TORCHINDUCTOR_CACHE_DIR='relative'"):
-        settings_for(server({"TORCHINDUCTOR_CACHE_DIR": "relative"}), Settings.from_environment({}))
+def test_a_setting_of_the_servers_that_cannot_be_used_is_said() -> None:
+    with pytest.raises(CacheValidationError, match="B10FS_CACHE_DIR='relative'"):
+        settings_for(server({"B10FS_CACHE_DIR": "relative"}), Settings.from_environment({}))
+
+
+def test_a_relative_cache_folder_of_the_servers_lies_below_its_working_folder() -> None:
+    variables = {"TORCHINDUCTOR_CACHE_DIR": "x/../ind", "TRITON_CACHE_DIR": "/t", "HOME": "/h"}
+    theirs = replace(server(variables), folder="/srv")
+    found = settings_for(theirs, Settings.from_environment({})).variables
+    folders = {root.name: root.folder for root in resolve_roots(found)}
+    assert (folders["inductor"], folders["triton"]) == ("/srv/ind", "/t")
+    empty = replace(theirs, variables={**variables, "TORCHINDUCTOR_CACHE_DIR": ""})
+    found = settings_for(empty, Settings.from_environment({})).variables
+    assert resolve_roots(found, {"inductor": ""})[0].folder == "/srv"

@@ -1,0 +1,141 @@
+"""What a load could not read or place: what `doctor` says of manifests, packs and folders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from b10_store.errors import UnsupportedFormatError
+from b10_store.layout import pack_path
+from b10_transfer.doctor.findings import note, problem
+from b10_transfer.units import count_text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from b10_store.layout import PackId
+    from b10_transfer.doctor.findings import Finding
+    from b10_transfer.doctor.rehearsal import Rehearsal
+    from b10_transfer.doctor.stored import Stored
+
+_STORE, _STORED = "store", "stored"
+_NAMED = 5
+_REPAIR = (
+    "`b10-transfer check --repair` moves it aside; what it had, the next save of a host that has "
+    "it stores again"
+)
+_RIGHTS = "let this user read it (chmod, chown), or run as the user that saves"
+_MOUNT = "look at the mount: its server, or its disk, does not give the bytes"
+
+
+def manifest_findings(stored: Stored) -> Iterator[Finding]:
+    """The manifests that cannot be read, for each why."""
+    unusable = [
+        _unusable_manifest(item.name.manifest_path, item.error)
+        for item in stored.damaged
+        if item.error is not None
+    ]
+    yield from unusable[:_NAMED]
+    further = len(unusable) - _NAMED
+    if further > 0:
+        yield problem(
+            "stored.damaged",
+            _STORE,
+            f"{count_text(further, 'further manifest')} cannot be read",
+            "`b10-transfer check` names them all",
+        )
+    unread = stored.listed - len(stored.manifests)
+    if unread > 0:
+        yield note(
+            "stored.unread",
+            _STORE,
+            f"there was time for {len(stored.manifests)} of {stored.listed} manifests",
+            "`b10-transfer list` reads them all; `b10-transfer gc` removes superseded ones",
+            listed=stored.listed,
+            read=len(stored.manifests),
+        )
+
+
+def pack_findings(rehearsal: Rehearsal) -> Iterator[Finding]:
+    """The packs from which a load could not read."""
+    faults = rehearsal.pack_faults
+    lost = [pack for pack, fault in faults.items() if isinstance(fault, FileNotFoundError)]
+    damaged = [pack for pack, fault in faults.items() if isinstance(fault, str)]
+    refused = [pack for pack, fault in faults.items() if isinstance(fault, PermissionError)]
+    silent = [pack for pack in faults if pack not in {*lost, *damaged, *refused}]
+    again = "the next save of a host that has these artifacts stores them again"
+    if lost:
+        yield problem(
+            "stored.damaged",
+            _STORE,
+            _packs_text(rehearsal, lost, "not there"),
+            f"{again}; `b10-transfer check --repair` looks for copies",
+            packs=lost,
+        )
+    if damaged:
+        yield problem(
+            "stored.damaged",
+            _STORE,
+            _packs_text(rehearsal, damaged, "of another length than it should be"),
+            f"`b10-transfer check --repair` moves it aside; {again}",
+            packs=damaged,
+        )
+    for unreadable, advice in ((refused, _RIGHTS), (silent, _MOUNT)):
+        if unreadable:
+            yield problem(
+                "store.unreadable",
+                _STORE,
+                _packs_text(rehearsal, unreadable, f"unreadable ({faults[unreadable[0]]})"),
+                advice,
+                packs=unreadable,
+            )
+
+
+def placing_findings(rehearsal: Rehearsal) -> Iterator[Finding]:
+    """What a load could not place on this host: nothing is for it, or something is in the way."""
+    for root, reasons in rehearsal.obstacles.items():
+        yield problem(
+            "root.unwritable",
+            root,
+            f"{count_text(len(reasons), 'stored artifact')} cannot be placed: {reasons[0]}",
+            "move it away or chown it, or clear the cache root",
+        )
+    entries = rehearsal.stored.entries
+    if rehearsal.chosen.placements or not entries:
+        return
+    roots = sorted({identity.root for identity in entries})
+    yield problem(
+        "stored.not_for_host",
+        _STORED,
+        f"nothing of what is stored ({count_text(len(entries), 'artifact')} of {', '.join(roots)}) "
+        "is for this host: those cache roots are not used here, or it is code for another CPU",
+        "set B10_CACHE_ROOTS as the server had that saved, or save once from this host",
+        roots=roots,
+    )
+
+
+def _unusable_manifest(name: str, error: Exception) -> Finding:
+    if isinstance(error, OSError):
+        advice = _RIGHTS if isinstance(error, PermissionError) else _MOUNT
+        return _unreadable_manifest(name, error.strerror or str(error), advice)
+    if isinstance(error, UnsupportedFormatError):
+        return _damaged_manifest(name, str(error), "use one release on all hosts that share it")
+    return _damaged_manifest(name, str(error), _REPAIR)
+
+
+def _unreadable_manifest(name: str, reason: str, advice: str) -> Finding:
+    text = f"{name} cannot be read: {reason}"
+    return problem("store.unreadable", _STORE, text, advice, manifest=name)
+
+
+def _damaged_manifest(name: str, reason: str, advice: str) -> Finding:
+    return problem("stored.damaged", _STORE, f"{name}: {reason}", advice, manifest=name)
+
+
+def _packs_text(rehearsal: Rehearsal, packs: Collection[PackId], fault: str) -> str:
+    entries = len(rehearsal.stored.entries)
+    first = pack_path(next(iter(packs)))
+    named = first if len(packs) == 1 else f"{len(packs)} packs, {first} for one,"
+    return (
+        f"{named} {'is' if len(packs) == 1 else 'are'} {fault}: "
+        f"{rehearsal.unreadable(packs)} of {count_text(entries, 'artifact')} cannot be loaded"
+    )

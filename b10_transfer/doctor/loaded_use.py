@@ -1,0 +1,39 @@
+"""Whether the compilers of this host used what the last load brought."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from b10_transfer.local_record import read_loaded
+from b10_transfer.reports import is_little_use
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from b10_transfer.doctor.roots import LocalRoot
+
+
+class LoadedUse(enum.Enum):
+    """What the files of the cache roots tell of it."""
+
+    UNKNOWN = "nothing was loaded here"
+    USED = "nothing, or little, was compiled since"
+    OF_LITTLE_USE = "much was compiled since"
+
+
+def loaded_use(roots: Iterable[LocalRoot]) -> LoadedUse:
+    """Tell what was loaded from what was compiled since, as the report of a save does."""
+    records = [(local, read_loaded(local.root.folder)) for local in roots if local.found]
+    finished_ns = max((record.finished_ns for _, record in records), default=0)
+    brought = compiled = 0
+    for local, record in records:
+        for item in local.found:
+            # An empty file is a mark, which its compiler may touch at each use.
+            if item.fingerprint.size and item.fingerprint.ctime_ns > finished_ns:
+                compiled += 1
+            else:
+                brought += item.path in record.digests
+    if not finished_ns or not brought:
+        return LoadedUse.UNKNOWN
+    return LoadedUse.OF_LITTLE_USE if is_little_use(compiled, brought) else LoadedUse.USED

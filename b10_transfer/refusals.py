@@ -1,0 +1,43 @@
+"""What the system would not give: memory, threads, descriptors, or a running interpreter."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+_BY_NUMBER = {
+    errno.EMFILE: "too many files are open in this process: raise `ulimit -n`",
+    errno.ENFILE: "too many files are open on this machine: raise fs.file-max",
+    errno.ENOMEM: "there is too little memory for this process: raise its limit (`ulimit -v`)",
+}
+_NO_MEMORY = _BY_NUMBER[errno.ENOMEM]
+_NO_THREAD = (
+    "cannot start a thread: the limit is reached; raise `ulimit -u`, or the container's limit of "
+    "processes or memory"
+)
+_AT_THE_END = "the interpreter is shutting down: call it earlier"
+
+# What CPython and the dynamic loader say; there is nothing else to go by.
+_BY_TEXT = (
+    ("shutdown", _AT_THE_END),
+    ("shutting down", _AT_THE_END),
+    ("start new thread", _NO_THREAD),
+    ("create new thread", _NO_THREAD),
+    ("failed to map segment", _NO_MEMORY),
+    ("cannot allocate memory", _NO_MEMORY),
+    ("Cannot allocate memory", _NO_MEMORY),
+)
+
+
+def refusal(error: BaseException) -> str | None:
+    """What the system refused, and the way out; None when an error says something else."""
+    if isinstance(error, MemoryError):
+        return _NO_MEMORY
+    if isinstance(error, OSError):
+        return _BY_NUMBER.get(error.errno or 0)
+    if sys.is_finalizing():
+        return _AT_THE_END
+    if isinstance(error, (ImportError, RuntimeError)):
+        text = str(error)
+        return next((reason for part, reason in _BY_TEXT if part in text), None)
+    return None

@@ -201,6 +201,28 @@ COMMANDS = (
         options=(Option("--undo", "put it back"),),
     ),
     Command(
+        "key",
+        _KEEP,
+        "Make a key pair, show this machine's keys, or sign with a new one.",
+        "`new` writes a private key to --file and prints its public key. `show` tells which key "
+        "signs here and which verify, and no secret. `sign` signs with the first key what the "
+        "other keys of this machine signed: do that before an old key goes.",
+        (
+            ("b10-transfer key new --file /secrets/cache-key", "for the hosts that save"),
+            ("b10-transfer key show", "the public key, for all hosts"),
+            ("b10-transfer key sign", "after a new key became the first one"),
+        ),
+        f"{_COMMANDS}.key_command:key",
+        operand=Operand("action", "ACTION", "new, show or sign", choices=("new", "show", "sign")),
+        options=(
+            Option(
+                "--file",
+                "where `new` writes the private key; what `show` reads (default: the settings)",
+                "FILE",
+            ),
+        ),
+    ),
+    Command(
         "clear",
         _KEEP,
         "Empty the cache roots of this machine; the store is not touched.",

@@ -10,7 +10,7 @@ from b10_transfer.doctor.findings import note, ok, problem
 from b10_transfer.doctor.patience import no_answer
 from b10_transfer.errors import CacheValidationError
 from b10_transfer.settings import MEBIBYTE, Settings
-from b10_transfer.signing import KEY, KEY_FILE
+from b10_transfer.signing import KEY, KEY_FILE, PUBLIC_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +34,7 @@ _SHOWN: Mapping[str, Callable[[Settings], object]] = {
     "B10_STRICT_ROOTS": lambda settings: settings.strict_roots,
     "B10_CACHE_SIGNING_KEY_FILE": lambda settings: settings.variables.get(KEY_FILE),
     "B10_CACHE_SIGNING_KEY": lambda settings: _shown_key(settings),
+    "B10_CACHE_PUBLIC_KEYS": lambda settings: settings.variables.get(PUBLIC_KEYS),
     "B10_AUTO_GC": lambda settings: settings.auto_gc,
     "B10_CACHE_MAX_AGE_DAYS": lambda settings: settings.max_age_days,
     "B10_STORE_MAX_SIZE_MB": lambda settings: settings.max_store_bytes // MEBIBYTE,
@@ -44,7 +45,7 @@ _SHOWN: Mapping[str, Callable[[Settings], object]] = {
 """Every setting, and what it came to."""
 
 # The keys before the folder of the store: whether a key file may be used depends on both.
-_SEARCHED = (KEY_FILE, KEY, *_SHOWN, "TORCHINDUCTOR_CACHE_DIR")
+_SEARCHED = (KEY_FILE, KEY, PUBLIC_KEYS, *_SHOWN, "TORCHINDUCTOR_CACHE_DIR")
 
 _PATHS = (KEY_FILE, WORK, "TORCHINDUCTOR_CACHE_DIR")
 """The folders and files that reading the settings touches, beside the store."""

@@ -33,6 +33,7 @@ from b10_transfer.local_record import (
 from b10_transfer.local_space import NO_ROOM, LocalSpace
 from b10_transfer.local_sweep import has_leftovers, sweep
 from b10_transfer.nearest import nearest_differences, other_namespaces, recorded_differences
+from b10_transfer.newest_seen import note_newest, rollback_problem
 from b10_transfer.progress import Meter
 from b10_transfer.reports import LoadReport, count_refused, difference_lines, problem_lines
 from b10_transfer.root_kinds import HEADERS
@@ -89,6 +90,8 @@ def load_artifacts(
         return _with_nearest(context, _nothing_stored(context, _NOTHING_HERE, problems, started))
     if not heads.manifests:
         raise CacheError(f"no manifest of this environment can be read: {'; '.join(problems)}")
+    rolled_back = rollback_problem(context, heads)
+    problems += [] if rolled_back is None else [rolled_back]
     stored = union(heads.manifests)
     chosen = choose_placements(
         context.roots_by_name, context.environment.requirement, stored.entries.values()
@@ -106,6 +109,7 @@ def load_artifacts(
         brought = _bring(context, stored, wanted, on_progress)
         _remember({item.folder for item in placements}, brought)
     _plant_placeholders(context, placements)
+    note_newest(context, (head.name.snapshot for head in heads.manifests))
     context.store.note_use(heads)
     unusable = sum(item.folder not in usable for item in lacking)
     already_here = len(placements) - unusable - len(wanted)

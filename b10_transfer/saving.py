@@ -12,6 +12,7 @@ from b10_transfer.context import worker_count
 from b10_transfer.last_save import LastSave, local_state, read_last_save, write_last_save
 from b10_transfer.local_record import Loaded, read_loaded, write_loaded
 from b10_transfer.local_scan import LocalScan, scan_tree, walk_roots
+from b10_transfer.newest_seen import note_newest
 from b10_transfer.progress import Meter
 from b10_transfer.reports import SaveReport, by_reason, count_refused, problem_lines
 from b10_transfer.signing import warn_when_unsigned
@@ -55,6 +56,7 @@ def save_artifacts(
     outcome = context.store.save(replace(request, on_progress=meter.move_to))
     meter.finish()
     _remember(context, scan, outcome)
+    note_newest(context, (name.snapshot for name in outcome.basis.heads))
     state = local_state(tree, context)
     # A manifest that was refused is reported by every save, so the next one must look again. What
     # is not fit to be saved is the same as long as the tree is.

@@ -9,9 +9,9 @@ from b10_store.keys import PublicKey, SigningKey
 from b10_transfer import upkeep
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.console import Painted, Style
-from b10_transfer.units import count_text
 from b10_transfer.errors import CacheError, CacheValidationError
 from b10_transfer.signing import KEY_FILE, PUBLIC_KEYS, new_private_key, public_text, read_key_file
+from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,6 @@ A host has a tuple of keys. Each verifies; the first one signs, unless it is a p
 
 from __future__ import annotations
 
-import functools
 import hmac
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -182,7 +181,6 @@ def signer_of(keys: Sequence[Key]) -> Key | None:
     return keys[0]
 
 
-@functools.cache
 def _ed25519() -> Any:  # noqa: ANN401  # a module of an optional package
     # Only hosts with such a key need the package, and its import takes 40 ms.
     try:

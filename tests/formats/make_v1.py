@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from b10_store.digest import digest_of
 from b10_store.folder_remote import FolderRemote
 from b10_store.format_file import write_format
-from b10_store.keys import SigningKey
+from b10_store.keys import PrivateKey, SigningKey
 from b10_store.layout import (
     FORMAT_VERSION,
     FRAME_RAW_LIMIT,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from b10_store.digest import Digest
+    from b10_store.keys import Key
     from b10_store.manifest import Location
 
 VERSION = 1
@@ -42,6 +43,8 @@ SECRET = b"the golden signing key of format 1"
 ENVIRONMENT_KEY = "00112233445566778899aabbccddeeff"
 PLAIN = Address(ENVIRONMENT_KEY)
 SIGNED = Address(ENVIRONMENT_KEY, "golden-signed_1")
+PRIVATE = bytes(range(32))
+SIGNED_BY_PAIR = Address(ENVIRONMENT_KEY, "golden-pair")
 _START_MS = 1_700_000_000_000
 _NO_LIMIT = 1 << 30
 
@@ -131,7 +134,7 @@ def make(folder: Path) -> dict[str, Any]:
 
 def _manifests(
     packs: dict[PackId, Pack], places: dict[Digest, Location]
-) -> Iterator[tuple[Manifest, SigningKey | None]]:
+) -> Iterator[tuple[Manifest, Key | None]]:
     """A manifest, two that know it and not each other, and a signed one of a namespace."""
 
     def manifest(
@@ -155,6 +158,7 @@ def _manifests(
     yield manifest(2, PLAIN, (*FIRST_PACK, *kernel, GRAPH_1), child), None
     yield manifest(3, PLAIN, (*FIRST_PACK[1:], REPLACED, GRAPH_1, GRAPH_2), child), None
     yield manifest(5, SIGNED, (SOURCE, *kernel), root), SigningKey(SECRET)
+    yield manifest(6, SIGNED_BY_PAIR, (SOURCE, EMPTY), root), PrivateKey(PRIVATE)
 
 
 def _entry(artifact: Artifact, place: Location, number: int) -> Entry:

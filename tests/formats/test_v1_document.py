@@ -82,7 +82,7 @@ def test_fields_lie_one_behind_the_other() -> None:
         ends = [0, *(offset + size for offset, size, _ in table)]
         assert [offset for offset, _, _ in table] == ends[:-1]
     lengths = [sum(size for _, size, _ in table) for table in tables]
-    assert lengths == [8, 48, 120, 40, 79]
+    assert lengths == [8, 48, 216, 40, 79]
 
 
 def test_the_fields_of_the_footer_add_up() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from blake3 import blake3
@@ -13,20 +13,33 @@ from blake3 import blake3
 from b10_store.errors import CorruptError
 from b10_store.folder_remote import FolderRemote
 from b10_store.heads import ManifestReader
-from b10_store.keys import SigningKey
+from b10_store.keys import PrivateKey, SigningKey
 from b10_store.layout import PackId, check_format_line, pack_path, parse_manifest_name
 from b10_store.manifest_file import decode_manifest
 from b10_store.pack_footer import read_footer
 from b10_store.placement import Placement
 from b10_store.store import Store
 from b10_store.union import union
-from tests.formats.make_v1 import CANONICAL_GROUP, KERNEL, PLAIN, SECRET, SIGNED
+from tests.formats.make_v1 import (
+    CANONICAL_GROUP,
+    KERNEL,
+    PLAIN,
+    PRIVATE,
+    SECRET,
+    SIGNED,
+    SIGNED_BY_PAIR,
+)
 from tests.support.staged import files_of, make_root, unwatched
+
+if TYPE_CHECKING:
+    from b10_store.keys import Key
+    from b10_store.layout import Address
 
 GOLDEN = Path(__file__).parent / "v1"
 STORE = GOLDEN / "store"
 EXPECTED: dict[str, Any] = json.loads((GOLDEN / "expected.json").read_bytes())
 KEY = SigningKey(SECRET)
+PUBLIC_KEY = PrivateKey(PRIVATE).public
 
 
 def golden(name: str) -> bytes:
@@ -35,7 +48,7 @@ def golden(name: str) -> bytes:
 
 def test_the_golden_files_are_all_there_and_small() -> None:
     files = [path for path in STORE.rglob("*") if path.is_file()]
-    assert len(files) == 1 + 2 + 4 + 1
+    assert len(files) == 1 + 2 + 5 + 1
     assert sum(path.stat().st_size for path in files) < 100_000
 
 
@@ -58,7 +71,7 @@ def test_a_golden_pack_is_read(pack: str) -> None:
 def test_a_golden_manifest_is_read(expected: dict[str, Any], tmp_path: Path) -> None:
     name = parse_manifest_name(f"{expected['name']}.manifest")
     assert name is not None
-    keys = (KEY,) if expected["signed"] else ()
+    keys = (KEY, PUBLIC_KEY) if expected["signed"] else ()
     value = decode_manifest(golden(name.manifest_path), name, str(tmp_path), keys)
     assert value.signed == expected["signed"]
     assert sorted(value.packs) == expected["packs"]
@@ -87,11 +100,12 @@ def test_the_golden_heads_are_the_two_that_nobody_supersedes(tmp_path: Path) -> 
     assert heads.problems == ()
 
 
-def test_the_signed_manifest_needs_its_key(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("address", "key"), [(SIGNED, KEY), (SIGNED_BY_PAIR, PUBLIC_KEY)])
+def test_a_signed_manifest_needs_its_key(address: Address, key: Key, tmp_path: Path) -> None:
     remote = FolderRemote(str(STORE))
-    assert len(ManifestReader(remote, str(tmp_path), (KEY,)).heads(SIGNED).manifests) == 1
+    assert len(ManifestReader(remote, str(tmp_path), (key,)).heads(address).manifests) == 1
     other = SigningKey(b"another key that nobody used")
-    heads = ManifestReader(remote, str(tmp_path), (other,)).heads(SIGNED)
+    heads = ManifestReader(remote, str(tmp_path), (other,)).heads(address)
     assert heads.manifests == ()
     (name,) = heads.listed
     with pytest.raises(CorruptError):

@@ -12,6 +12,7 @@ from typing import Any
 
 import zstandard
 from blake3 import blake3
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from tests.support.databases import read_database
 
@@ -57,13 +58,14 @@ def view_sealed(data: bytes, key: bytes | None = None) -> tuple[dict[str, Any], 
 
     Args:
         data: the file.
-        key: the secret, for a file that is sealed with one.
+        key: the secret, for a file that is sealed with one; a signature needs none.
     """
     fields = _SEALED.unpack(data[:120])
     magic, header_length, flags, body_length, header_digest, body_digest, seal = fields
     assert magic == b"B10SEAL1"
-    assert flags == (0 if key is None else 1)
-    header, body = data[120 : 120 + header_length], data[120 + header_length :]
+    assert flags == 1 if key is not None else flags in {0, 2}
+    start = 216 if flags == 2 else 120
+    header, body = data[start : start + header_length], data[start + header_length :]
     assert len(body) == body_length
     assert blake3(header).digest() == header_digest
     assert blake3(body).digest() == body_digest
@@ -73,6 +75,9 @@ def view_sealed(data: bytes, key: bytes | None = None) -> tuple[dict[str, Any], 
         purpose = "b10-transfer 2026 manifest seal v1"
         derived = blake3(key, derive_key_context=purpose).digest()
         assert blake3(data[:88], key=derived).digest() == seal
+    if flags == 2:
+        signed = b"b10-transfer 2026 manifest signature v1\0" + data[:88]
+        Ed25519PublicKey.from_public_bytes(data[120:152]).verify(data[152:216], signed)
     parsed: dict[str, Any] = json.loads(header)
     raw = zstandard.ZstdDecompressor().decompress(body)
     assert parsed["raw_length"] == len(raw)

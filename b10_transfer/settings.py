@@ -220,7 +220,11 @@ def _take_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
 
     keys = _take_signing_keys(variables, store)
     public = variables.get(PUBLIC_KEYS)
-    return keys if public is None else (*keys, *parse_public_keys(public))
+    if public is None:
+        return keys
+    # Savers and readers may have the same value: a saver's own key is not told twice.
+    known = {key.fingerprint for key in keys}
+    return (*keys, *(key for key in parse_public_keys(public) if key.fingerprint not in known))
 
 
 def _take_signing_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:

@@ -121,16 +121,21 @@ def signing_findings(stored: Stored, settings: Settings) -> Iterator[Finding]:
 def _key_findings(settings: Settings, stored: Stored) -> Iterator[Finding]:
     keys = settings.signing_keys
     if keys:
-        older = len(keys) - 1
+        others = len(keys) - 1
         waiting = [item for item in stored.manifests if item.seal is Seal.OLDER]
         more = (
-            f"; {older} older {'key verifies' if older == 1 else 'keys verify'} too, and signed "
+            f"; {others} other {'key verifies' if others == 1 else 'keys verify'} too, and signed "
             f"{len(waiting)} of {len(stored.manifests)} manifests"
+        )
+        text = (
+            "only signed manifests are used, and saves sign" + more * bool(others)
+            if keys[0].signs
+            else "only signed manifests are used; this host has public keys only, and cannot sign"
         )
         yield ok(
             "signing.keys",
             "signing",
-            "only signed manifests are used, and saves sign" + more * bool(older),
+            text,
             keys=len(keys),
             signed_before=[item.name.manifest_path for item in waiting],
         )

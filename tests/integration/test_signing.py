@@ -277,7 +277,7 @@ def test_doctor_counts_what_older_keys_signed(fleet: Fleet) -> None:
     (old, _) = sorted(fleet.manifests(), key=lambda path: path.name.count("other"))
     settings = fleet.host().settings(**{KEY: BOTH})
     (signing,) = [item for item in examine(settings) if item.code == "signing.keys"]
-    assert "1 older key verifies too, and signed 1 of 2 manifests" in signing.text
+    assert "1 other key verifies too, and signed 1 of 2 manifests" in signing.text
     assert signing.details["signed_before"] == [f"manifests/{old.name}"]
 
 
@@ -323,7 +323,7 @@ def test_doctor_says_what_is_refused_and_how_many_keys_there_are(fleet: Fleet) -
     found = examine(settings)
     assert any(item.is_problem and "not signed" in item.text for item in found)
     (signing,) = [item for item in found if item.subject == "signing"]
-    assert (signing.is_problem, "1 older key" in signing.text) == (False, True)
+    assert (signing.is_problem, "1 other key" in signing.text) == (False, True)
     assert not any(FLEET_KEY in item.text or OLD_KEY in item.text for item in found)
 
 

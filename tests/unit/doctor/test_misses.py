@@ -245,7 +245,7 @@ def test_keys_are_counted(fleet: Fleet) -> None:
     fleet.save(GOOD)
     assert "older" not in one(fleet.host(), "signing.keys", **{KEY: FLEET_KEY}).text
     finding = one(fleet.host(MORE), "signing.keys", **{KEY: f"{FLEET_KEY}\n{OLD_KEY}"})
-    assert "1 older key verifies too" in finding.text
+    assert "1 other key verifies too" in finding.text
     assert finding.details["keys"] == 2
 
 

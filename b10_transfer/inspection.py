@@ -15,6 +15,7 @@ from b10_store.format_file import check_format
 from b10_store.heads import ManifestReader, Problem
 from b10_store.layout import MANIFESTS, TEMPORARY_MARK, parse_manifest_name
 from b10_store.manifest_file import decode_header, decode_pack_sizes
+from b10_store.patient_remote import PatientRemote
 from b10_store.remote import read_bounded
 from b10_store.union import union
 from b10_transfer.catalogue import (
@@ -114,7 +115,7 @@ def list_addresses(settings: Settings) -> list[Address]:
         OSError: the store cannot be read.
         StoreError: it is of another format version.
     """
-    remote = FolderRemote(settings.store)
+    remote = PatientRemote(FolderRemote(settings.store))
     check_format(remote)
     return sorted({name.address for name in ManifestReader(remote, settings.scratch, ()).names()})
 
@@ -188,7 +189,7 @@ class _ReadHead:
 
 class _Reading:
     def __init__(self, settings: Settings) -> None:
-        self._remote: Remote = FolderRemote(settings.store)
+        self._remote: Remote = PatientRemote(FolderRemote(settings.store))
         self._scratch = settings.scratch
         self._keys = settings.signing_keys
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from b10_store.layout import WAIT_LIMIT_SECONDS
@@ -20,8 +22,11 @@ from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
     from b10_store.save_request import SaveOutcome
+    from b10_store.session import Wait
     from b10_transfer.context import Context
     from b10_transfer.progress import ProgressCallback
+
+_logger = logging.getLogger("b10_transfer")
 
 
 def save_artifacts(
@@ -111,7 +116,25 @@ def _request(context: Context, scan: LocalScan, *, wait: bool) -> SaveRequest:
         cold=not settings.load_enabled,
         wait_seconds=WAIT_LIMIT_SECONDS if wait else 0.0,
         recorded=tuple((item.name, item.value) for item in context.environment.recorded),
+        on_wait=partial(_tell_wait, settings.concurrent_saves),
     )
+
+
+def _tell_wait(slots: int, wait: Wait) -> None:
+    until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait.seconds))
+    if wait.running >= slots:
+        _logger.warning(
+            "save: as many saves are running as MAX_CONCURRENT_SAVES allows, %d: one of them is "
+            "waited for, until %s at the latest; then this save is given up",
+            slots,
+            until,
+        )
+    else:
+        _logger.warning(
+            "save: an earlier save of this environment is still running: it is waited for, until "
+            "%s at the latest; then this save goes on",
+            until,
+        )
 
 
 def _unchanged_report(context: Context, last: LastSave, started: float) -> SaveReport:

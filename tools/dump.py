@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from b10_store.manifest import Entry, Lineage, Manifest
 
 _FORMAT_SIZE = 1 << 10
+_MARK = b"b10-transfer session"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,8 +95,9 @@ def _describe(path: Path, keys: tuple[Key, ...]) -> Iterator[str]:
         intact = "intact" if check_format_line(start) else "damaged"
         yield f"{path}: format line, {intact}"
         yield f"  {start.decode('ascii', 'replace').rstrip()}"
-    elif parse_session_name(path.name) is not None and not start:
+    elif parse_session_name(path.name) is not None and (not start or start.startswith(_MARK)):
         yield f"{path}: session that has not written its manifest yet"
+        yield f"  {start.decode('ascii', 'replace').rstrip()}"
     elif parse_manifest_name(path.name) is not None or parse_session_name(path.name) is not None:
         raise CorruptError("not a sealed file")
     else:

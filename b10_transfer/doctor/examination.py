@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from b10_store.errors import StoreError
 from b10_store.folder_remote import FolderRemote
 from b10_store.layout import Address
+from b10_store.patient_remote import PatientRemote
 from b10_transfer.doctor import capabilities, loadable, machine, patience, space, store
 from b10_transfer.doctor.findings import Code, Finding, Severity, problem
 from b10_transfer.doctor.loaded_use import LoadedUse, loaded_use
@@ -138,7 +139,7 @@ class _Examination:
             return False
         names = list(look.facts("listing").get("names", ()))
         before = len(self.findings)
-        remote = FolderRemote(settings.store)
+        remote = PatientRemote(FolderRemote(settings.store))
         self._take("store", lambda: store.format_findings(remote, names))
         is_ours = not any(item.is_problem for item in self.findings[before:])
         self._take("mount", lambda: capabilities.mount_findings(look))
@@ -159,7 +160,7 @@ class _Examination:
         self, settings: Settings, environment: Environment, roots: Sequence[LocalRoot]
     ) -> Stored | None:
         address = Address(environment.key, settings.namespace)
-        remote = FolderRemote(settings.store)
+        remote = PatientRemote(FolderRemote(settings.store))
 
         def read() -> Stored | OSError:
             try:

@@ -96,12 +96,12 @@ class ManifestReader:
         """
         manifest = self._verified.get(name)
         if manifest is None:
-            data = self._read_file(name)
+            data = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
             try:
                 manifest = decode_manifest(data, name, self._scratch, self.keys)
             except CorruptError:
                 # A client's cache may know the file as shorter than it is: a fresh read convicts.
-                again = self._read_file(name)
+                again = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
                 if again == data:
                     raise
                 manifest = decode_manifest(again, name, self._scratch, self.keys)
@@ -115,7 +115,7 @@ class ManifestReader:
             CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
             OSError: it cannot be read.
         """
-        data = self._read_file(name)
+        data = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
         prefix, _ = decode_header(data, name, self.keys)
         open_body(prefix, data)
 
@@ -184,15 +184,6 @@ class ManifestReader:
             return Problem(name.manifest_path, str(error), missing=True)
         except OSError as error:
             return Problem(name.manifest_path, str(error), unreachable=True)
-
-    def _read_file(self, name: SnapshotName) -> bytes:
-        try:
-            return read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            # A stale handle or a passing fault: a fresh open decides.
-            return read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
 
 
 def _only_heads(read: Iterable[Manifest]) -> tuple[Manifest, ...]:

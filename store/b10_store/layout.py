@@ -33,6 +33,10 @@ HEARTBEAT_SECONDS = 15.0
 WAITING_DEAD_SECONDS = 60.0
 """A session silent for longer than this is not waited for."""
 
+UNMARKED_DEAD_SECONDS = 5.0
+"""A session silent for longer than this, whose token is empty, is not waited for either: its
+process died while it made the token."""
+
 WAIT_LIMIT_SECONDS = 60.0
 """The longest that a save waits for other sessions."""
 

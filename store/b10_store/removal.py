@@ -17,6 +17,7 @@ from b10_store.layout import (
     parse_pack_name,
 )
 from b10_store.manifest_file import decode_manifest
+from b10_store.patient_remote import is_passing
 from b10_store.remote import read_bounded
 from b10_store.trash import read_trash
 from b10_store.union import superseded_by
@@ -61,21 +62,38 @@ def remove(remote: Remote, reader: ManifestReader, address: Address) -> int:
     """
     folder = f"{TRASH}/{new_snapshot_id(remote.now())}"
     moved: set[SnapshotName] = set()
+    doubtful: set[SnapshotName] = set()
     for _ in range(_LOOKS):
         left = [name for name in reader.names() if name.address == address and name not in moved]
+        moved |= doubtful.difference(left)
         if not left:
             return len(moved)
         # The oldest first: what is left over when this is stopped supersedes what is gone.
         for name in left:
-            # What is not found was moved by somebody else, or it is the folder in trash that a
-            # client does not see yet: the next look tells.
-            with contextlib.suppress(FileNotFoundError):
-                remote.rename(name.manifest_path, f"{folder}/{name}.manifest")
+            is_moved = _move_away(remote, name, folder)
+            if is_moved:
                 moved.add(name)
+            elif is_moved is None:
+                doubtful.add(name)
+                break
     left = [name for name in reader.names() if name.address == address and name not in moved]
     if left:
         raise OSError(errno.EAGAIN, "listed, and not found when it was to be moved", str(left[0]))
     return len(moved)
+
+
+def _move_away(remote: Remote, name: SnapshotName, folder: str) -> bool | None:
+    """Whether a manifest was moved to a folder of trash; None where only another look tells."""
+    try:
+        remote.rename(name.manifest_path, f"{folder}/{name}.manifest")
+    except FileNotFoundError:
+        # Moved by somebody else, or it is the folder in trash that a client does not see yet.
+        return False
+    except OSError as error:
+        if not is_passing(error):
+            raise
+        return None
+    return True
 
 
 def trashed_manifests(remote: Remote) -> list[SnapshotName]:

@@ -116,7 +116,7 @@ def _save_in_session(
         view = _look(remote, reader, request, suspects)
         return view.has_work
 
-    if session.wait_for_turn(request.slots, has_work, request.wait_seconds):
+    if session.wait_for_turn(request.slots, has_work, request.wait_seconds, request.on_wait):
         view = _look(remote, reader, request, suspects)
     elif view is None:
         raise AssertionError("a session that has nothing to do has looked")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from b10_store.layout import Address, PackId, SnapshotName
     from b10_store.manifest import Identity
     from b10_store.scan import Scanned, Skipped
+    from b10_store.session import Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class SaveRequest:
         workers: threads that compress.
         scratch: a local folder for the manifest while it is built.
         on_progress: called with the raw bytes that were uploaded until now, and those to be.
+        on_wait: called when the save has been waiting for others for a moment.
     """
 
     address: Address
@@ -51,6 +53,7 @@ class SaveRequest:
     wait_seconds: float = WAIT_LIMIT_SECONDS
     recorded: tuple[tuple[str, str], ...] = ()
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    on_wait: Callable[[Wait], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)

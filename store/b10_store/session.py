@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.errors import BusyError, FencedError
 from b10_store.layout import (
     HEARTBEAT_SECONDS,
     SESSIONS,
+    UNMARKED_DEAD_SECONDS,
     WAITING_DEAD_SECONDS,
     SnapshotName,
     new_snapshot_id,
     parse_session_name,
 )
+from b10_store.patient_remote import is_passing
+from b10_store.remote import read_bounded
+from b10_store.session_owner import MARK_LIMIT, is_gone, own_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,6 +32,21 @@ _PUBLISH_ATTEMPTS = 5
 _PUBLISH_PAUSE_SECONDS = 0.2
 _FIRST_POLL_SECONDS = 0.1
 _LAST_POLL_SECONDS = 2.0
+_TELL_SECONDS = 1.0
+
+
+class Wait(NamedTuple):
+    """What a save waits for.
+
+    Attributes:
+        rivals: earlier sessions of the same address, whose end is waited for.
+        running: earlier sessions of any address; one of them must end where there are too many.
+        seconds: how long it will wait yet, at most.
+    """
+
+    rivals: int
+    running: int
+    seconds: float
 
 
 class Session:
@@ -43,6 +62,7 @@ class Session:
         self._remote = remote
         self.name = name
         self._token = token
+        self._marks: dict[SnapshotName, bytes] = {}
         self._over = threading.Event()
         self._heartbeat = threading.Thread(target=self._beat, name="b10-heartbeat", daemon=True)
         try:
@@ -65,7 +85,13 @@ class Session:
         parsed = (parse_session_name(name) for name in names)
         return any(name.snapshot > self.name.snapshot for name in parsed if name is not None)
 
-    def wait_for_turn(self, slots: int, has_work: Callable[[], bool], limit_seconds: float) -> bool:
+    def wait_for_turn(
+        self,
+        slots: int,
+        has_work: Callable[[], bool],
+        limit_seconds: float,
+        on_wait: Callable[[Wait], None] = lambda _: None,
+    ) -> bool:
         """Let saves that began earlier go first: economy, never safety.
 
         Waits while a live, earlier session of the same address exists, since it probably uploads
@@ -76,6 +102,7 @@ class Session:
             slots: how many saves may run at the same time.
             has_work: asked when an earlier session of the address ended: is anything left to save?
             limit_seconds: the longest wait.
+            on_wait: told once, when there has been nothing but waiting for a moment.
 
         Returns:
             False when another save left nothing to do.
@@ -83,7 +110,9 @@ class Session:
         Raises:
             BusyError: no slot became free in time.
         """
-        deadline = time.monotonic() + limit_seconds
+        began = time.monotonic()
+        deadline = began + limit_seconds
+        is_told = False
         pause = _FIRST_POLL_SECONDS
         ahead = self._earlier_sessions()
         while True:
@@ -97,6 +126,9 @@ class Session:
                         f"none ended within {limit_seconds:.0f} s"
                     )
                 return True
+            if not is_told and time.monotonic() - began >= _TELL_SECONDS:
+                is_told = True
+                on_wait(Wait(len(rivals), len(ahead), deadline - time.monotonic()))
             time.sleep(pause)
             pause = min(2 * pause, _LAST_POLL_SECONDS)
             ahead = self._earlier_sessions()
@@ -143,18 +175,34 @@ class Session:
             self._remote.delete(self.name.session_path)
 
     def _earlier_sessions(self) -> set[SnapshotName]:
-        """Sessions with a smaller id that showed a sign of life within the last minute."""
+        """Sessions with a smaller id that showed a sign of life within the last minute.
+
+        Those of processes that ran on this machine and ended are dead at once.
+        """
         parsed = (parse_session_name(name) for name in self._remote.list(SESSIONS))
         earlier = {
             name
             for name in parsed
             if name is not None
             and (name.snapshot, name.address) < (self.name.snapshot, self.name.address)
+            and not is_gone(self._mark_of(name))
         }
         if not earlier:
             return earlier
         now = self._remote.now()
-        return {name for name in earlier if self._silence(name, now) <= WAITING_DEAD_SECONDS}
+        return {name for name in earlier if self._silence(name, now) <= self._patience(name)}
+
+    def _patience(self, name: SnapshotName) -> float:
+        """How long a session may be silent: a saver that lives marks its token at once."""
+        return WAITING_DEAD_SECONDS if self._marks.get(name) else UNMARKED_DEAD_SECONDS
+
+    def _mark_of(self, name: SnapshotName) -> bytes:
+        mark = self._marks.get(name, b"")
+        if not mark:
+            # Nothing is there yet for a moment after a token was created.
+            with contextlib.suppress(OSError):
+                mark = self._marks[name] = read_bounded(self._remote, name.session_path, MARK_LIMIT)
+        return mark
 
     def _silence(self, name: SnapshotName, now: float) -> float:
         try:
@@ -207,21 +255,32 @@ def open_session(remote: Remote, address: Address, after: SnapshotId | None = No
 
 
 def _try_open(remote: Remote, address: Address, after: SnapshotId | None) -> Session | None:
-    """None when the name is taken: random bits do not repeat, but a server's answer may be lost."""
+    """None when another name is to be tried: the mount failed in passing, or the name is taken.
+
+    Random bits do not repeat, but a server's answer may be lost.
+    """
     name = SnapshotName(address, new_snapshot_id(remote.now(), after))
     try:
         token = _create_token(remote, name)
     except FileExistsError:
+        return None
+    except OSError as error:
+        if not is_passing(error):
+            raise
         return None
     return Session(remote, name, token)
 
 
 def _create_token(remote: Remote, name: SnapshotName) -> Token:
     try:
-        return remote.open_token(name.session_path)
+        token = remote.open_token(name.session_path)
     except OSError:
         # A token that was made although an error is returned would be waited for. It is ours:
         # nobody else draws the same random bits.
         with contextlib.suppress(OSError):
             remote.delete(name.session_path)
         raise
+    with contextlib.suppress(OSError):
+        # Without it others wait a little longer, if this process is killed.
+        token.write([own_mark()])
+    return token

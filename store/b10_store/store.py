@@ -18,6 +18,7 @@ from b10_store.gc import visit
 from b10_store.gc_report import GcReport
 from b10_store.heads import Heads, ManifestReader, Problem
 from b10_store.layout import TOUCH_INTERVAL_SECONDS, TRASH, VISIT_INTERVAL_SECONDS
+from b10_store.patient_remote import PatientRemote
 from b10_store.removal import Restored, remove, restore, trashed_manifests
 from b10_store.resign import sign_again
 from b10_store.save import save
@@ -58,7 +59,7 @@ class Store:
             scratch: a local folder for manifests while they are read or built.
             keys: where any are given, a manifest counts only when sealed with one of them.
         """
-        self._remote = remote
+        self._remote = remote = PatientRemote(remote)
         self._scratch = scratch
         self._keys = keys
         self._reader = ManifestReader(remote, scratch, keys)

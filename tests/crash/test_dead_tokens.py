@@ -70,6 +70,7 @@ def test_a_token_that_was_silent_for_over_a_minute_is_not_waited_for(
 def test_a_token_that_still_looks_alive_is_waited_for_until_it_has_been_silent_for_a_minute(
     folder: Path, token: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    token.write_bytes(b"of another machine")
     naps: list[float] = []
 
     def nap(seconds: float) -> None:
@@ -82,6 +83,16 @@ def test_a_token_that_still_looks_alive_is_waited_for_until_it_has_been_silent_f
     put_artifacts(host, compiled("next"))
     assert host.save(wait=True).status.name == "SUCCESS"
     assert len(naps) == 3
+
+
+def test_a_token_of_a_process_that_was_killed_on_this_machine_is_not_waited_for(
+    folder: Path, token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("b10_store.session.time.sleep", mock.Mock(side_effect=AssertionError))
+    host = Host(folder / "store", folder / "next")
+    put_artifacts(host, compiled("next"))
+    assert host.save(wait=True).status.name == "SUCCESS"
+    assert token.exists()
 
 
 def test_a_saver_that_is_not_to_wait_does_not_look_at_tokens(

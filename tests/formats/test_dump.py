@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from b10_store.layout import format_line
+from b10_store.session_owner import own_mark
 from tests.formats.make_v1 import SECRET
 from tools.dump import main
 
@@ -102,6 +103,9 @@ def test_a_signed_manifest_is_printed_with_and_without_its_key(dump: Dump, tmp_p
 
 def test_a_session_is_told_from_a_manifest(dump: Dump, tmp_path: Path) -> None:
     assert "has not written its manifest yet" in dump.run(SESSION).out
+    marked = tmp_path / SESSION.name
+    marked.write_bytes(own_mark())
+    assert f"process {os.getpid()}" in dump.run(marked).out
     written = tmp_path / f"{MANIFEST.stem}.session"
     shutil.copy(MANIFEST, written)
     assert "session with a manifest, not published yet" in dump.run(written).out

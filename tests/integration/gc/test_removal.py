@@ -15,6 +15,7 @@ from b10_store.trash import Stage, read_trash
 from tests.support.aging_stores import AgingFolder, AgingMemory
 from tests.support.blobs import prose
 from tests.support.checked_stores import Denying
+from tests.support.failing_remotes import LosingAnswers, Refusing
 from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, WITNESS, GcWorld
 from tests.support.once import Once
 from tests.support.values import ADDRESS
@@ -133,6 +134,15 @@ def test_a_removal_that_is_stopped_leaves_what_supersedes_what_is_gone(
     assert world.loaded(hosts[ADDRESS]) == {}
     assert undo(world, ADDRESS).missing == 0
     assert world.loaded(hosts[ADDRESS]) == BOTH
+
+
+@pytest.mark.parametrize("fails", [Refusing, LosingAnswers])
+def test_a_removal_goes_on_after_a_passing_error_and_counts_what_went(
+    world: GcWorld, hosts: dict[Address, EngineHost], fails: type[Refusing]
+) -> None:
+    stale = OSError(errno.ESTALE, "Stale file handle")
+    assert remove(world, ADDRESS, fails(world.remote, "rename", 1, stale)) == 2
+    assert world.loaded(hosts[ADDRESS]) == {}
 
 
 def test_a_host_that_saves_after_a_removal_starts_anew(

@@ -204,14 +204,17 @@ def test_what_is_refused_and_damaged_is_damaged(tmp_path: Path) -> None:
 
 
 def glitches(store: CheckedStore, times: int) -> dict[str, Remote]:
-    """Remotes that are wrong in a few looks at one file; at a manifest, each look reads twice."""
+    """Remotes that are wrong in a few looks at one file.
+
+    Each look reads a manifest twice, and repeats what failed in passing.
+    """
     remote, manifest_part, pack_part = store.remote, str(ADDRESS), store.in_folder("packs")[0]
     return {
         "a bit of a manifest": Misreading(remote, manifest_part, 2 * times, flipped),
         "a short manifest": Misreading(remote, manifest_part, 2 * times, lambda data: data[:-1]),
         "a manifest that fails": Denying(remote, manifest_part, 2 * times, BROKEN, "read"),
         "a bit of a pack": Misreading(remote, pack_part, times, flipped),
-        "a pack that fails": Denying(remote, pack_part, times, BROKEN, "read"),
+        "a pack that fails": Denying(remote, pack_part, 2 * times, BROKEN, "read"),
         "a pack of another length": Shrinking(remote, pack_part, times),
         "a pack that is not seen": Denying(remote, pack_part, times, GONE, "stat"),
     }

@@ -9,6 +9,7 @@ from b10_store.heads import ManifestReader
 from b10_store.keys import SigningKey
 from b10_store.layout import Address
 from b10_store.manifest import summarize
+from b10_store.patient_remote import PatientRemote
 from b10_store.remote import Range
 from tests.support.counting_remote import CountingRemote
 from tests.support.packed import memory_store
@@ -192,7 +193,7 @@ class Unreachable(WrappedRemote):
 
 def test_a_read_that_fails_once_is_tried_once_more(remote: MemoryRemote, scratch: str) -> None:
     publish(remote, scratch, manifest(1))
-    found = heads_of(Unreachable(remote, 1), scratch)
+    found = heads_of(PatientRemote(Unreachable(remote, 1)), scratch)
     assert (times(found.manifests), found.problems) == ([1], ())
 
 

@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from b10_store import session as session_module
 from b10_store.errors import BusyError
 from b10_store.layout import Address, SnapshotName
-from b10_store.session import open_session
+from b10_store.remote import read_bounded
+from b10_store.session import Wait, open_session
+from b10_store.session_owner import MARK_LIMIT, own_mark
 from tests.support.failing_remotes import LosingAnswers, Refusing
 from tests.support.values import ADDRESS, snapshot
 from tests.support.wrapped_remote import WrappedRemote
@@ -24,10 +27,14 @@ SLOTS = 10
 MINUTE = 60.0
 
 
-def rival(remote: Remote, milliseconds: int, address: Address = ADDRESS) -> SnapshotName:
+def rival(
+    remote: Remote, milliseconds: int, address: Address = ADDRESS, mark: bytes = b"another host"
+) -> SnapshotName:
     """A session of another host, begun that much before or after the clock's start."""
     name = SnapshotName(address, snapshot(1_700_000_000_000 + milliseconds))
-    remote.open_token(name.session_path).close()
+    token = remote.open_token(name.session_path)
+    token.write([mark])
+    token.close()
     return name
 
 
@@ -35,13 +42,13 @@ def unasked() -> bool:
     raise AssertionError("nothing ended, so nothing is to be planned again")
 
 
-def test_a_session_begins_with_an_empty_token_of_the_stores_time(
+def test_a_session_begins_with_a_token_of_this_process_and_the_stores_time(
     remote: MemoryRemote, opened: Opened
 ) -> None:
     one = opened(remote)
     assert one.name.address == ADDRESS
     assert one.name.snapshot.startswith("1700000000000-")
-    assert remote.stat(one.name.session_path).size == 0
+    assert read_bounded(remote, one.name.session_path, MARK_LIMIT) == own_mark()
 
 
 def test_two_sessions_of_one_moment_are_different(remote: MemoryRemote, opened: Opened) -> None:
@@ -193,6 +200,44 @@ def test_a_session_that_dies_meanwhile_has_ended(
     one = opened(remote)
     assert one.wait_for_turn(1, lambda: True, MINUTE)
     assert 60 < clock.passed < 65
+
+
+def test_a_session_whose_process_ended_on_this_machine_is_not_waited_for(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = b"mine, and gone"
+    monkeypatch.setattr(session_module, "is_gone", mark.__eq__)
+    rival(remote, -1, mark=mark)
+    assert opened(remote).wait_for_turn(1, unasked, MINUTE)
+    assert clock.passed == 0
+
+
+def test_a_token_that_was_never_marked_is_waited_for_a_few_seconds(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    rival(remote, -1, mark=b"")
+    assert opened(remote).wait_for_turn(1, lambda: True, MINUTE)
+    assert 5 < clock.passed < 8
+
+
+def test_who_waits_for_longer_than_a_moment_is_told_once_what_for_and_how_long(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    told: list[Wait] = []
+    alive(remote, clock, rival(remote, -1), rival(remote, -2, OTHER))
+    opened(remote).wait_for_turn(SLOTS, unasked, MINUTE, told.append)
+    (wait,) = told
+    assert (wait.rivals, wait.running) == (1, 2)
+    assert 57 < wait.seconds < 60
+
+
+def test_nothing_is_told_of_a_wait_that_is_over_in_a_moment(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    clock.after(0.5, partial(remote.delete, rival(remote, -1).session_path))
+    told: list[Wait] = []
+    assert opened(remote).wait_for_turn(SLOTS, lambda: True, MINUTE, told.append)
+    assert told == []
 
 
 class Vanishing(WrappedRemote):

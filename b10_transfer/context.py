@@ -184,4 +184,7 @@ def _as_cache_error(error: Exception, settings: Settings) -> CacheError | None:
         return CacheOperationInterrupted(f"too little disk space: {error}")
     if reason:
         return CacheError(f"{error.filename or settings.store}: {reason}")
-    return CacheError(f"{error} (store {settings.store})")
+    # Files of the store are named by their place in it.
+    named = str(error.filename or "")
+    is_local = os.path.isabs(named) and not is_below(named, settings.store)
+    return CacheError(f"{error}" if is_local else f"{error} (store {settings.store})")

@@ -8,6 +8,7 @@ import shutil
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from b10_store.open_folder import foreign_owner
 from b10_transfer import probes
 from b10_transfer.probes import NONE
 
@@ -35,6 +36,13 @@ class Lack(NamedTuple):
     def __str__(self) -> str:
         """Both, in a line."""
         return f"{self.fact}; {self.advice}"
+
+
+def existing_folder(path: str) -> str:
+    """Return the folder, or the nearest one above it that is there."""
+    while not os.path.isdir(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    return path
 
 
 def find_missing_tools(variables: Mapping[str, str], paths: Iterable[str]) -> dict[str, Lack]:
@@ -86,11 +94,8 @@ def find_noexec(root: CacheRoot, paths: Iterable[str]) -> Lack | None:
     if not any(path.endswith(_LIBRARY) for path in paths):
         return None
     no_execution = getattr(os, "ST_NOEXEC", 0)
-    folder = root.folder
-    while not os.path.exists(folder) and folder != os.path.dirname(folder):
-        folder = os.path.dirname(folder)
     try:
-        flags = os.statvfs(folder).f_flag
+        flags = os.statvfs(existing_folder(root.folder)).f_flag
     except (OSError, AttributeError):
         return None
     if not flags & no_execution:
@@ -121,17 +126,23 @@ def find_exposure(root: CacheRoot) -> Lack | None:
         link, status = os.lstat(root.folder), os.stat(root.folder)
     except OSError:
         return None
-    own = getattr(os, "geteuid", lambda: status.st_uid)()
-    for owner in (link.st_uid, status.st_uid):
-        if owner != own:
+    for owner in (foreign_owner(link), foreign_owner(status)):
+        if owner is not None:
             return Lack(
                 f"the cache root {root.folder} belongs to another user (uid {owner})",
                 "chown it, or put the cache root elsewhere",
             )
-    for_all = stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_IWOTH)
-    if for_all and not status.st_mode & stat.S_ISVTX:
+    if not stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_ISVTX:
+        return None
+    if status.st_mode & stat.S_IWOTH:
         return Lack(
             f"the cache root {root.folder} can be written by every user", "chmod o-w ends that"
+        )
+    # A group of one's own has nobody else in it.
+    if status.st_mode & stat.S_IWGRP and status.st_gid != getattr(os, "getegid", lambda: -1)():
+        return Lack(
+            f"the cache root {root.folder} can be written by the group {status.st_gid}",
+            "give each user a cache root of their own, or chmod g-w it",
         )
     return None
 

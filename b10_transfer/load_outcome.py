@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_transfer.errors import CacheError
 from b10_transfer.reports import LoadReport
@@ -15,46 +15,58 @@ if TYPE_CHECKING:
     from b10_transfer.context import Context
 
 
+class Counts(NamedTuple):
+    """What a load found of the artifacts that belong here.
+
+    Attributes:
+        already_here: those that were not lacking.
+        wanted: those that were lacking, in cache roots that can be used.
+        unusable: those that were lacking in cache roots that cannot be written.
+    """
+
+    already_here: int
+    wanted: int
+    unusable: int
+
+
 def load_report(
-    context: Context,
-    already_here: int,
-    lacking: int,
-    brought: Brought,
-    problems: list[str],
-    started: float,
+    context: Context, counts: Counts, brought: Brought, problems: list[str], started: float
 ) -> LoadReport:
-    """What a load did, when it was more than a failure.
+    """Return what a load did, when it was more than a failure.
+
+    A load that brings nothing is a failure where nothing is here either, and where the store does
+    not answer, or has lost more than is here. What this machine does not take is no reason: a load
+    before this one brought the rest, and said so.
 
     Args:
         context: of this host.
-        already_here: artifacts that were not lacking.
-        lacking: those that were.
-        brought: what became of them.
+        counts: of the artifacts.
+        brought: what became of those that were wanted.
         problems: a line each.
         started: when the operation began, by time.monotonic().
 
     Raises:
-        CacheError: nothing could be had, and that is no answer of a store that is well.
+        CacheError: it was a failure.
     """
     placed = [placement for placement, _ in brought.placed.placed]
     kept = len(brought.placed.kept)
-    missed = lacking - len(placed) - kept
-    # A kernel of which one file is for other machines is nothing that could not be had.
-    unusable_here = len(brought.placed.torn) + len(brought.placed.failed)
-    could_not_be_had = missed > unusable_here or not brought.placed.torn
-    # Where most of it is here, what the store has lost or damaged is no failure of this load, and
-    # no other load can have it either; a store that does not answer may have it all.
-    is_failure = missed > already_here or any(
+    lost = counts.wanted - len(placed) - kept
+    missed = lost + counts.unusable
+    # A kernel with one file for other machines is not lost.
+    not_taken = len(brought.placed.torn) + len(brought.placed.failed)
+    is_torn_alone = bool(brought.placed.torn) and missed <= not_taken
+    is_lost = lost - not_taken > counts.already_here or any(
         not isinstance(error, FileNotFoundError) for error in brought.unread.values()
     )
-    if missed and could_not_be_had and is_failure and not placed and not kept:
+    is_failure = is_lost or not counts.already_here
+    if missed and not placed and not kept and not is_torn_alone and is_failure:
         raise CacheError(f"no stored artifact could be loaded: {'; '.join(problems)}")
     return LoadReport(
         status=OperationStatus.SUCCESS if placed else OperationStatus.SKIPPED,
         environment_key=context.environment.key,
         loaded=len(placed),
         bytes_loaded=sum(placement.entry.size for placement in placed),
-        already_here=already_here + kept,
+        already_here=counts.already_here + kept,
         missed=missed,
         problems=tuple(problems),
         seconds=time.monotonic() - started,

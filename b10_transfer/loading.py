@@ -19,7 +19,7 @@ from b10_transfer.errors import CacheError
 from b10_transfer.header_placeholders import plant_placeholders, remove_placeholders
 from b10_transfer.host_checks import check_execution, check_tools
 from b10_transfer.host_placements import choose_placements, not_here
-from b10_transfer.load_outcome import bring_problems, load_report
+from b10_transfer.load_outcome import Counts, bring_problems, load_report
 from b10_transfer.local_lock import lock_root
 from b10_transfer.local_record import (
     Hashed,
@@ -40,6 +40,7 @@ from b10_transfer.root_kinds import HEADERS
 from b10_transfer.signing import warn_when_unsigned
 from b10_transfer.status import OperationStatus
 from b10_transfer.units import count_text
+from b10_transfer.unusable_roots import describe_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from b10_store.union import Union
     from b10_transfer.cache_roots import CacheRoot
     from b10_transfer.context import Context
-    from b10_transfer.environment import Difference, Environment
+    from b10_transfer.environment import Difference
     from b10_transfer.progress import ProgressCallback
 
 _LOCK_SECONDS = 60.0
@@ -103,7 +104,7 @@ def load_artifacts(
     _sweep_idle({item.folder for item in placements} - {item.folder for item in lacking})
     with contextlib.ExitStack() as locks:
         folders = {item.folder for item in lacking}
-        usable = _lock_roots(locks, folders, context.environment, problems)
+        usable = _lock_roots(locks, context, folders, problems)
         # Another load of this host may have brought everything while the lock was waited for.
         wanted = not_here([item for item in lacking if item.folder in usable])
         brought = _bring(context, stored, wanted, on_progress)
@@ -114,7 +115,8 @@ def load_artifacts(
     unusable = sum(item.folder not in usable for item in lacking)
     already_here = len(placements) - unusable - len(wanted)
     problems += bring_problems(brought)
-    report = load_report(context, already_here, len(wanted) + unusable, brought, problems, started)
+    counts = Counts(already_here, len(wanted), unusable)
+    report = load_report(context, counts, brought, problems, started)
     if not (report.loaded or report.already_here):
         report = _nothing_for_host(report, stored)
     return replace(
@@ -212,25 +214,23 @@ def _nothing_stored(
 
 
 def _lock_roots(
-    locks: contextlib.ExitStack,
-    folders: Iterable[str],
-    environment: Environment,
-    problems: list[str],
+    locks: contextlib.ExitStack, context: Context, folders: Iterable[str], problems: list[str]
 ) -> set[str]:
     """Lock cache roots and sweep what killed processes left there; returns those that can be used.
 
     Always in the same order, so that two loads never wait for each other.
     """
+    roots = {root.folder: root for root in context.roots}
     usable: set[str] = set()
     for folder in sorted(folders):
         try:
             if locks.enter_context(lock_root(folder, _LOCK_SECONDS)):
                 sweep(folder)
-            note_environment(folder, environment)
+            note_environment(folder, context.environment)
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise
-            problems.append(f"the cache root {folder} cannot be written: {error.strerror}")
+            problems.append(describe_failure(roots[folder], error))
         else:
             usable.add(folder)
     return usable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import NamedTuple
 
@@ -77,13 +76,6 @@ def filesystem_of(path: str, table: str = "/proc/self/mountinfo") -> Filesystem 
         if is_below(path, folder) and (found is None or len(folder) >= len(found.folder)):
             found = Filesystem(after[0], _unescape(after[1]), folder)
     return found
-
-
-def existing_folder(path: str) -> str:
-    """The folder itself, or the nearest one above it that exists."""
-    while not os.path.isdir(path) and path != os.path.dirname(path):
-        path = os.path.dirname(path)
-    return path
 
 
 def _unescape(text: str) -> str:

@@ -93,11 +93,12 @@ def pack_findings(rehearsal: Rehearsal) -> Iterator[Finding]:
 def placing_findings(rehearsal: Rehearsal) -> Iterator[Finding]:
     """What a load could not place on this host: nothing is for it, or something is in the way."""
     for root, reasons in rehearsal.obstacles.items():
+        fact, _, advice = reasons[0].partition("; ")
         yield problem(
             "root.unwritable",
             root,
-            f"{count_text(len(reasons), 'stored artifact')} cannot be placed: {reasons[0]}",
-            "move it away or chown it, or clear the cache root",
+            f"{count_text(len(reasons), 'stored artifact')} cannot be placed: {fact}",
+            advice or "move it away or chown it, or clear the cache root",
         )
     entries = rehearsal.stored.entries
     if rehearsal.chosen.placements or not entries:

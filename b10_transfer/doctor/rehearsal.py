@@ -14,7 +14,9 @@ from b10_store.heads import ManifestReader
 from b10_store.layout import TRASH, Address, pack_path, parse_pack_name
 from b10_store.remote import Range
 from b10_store.union import union
+from b10_transfer.doctor.roots import is_wanted
 from b10_transfer.host_placements import Chosen, choose_placements, not_here
+from b10_transfer.unusable_roots import find_obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -86,7 +88,13 @@ def rehearse(
     chosen = choose_placements(by_name, environment.requirement, stored.entries.values())
     lacking = not_here(chosen.placements)
     faults = _pack_faults(remote, stored.packs)
-    return Rehearsal(heads, stored, faults, chosen, _obstacles(lacking))
+    # Those that this host is likely to use are looked at whether or not anything is stored.
+    others = {
+        name: root
+        for name, root in by_name.items()
+        if not is_wanted(root, settings, is_gpu=environment.is_gpu)
+    }
+    return Rehearsal(heads, stored, faults, chosen, _obstacles(lacking, others))
 
 
 def _pack_faults(remote: Remote, packs: Mapping[PackId, Pack]) -> dict[PackId, OSError | str]:
@@ -124,8 +132,10 @@ def _pack_fault(remote: Remote, pack: PackId, told: Pack) -> OSError | str | Non
     return fault
 
 
-def _obstacles(lacking: Iterable[Placement]) -> dict[str, list[str]]:
-    known: dict[str, str] = {}
+def _obstacles(
+    lacking: Iterable[Placement], absent: Mapping[str, CacheRoot]
+) -> dict[str, list[str]]:
+    known = {root.folder: str(find_obstacle(root) or "") for root in absent.values()}
     found: defaultdict[str, list[str]] = defaultdict(list)
     for item in lacking:
         reason = _obstacle(os.path.dirname(item.location), item.folder, known)
@@ -137,11 +147,11 @@ def _obstacles(lacking: Iterable[Placement]) -> dict[str, list[str]]:
 def _obstacle(folder: str, root: str, known: dict[str, str]) -> str:
     """Why nothing could be put into a folder below a cache root; "" where it could.
 
-    The root itself is looked at elsewhere.
+    A root that exists is itself looked at elsewhere.
     """
-    if len(folder) <= len(root):
-        return ""
     if folder not in known:
+        if len(folder) <= len(root):
+            return ""
         if not os.path.lexists(folder):
             known[folder] = _obstacle(os.path.dirname(folder), root, known)
         elif not os.path.isdir(folder):

@@ -11,13 +11,19 @@ from b10_store.paths import RECORD_FOLDER
 from b10_transfer.artifacts import find_files
 from b10_transfer.cache_roots import resolve_roots
 from b10_transfer.context import check_root
-from b10_transfer.doctor.filesystems import existing_folder, filesystem_of
+from b10_transfer.doctor.filesystems import filesystem_of
 from b10_transfer.doctor.findings import ok, problem
 from b10_transfer.errors import CacheValidationError
-from b10_transfer.host_checks import find_exposure, find_noexec, strict_exposure
+from b10_transfer.host_checks import (
+    existing_folder,
+    find_exposure,
+    find_noexec,
+    strict_exposure,
+)
 from b10_transfer.local_record import Loaded, read_loaded
-from b10_transfer.root_kinds import INDUCTOR, ROOT_KINDS
+from b10_transfer.root_kinds import INDUCTOR, ROOT_KINDS, TRITON
 from b10_transfer.units import count_text, size_text
+from b10_transfer.unusable_roots import find_obstacle, placing_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -67,14 +73,14 @@ def examine_root(
         unusable = problem("root.unusable", root.name, str(error), _ELSEWHERE, folder=root.folder)
         return LocalRoot(root, []), [unusable]
     blocking = _in_its_place(root.folder)
-    if blocking:
+    if blocking and (blocking != root.folder or os.path.exists(blocking)):
         return LocalRoot(root, []), [_unusable_folder(root, blocking)]
     found = find_files(root)
     local = LocalRoot(root, found)
     return local, [
         _state(local, settings),
         *_exposure_findings(root, settings),
-        *_permission_findings(local),
+        *_permission_findings(local, settings, is_gpu=is_gpu),
         *_execution_findings(local, is_gpu=is_gpu),
     ]
 
@@ -180,20 +186,31 @@ def _exposure_findings(root: CacheRoot, settings: Settings) -> Iterator[Finding]
         )
 
 
-def _permission_findings(local: LocalRoot) -> Iterator[Finding]:
+def is_wanted(root: CacheRoot, settings: Settings, *, is_gpu: bool) -> bool:
+    """Whether a compiler of this host is likely to use a cache root."""
+    return (
+        os.path.lexists(root.folder)
+        or root.name == INDUCTOR.name
+        or (is_gpu and root.name == TRITON.name)
+        or bool(settings.roots.get(root.name))
+        or placing_variable(root) in settings.variables.keys() - {"TMPDIR"}
+    )
+
+
+def _permission_findings(
+    local: LocalRoot, settings: Settings, *, is_gpu: bool
+) -> Iterator[Finding]:
     root, found = local
     record = os.path.join(root.folder, RECORD_FOLDER)
-    there = existing_folder(root.folder)
-    for folder in (there, record):
-        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            yield problem(
-                "root.unwritable",
-                root.name,
-                f"{folder} cannot be read and written by this user (uid {_own_uid()}): nothing can "
-                "be loaded into it",
-                "chown it, mount it writable, or put the cache root elsewhere",
-                folder=folder,
-            )
+    obstacle = find_obstacle(root) if is_wanted(root, settings, is_gpu=is_gpu) else None
+    if obstacle is not None:
+        yield problem(
+            "root.unwritable",
+            root.name,
+            f"{obstacle.fact}: nothing can be loaded into it",
+            obstacle.advice,
+            folder=root.folder,
+        )
     if os.path.lexists(record) and (os.path.islink(record) or not os.path.isdir(record)):
         yield problem(
             "root.unwritable",

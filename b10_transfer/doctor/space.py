@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_transfer.doctor.filesystems import existing_folder
 from b10_transfer.doctor.findings import ok, problem
 from b10_transfer.doctor.mount_probe import space
+from b10_transfer.host_checks import existing_folder
 from b10_transfer.units import size_text
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from b10_transfer.doctor import capabilities, mount_probe
 from b10_transfer.doctor.capabilities import mount_findings, trial_findings
-from b10_transfer.doctor.filesystems import Filesystem, existing_folder, filesystem_of
+from b10_transfer.doctor.filesystems import Filesystem, filesystem_of
 from b10_transfer.doctor.mount import Answers, Step, look_at, try_out
 from tests.support.cache_trees import compiled_graph
 from tests.support.doctor_views import one, problem_codes
@@ -233,11 +233,6 @@ def test_an_object_store_is_a_problem(tmp_path: Path, monkeypatch: pytest.Monkey
     (finding,) = mount_findings(look_at(str(tmp_path)))
     assert (finding.code, finding.is_problem) == ("mount.object_store", True)
     assert "s3fs at /cache" in finding.text
-
-
-def test_the_nearest_folder_that_exists_is_found(tmp_path: Path) -> None:
-    assert existing_folder(str(tmp_path / "a" / "b")) == str(tmp_path)
-    assert existing_folder(str(tmp_path)) == str(tmp_path)
 
 
 # The clocks.

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from b10_store.paths import RECORD_FOLDER
+from b10_transfer.cache_roots import CacheRoot
+from b10_transfer.root_kinds import INDUCTOR
+from b10_transfer.unusable_roots import find_obstacle
 from tests.support.cache_trees import compiled_graph
 from tests.support.crowd import OTHER_USER, open_the_way_to
 from tests.support.doctor_views import found, only_problem, problem_codes
@@ -17,8 +23,6 @@ from tests.support.programs import run_python
 from tests.support.sites import Site
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from b10_transfer.doctor import Finding
     from tests.support.sites import Host
 
@@ -111,7 +115,7 @@ def test_a_root_that_cannot_be_written_is_a_problem(host: Host) -> None:
     host.root.mkdir(parents=True)
     with read_only(host.root):
         finding = only_problem(host, "root.unwritable")
-    assert f"{host.root} cannot be read and written by this user" in finding.text
+    assert f"{host.root} cannot be written by this user" in finding.text
 
 
 def test_a_root_that_could_not_be_made_is_a_problem(host: Host) -> None:
@@ -121,7 +125,45 @@ def test_a_root_that_could_not_be_made_is_a_problem(host: Host) -> None:
         finding = only_problem(
             host, "root.unwritable", TORCHINDUCTOR_CACHE_DIR=str(parent / "a" / "root")
         )
-    assert finding.details["folder"] == str(parent)
+    assert f"as it would be made in {parent}" in finding.text
+
+
+def test_a_root_that_could_not_be_made_is_no_problem_where_nobody_uses_it(host: Host) -> None:
+    home = host.folder / "fixed"
+    home.mkdir(parents=True)
+    host.variables()
+    with read_only(home):
+        assert problem_codes(host, HOME=str(home), TRITON_CACHE_DIR=None) == []
+
+
+def test_a_root_that_is_a_link_to_nowhere_is_a_problem(host: Host) -> None:
+    host.root.parent.mkdir(parents=True, exist_ok=True)
+    host.root.symlink_to(host.folder / "purged")
+    finding = only_problem(host, "root.unwritable")
+    assert f"is a link to {host.folder / 'purged'}, which is not there" in finding.text
+    assert finding.advice == "make that folder, or remove the link"
+
+
+@needs_root
+def test_a_root_that_another_user_loads_into_is_told_with_the_variable_to_set() -> None:
+    with tempfile.TemporaryDirectory(prefix="b10-test-") as folder:
+        root = CacheRoot(INDUCTOR, folder)
+        own = Path(folder) / RECORD_FOLDER
+        own.mkdir(mode=0o700)
+        own.chmod(0o700)
+        Path(folder).chmod(0o777)
+        code = (
+            "from b10_transfer.unusable_roots import find_obstacle\n"
+            "from b10_transfer.root_kinds import INDUCTOR\n"
+            "from b10_transfer.cache_roots import CacheRoot\n"
+            "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            f"print(find_obstacle(CacheRoot(INDUCTOR, {folder!r})))\n"
+        )
+        os.chown(own, 1, 1)
+        done = run_python(code, {})
+        assert find_obstacle(root) is None, "root may write anywhere"
+    assert "is used by another user (uid 1), whose .b10_transfer is in it" in done.stdout
+    assert "set TORCHINDUCTOR_CACHE_DIR" in done.stdout
 
 
 @needs_root

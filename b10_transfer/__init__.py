@@ -21,6 +21,7 @@ from b10_transfer.settings import Settings
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
+    __version__: str
     from b10_transfer.background import BackgroundLoad
     from b10_transfer.environment import Environment
     from b10_transfer.progress import Progress
@@ -62,6 +63,10 @@ _LAZY = {
 
 def __getattr__(name: str) -> object:
     """Import the engine at first use of a name that needs it."""
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("b10-transfer")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -101,7 +101,7 @@ def clear_local_cache(roots: Iterable[str] = ("inductor",)) -> bool:
     """
 
     def clear() -> OperationStatus:
-        _clear(tuple(roots))
+        _clear((roots,) if isinstance(roots, str) else tuple(roots))
         return OperationStatus.SUCCESS
 
     return _guard("clear", clear) is OperationStatus.SUCCESS

@@ -148,7 +148,7 @@ class SaveReport:
         parts = [
             f"{count_text(self.found, 'artifact')} here",
             f"{self.added} added",
-            f"{self.superseded} superseded",
+            f"{self.superseded} replaced in the store",
             f"{size_text(self.uploaded_bytes)} uploaded",
         ]
         if self.compiled_kinds is not None:

@@ -189,7 +189,7 @@ def _read_roots(variables: Mapping[str, str]) -> dict[str, str]:
     for item in value.split(","):
         name, has_folder, folder = (part.strip() for part in item.partition("="))
         if has_folder and is_root_name(name):
-            roots[name] = check_folder(f"{name} in B10_CACHE_ROOTS", folder)
+            roots[name] = check_folder(f"B10_CACHE_ROOTS: {name}", folder)
         elif not has_folder and name == "default":
             roots = dict.fromkeys(ROOT_NAMES, "") | roots
         elif not has_folder and name in ROOT_NAMES:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_transfer.errors import CacheError
+from b10_transfer.errors import CacheError, CacheValidationError
 
 if TYPE_CHECKING:
     import argparse
@@ -47,6 +47,13 @@ class Call:
             changed["B10_CACHE_NAMESPACE"] = self.options.namespace
         return changed
 
+    def _as_typed(self, message: str) -> str:
+        """The message, with an option in the place of the variable that it stood for."""
+        for name, flag in (("B10_CACHE_NAMESPACE", "namespace"), ("B10FS_CACHE_DIR", "store")):
+            if getattr(self.options, flag) is not None:
+                message = message.replace(f"{name}=", f"--{flag} ")
+        return message
+
     def settings(self) -> Settings:
         """The settings.
 
@@ -58,6 +65,8 @@ class Call:
 
         try:
             return Settings.from_environment({**os.environ, **self.changed_variables()})
+        except CacheValidationError as error:
+            raise CacheValidationError(self._as_typed(str(error))) from error
         except OSError as error:
             raise CacheError(
                 f"{error}: set LOCAL_WORK_DIR to a folder that can be written"

@@ -233,7 +233,9 @@ COMMANDS = (
         ),
         f"{_COMMANDS}.clear_command:clear",
         options=(
-            Option("--roots", "names as `info` prints them, with commas (all)", "NAMES"),
+            Option(
+                "--roots", "names as `info` prints them, with commas (all)", "NAMES", Offers.ROOTS
+            ),
             Option("--yes", "do not ask", short="-y"),
         ),
     ),

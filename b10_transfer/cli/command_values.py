@@ -13,6 +13,7 @@ class Offers(Enum):
     FOLDERS = auto()
     ADDRESSES = auto()
     COMMANDS = auto()
+    ROOTS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +100,7 @@ COMMON_OPTIONS = (
     Option("--json", "print JSON, for programs"),
     Option("--store", "the shared folder, in place of B10FS_CACHE_DIR", "FOLDER", Offers.FOLDERS),
     Option("--namespace", "in place of B10_CACHE_NAMESPACE; '' for none", "NAME"),
+    Option("--quiet", "show no progress, and of what is logged errors alone", short="-q"),
+    Option("--verbose", "show all that is logged", short="-v"),
 )
 """What every command takes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from b10_transfer.cache_roots import ROOT_NAMES
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.command_table import COMMANDS, COMPANION
 from b10_transfer.cli.command_values import Command, Offers, Operand, Option
@@ -49,10 +50,11 @@ _b10_transfer() {{
     fi
     case $prev in
         {_bash_folders()}) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        {_bash_roots()}) COMPREPLY=($(compgen -W "{" ".join(ROOT_NAMES)}" -- "$cur")); return ;;
         {_bash_values()}) return ;;
     esac
     case $name in
-        "") words="{names} --json --store --namespace --help --version" ;;
+        "") words="{names} --json --store --namespace --help --version --quiet --verbose" ;;
         help) words="{names}" ;;
 {cases}
 {_bash_case(COMPANION, COMPANION.name)}
@@ -95,6 +97,10 @@ def _bash_case(command: Command, name: str) -> str:
 
 def _bash_folders() -> str:
     return "|".join(_flags_with_value(Offers.FOLDERS))
+
+
+def _bash_roots() -> str:
+    return "|".join(_flags_with_value(Offers.ROOTS))
 
 
 def _bash_values() -> str:
@@ -172,7 +178,8 @@ def _zsh_option(option: Option, flag: str) -> str:
     text = option.text.replace("[", r"\[").replace("]", r"\]")
     if not option.value:
         return _zsh_quoted(f"{flag}[{text}]")
-    action = "_files -/" if option.offers is Offers.FOLDERS else " "
+    actions = {Offers.FOLDERS: "_files -/", Offers.ROOTS: f"({' '.join(ROOT_NAMES)})"}
+    action = actions.get(option.offers, " ")
     return _zsh_quoted(f"{flag}=[{text}]:{option.value}:{action}")
 
 
@@ -207,6 +214,12 @@ def fish_script() -> str:
     return "\n".join(lines)
 
 
+_FISH_VALUES = {
+    Offers.FOLDERS: " -x -a '(__fish_complete_directories)'",
+    Offers.ROOTS: f" -x -a '{' '.join(ROOT_NAMES)}'",
+}
+
+
 def _fish_lines(start: str, command: Command) -> list[str]:
     lines: list[str] = []
     for option in command.all_options:
@@ -214,8 +227,7 @@ def _fish_lines(start: str, command: Command) -> list[str]:
             form = f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}"
             value = ""
             if option.value:
-                folders = option.offers is Offers.FOLDERS
-                value = " -x -a '(__fish_complete_directories)'" if folders else " -x"
+                value = _FISH_VALUES.get(option.offers, " -x")
             lines.append(f"{start} {form}{value} -d {_fish_quoted(option.text)}")
     lines.append(f"{start} -s h -l help -d 'print help'")
     operand = command.operand

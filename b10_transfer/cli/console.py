@@ -8,7 +8,6 @@ import enum
 import json
 import os
 import sys
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ PROGRAM = "b10-transfer"
 
 _NARROWEST = 20
 _USUAL_WIDTH = 80
+_BELOW = "  "
 
 
 class Style(enum.Enum):
@@ -69,6 +69,8 @@ class Console:
         self._err = err
         self._variables = variables
         self._program = program
+        self.is_quiet = False
+        """Whether progress is kept to itself."""
 
     @classmethod
     def of_process(cls, program: str = PROGRAM) -> Console:
@@ -83,7 +85,11 @@ class Console:
     @property
     def can_draw(self) -> bool:
         """Whether standard error is a terminal on which something can move."""
-        return _is_terminal(self._err) and self._variables.get("TERM", "") not in {"", "dumb"}
+        return (
+            not self.is_quiet
+            and _is_terminal(self._err)
+            and self._variables.get("TERM", "") not in {"", "dumb"}
+        )
 
     @property
     def err(self) -> TextIO | None:
@@ -114,10 +120,7 @@ class Console:
         indent = sum(len(part if isinstance(part, str) else part.text) for part in first)
         lines = [text]
         if self.width is not None:
-            room = max(_NARROWEST, self.width - indent)
-            lines = textwrap.wrap(
-                printable(text), room, break_on_hyphens=False, break_long_words=False
-            )
+            lines = wrapped(printable(text), max(_NARROWEST, self.width - indent))
         for number, line in enumerate(lines or [""]):
             self.line(*(first if number == 0 else (" " * indent,)), line)
 
@@ -133,14 +136,16 @@ class Console:
         if width is None:
             self._complain((line,))
             return
-        for part in textwrap.wrap(
-            line,
-            max(_NARROWEST, width),
-            subsequent_indent="  ",
-            break_on_hyphens=False,
-            break_long_words=False,
-        ):
-            self._complain((part,))
+        first, *others = wrapped(line, max(_NARROWEST, width - len(_BELOW)))
+        self._complain((first,))
+        for part in others:
+            self._complain((_BELOW, part))
+
+    def note_interrupt(self) -> None:
+        """Write to standard error that the user ended it, below the `^C` that a terminal shows."""
+        if _is_terminal(self._err):
+            self._complain(("",))
+        self.note("interrupted")
 
     def ask(self, question: str) -> bool:
         """Ask on the terminal; anything but yes is no."""
@@ -200,6 +205,23 @@ class Console:
         except UnicodeError:
             return False
         return True
+
+
+def wrapped(text: str, room: int) -> list[str]:
+    """Break a text into lines at blanks; a word that is longer than a line, behind a `/` or `,`."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split(" "):
+        rest = f"{line} {word}" if line else word
+        if len(rest) > room and line:
+            lines.append(line)
+            rest = word
+        while len(rest) > room:
+            cut = max(rest.rfind(mark, 0, room) for mark in "/,") + 1 or room
+            lines.append(rest[:cut])
+            rest = rest[cut:]
+        line = rest
+    return [*lines, line]
 
 
 def printable(text: str) -> str:

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Generator
 
     from b10_transfer.cli.console import Console
@@ -15,21 +16,34 @@ if TYPE_CHECKING:
 _PACKAGE = "b10_transfer"
 
 
+def shown_level(options: argparse.Namespace, *, is_chatty: bool) -> int:
+    """The level from which on the log is shown.
+
+    Args:
+        options: of the command.
+        is_chatty: whether by itself the command tells what goes well, too.
+    """
+    if options.verbose:
+        return logging.DEBUG
+    if options.quiet:
+        return logging.ERROR
+    return logging.INFO if is_chatty else logging.WARNING
+
+
 @contextlib.contextmanager
-def showing_log(console: Console, *, is_chatty: bool, as_json: bool) -> Generator[None]:
+def showing_log(console: Console, level: int, *, as_json: bool) -> Generator[None]:
     """Show the log while the block runs.
 
     Args:
         console: where to.
-        is_chatty: whether what goes well is told too, and not warnings alone.
-        as_json: with `is_chatty`, one JSON object a line: level, message and time, in seconds since
-            the epoch.
+        level: from which on.
+        as_json: one JSON object a line: level, message and time, in seconds since the epoch.
     """
     logger = logging.getLogger(_PACKAGE)
     before = logger.level
-    handler = _Handler(console, as_json=as_json and is_chatty)
+    handler = _Handler(console, as_json=as_json)
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO if is_chatty else logging.WARNING)
+    logger.setLevel(level)
     try:
         yield
     finally:

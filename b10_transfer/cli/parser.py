@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from b10_transfer.cli.command_table import BY_NAME, COMMANDS
-from b10_transfer.cli.command_values import COMMON_OPTIONS, Command
+from b10_transfer.cli.command_values import COMMON_OPTIONS, Command, Operand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,9 +25,11 @@ Start here
   export BASETEN_FS_ENABLED=1 B10FS_CACHE_DIR=/mnt/shared/compile_cache
   b10-transfer run -- vllm serve MODEL      # or: load; your program; save
 
-Every command takes --json, --store FOLDER and --namespace NAME, and
-`b10-transfer COMMAND --help` has examples.
+Every command takes --json, --store FOLDER, --namespace NAME, -q and -v, and
+`b10-transfer COMMAND --help` has examples. b10-transfer --version (-V) prints
+the version. A second program, b10-compile-cache, goes beside a server.
 """
+_PROGRAM_FLAGS = (("-h", "--help"), ("-V", "--version"))
 _EXIT_CODES = """\
 Exit codes
   0  done, or nothing to do         3  nothing is stored for it
@@ -67,6 +69,8 @@ class CommandParser(argparse.ArgumentParser):
         operand = f" {command.operand.value}" if command.operand else ""
         if command.operand and not command.operand.required and "[-" not in operand:
             operand = f" [{command.operand.value}]"
+        elif command.takes_command and "--" not in operand:
+            operand = f" --{operand}"
         super().__init__(
             prog=program,
             usage=f"{program} [OPTIONS]{operand}",
@@ -83,7 +87,7 @@ class CommandParser(argparse.ArgumentParser):
             else:
                 self.add_argument(*names, action="store_true")
         if command.operand is not None and not command.takes_command:
-            self.add_argument(command.operand.name, nargs=None if command.operand.required else "?")
+            self.add_argument(command.operand.name, nargs="?")
 
     def parse_call(self, arguments: Sequence[str]) -> argparse.Namespace | None:
         """Parse what stands behind the command's name.
@@ -106,12 +110,16 @@ class CommandParser(argparse.ArgumentParser):
             options.command_line = rest
             if operand is not None and operand.required and not rest:
                 self.error("there is no command to run: give it behind --")
-        elif operand is not None and operand.choices:
-            value = str(getattr(options, operand.name))
-            if value not in operand.choices:
-                choices = ", ".join(operand.choices)
-                self.error(f"{value!r} is none of {choices}{_meant(value, operand.choices)}")
+        elif operand is not None:
+            self._check_operand(operand, getattr(options, operand.name))
         return options
+
+    def _check_operand(self, operand: Operand, value: str | None) -> None:
+        if value is None and operand.required:
+            self.error(f"{operand.value} is missing: {operand.text}")
+        if value is not None and operand.choices and value not in operand.choices:
+            choices = ", ".join(operand.choices)
+            self.error(f"{value!r} is none of {choices}{_meant(value, operand.choices)}")
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where to read more."""
@@ -166,6 +174,23 @@ def find_command(name: str) -> Command:
             "usage: b10-transfer COMMAND [OPTIONS]\n       b10-transfer --help"
         )
     return command
+
+
+def check_options(words: Iterable[str]) -> None:
+    """Check that what stands alone, without a command, are options of the program.
+
+    Raises:
+        UsageError: one is none; with what may have been meant.
+    """
+    known = [flag for option in COMMON_OPTIONS for flag in option.flags]
+    known += [flag for flags in _PROGRAM_FLAGS for flag in flags]
+    for word in words:
+        flag = word.partition("=")[0]
+        if word.startswith("-") and word != "--" and flag not in known:
+            raise UsageError(
+                f"b10-transfer: there is no option {word!r}{_meant(flag, known)}\n\n"
+                "usage: b10-transfer COMMAND [OPTIONS]\n       b10-transfer --help"
+            )
 
 
 def program_help() -> str:

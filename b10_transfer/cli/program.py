@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.call import Call, NotStoredError
 from b10_transfer.cli.console import PROGRAM, Console
-from b10_transfer.cli.log_lines import showing_log
+from b10_transfer.cli.log_lines import showing_log, shown_level
 from b10_transfer.cli.parser import (
     CommandParser,
     UsageError,
+    check_options,
     find_command,
     program_help,
     split_arguments,
@@ -56,7 +57,9 @@ def _run_command(command: Command, program: str, arguments: Sequence[str], conso
         return exit_codes.DONE
     module, _, function = command.run.partition(":")
     run: Callable[[Call], int] = getattr(import_module(module), function)
-    with showing_log(console, is_chatty=command.takes_command, as_json=bool(options.json)):
+    console.is_quiet = bool(options.quiet)
+    level = shown_level(options, is_chatty=command.takes_command)
+    with showing_log(console, level, as_json=bool(options.json and command.takes_command)):
         return run(Call(options, console))
 
 
@@ -73,15 +76,16 @@ def _guarded(run: Callable[[], int], console: Console) -> int:
             return exit_codes.USAGE
         return exit_codes.NOT_STORED if isinstance(error, NotStoredError) else exit_codes.FAILED
     except KeyboardInterrupt:
-        console.note("interrupted")
+        console.note_interrupt()
         return exit_codes.INTERRUPTED
 
 
 def _run_without_command(arguments: Sequence[str], console: Console) -> int:
-    if "--version" in arguments:
-        from importlib import metadata
+    check_options(arguments)
+    if "-V" in arguments or "--version" in arguments:
+        import b10_transfer
 
-        console.line(f"b10-transfer {metadata.version('b10-transfer')}")
+        console.line(f"b10-transfer {b10_transfer.__version__}")
         return exit_codes.DONE
     if "-h" in arguments or "--help" in arguments:
         console.text(program_help())

@@ -122,5 +122,5 @@ def _seconds(flag: str, text: str | None) -> float | None:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise CacheValidationError(f"{flag} {text!r} is not a number of seconds")
+        raise CacheValidationError(f"{flag} {text!r} is not a number of seconds, 0 or more")
     return seconds

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from b10_transfer.settings import Settings
 
 
+_READING_STORE = "looking at what is stored"
+_READING_HERE = "reading what is here"
+
+
 def load(call: Call) -> int:
     """Bring what is stored for this machine."""
     settings = call.settings()
-    with progress_display(call.console, "loading") as on_progress:
+    with progress_display(call.console, "loading", _READING_STORE) as on_progress:
         report = transfer.load(settings, on_progress=on_progress)
     if call.wants_json:
         call.console.json(_as_json(report, settings))
@@ -33,7 +37,7 @@ def load(call: Call) -> int:
 def save(call: Call) -> int:
     """Store what is here and not stored yet."""
     settings = call.settings()
-    with progress_display(call.console, "saving") as on_progress:
+    with progress_display(call.console, "saving", _READING_HERE) as on_progress:
         report = transfer.save(
             settings, wait=call.options.wait is not False, on_progress=on_progress
         )

@@ -134,7 +134,7 @@ def _print_visit(console: Console, report: GcReport) -> None:
     for address in report.expired:
         console.line(f"  expired: {address}")
     if report.waiting_files:
-        when = "once a visit has closed its folder"
+        when = "a day after the next visits"
         if report.free_at is not None:
             when = f"from {date_text(report.free_at)} on"
         console.paragraph(

@@ -282,10 +282,12 @@ def check_format_line(data: bytes) -> bool:
     if not intact and _resembles(data, format_line()):
         return False
     found = (
-        f"format {match[1]}" if match is not None and intact else f"{data[:60]!r} in {FORMAT_FILE}"
+        f"the store has format {match[1]}"
+        if match is not None and intact
+        else f"{FORMAT_FILE} in the store reads {data[:60].decode('ascii', 'replace').strip()!r}"
     )
     raise UnsupportedFormatError(
-        f"the store has {found}, this release reads format {FORMAT_VERSION}: "
+        f"{found}, this release reads format {FORMAT_VERSION}: "
         "use the release that wrote it, or another B10FS_CACHE_DIR"
     )
 

@@ -66,7 +66,7 @@ def test_a_normal_load_and_save_log_one_line_each_with_counts_bytes_and_seconds(
         ),
         (
             b10_transfer.save_compile_cache,
-            rf"save: {NUMBER} artifacts here, {NUMBER} added, {NUMBER} superseded, "
+            rf"save: {NUMBER} artifacts here, {NUMBER} added, {NUMBER} replaced in the store, "
             rf"{SIZE} uploaded, {NUMBER} loaded before, {NUMBER} compiled since \({KINDS}\) "
             rf"in {SECONDS}; environment {KEY}",
         ),

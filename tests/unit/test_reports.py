@@ -58,7 +58,10 @@ def test_where_there_is_nothing_to_load_the_line_says_why() -> None:
 
 
 def test_a_save_is_told_in_one_line_with_counts_bytes_and_seconds() -> None:
-    assert str(SAVED) == "10 artifacts here, 4 added, 1 superseded, 2.0 MB uploaded in 1.25 s"
+    assert (
+        str(SAVED)
+        == "10 artifacts here, 4 added, 1 replaced in the store, 2.0 MB uploaded in 1.25 s"
+    )
 
 
 def test_what_was_compiled_since_a_load_is_told_by_kind_the_most_frequent_first() -> None:

@@ -89,7 +89,7 @@ def test_a_root_that_there_is_not_is_refused_with_those_that_there_are(
 @pytest.mark.parametrize("name", ["mine", "triton"])
 def test_the_folder_of_a_root_is_checked_like_any_other(name: str, folder: str) -> None:
     message = refusal("B10_CACHE_ROOTS", f"inductor,{name}={folder}")
-    assert f"{name} in B10_CACHE_ROOTS={folder!r}" in message
+    assert f"B10_CACHE_ROOTS: {name}={folder!r}" in message
 
 
 def test_the_home_folder_itself_is_no_cache_root(

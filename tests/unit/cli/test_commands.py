@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import b10_transfer
 from b10_transfer import doctor
 from b10_transfer.cli import main
-from b10_transfer.cli.command_table import COMMANDS, COMPANION
+from b10_transfer.cli.command_table import BY_NAME, COMMANDS, COMPANION
+from b10_transfer.cli.log_lines import shown_level
+from b10_transfer.cli.parser import CommandParser
 from tests.support.bare_machines import ordinary_programs
 from tests.support.cache_trees import compiled_graph
 from tests.support.cli_runs import DONE, FAILED, FOUND_PROBLEMS, USAGE
@@ -165,6 +169,11 @@ def test_problems_come_first_and_what_is_in_order_only_when_asked_for(
         ("run", "give it behind --"),
         ("load --sto", "did you mean '--store'?"),
         ("load --store", "expected one argument"),
+        ("-x", "there is no option '-x'"),
+        ("--jsn", "did you mean '--json'?"),
+        ("--versoin", "did you mean '--version'?"),
+        ("remove", "KEY[.NAMESPACE] is missing"),
+        ("completion", "SHELL is missing: bash, zsh or fish"),
     ],
 )
 def test_what_is_typed_wrongly_ends_with_2_and_with_what_was_meant(
@@ -228,9 +237,24 @@ def test_options_of_every_command_may_stand_before_it(
     assert json.loads(capsys.readouterr().out)["store"] == str(healthy.store)
 
 
-def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == DONE
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version_is_that_of_the_package(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([flag]) == DONE
     assert capsys.readouterr().out == f"b10-transfer {metadata.version('b10-transfer')}\n"
+    assert b10_transfer.__version__ == metadata.version("b10-transfer")
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [("load", "WARNING"), ("load -q", "ERROR"), ("load -v", "DEBUG"), ("run -q -- true", "ERROR")],
+)
+def test_the_log_is_shown_as_far_as_is_asked_for(typed: str, shown: str) -> None:
+    name, *words = typed.split()
+    command = BY_NAME[name]
+    options = CommandParser(command, name).parse_call(words)
+    assert options is not None
+    level = shown_level(options, is_chatty=command.takes_command)
+    assert logging.getLevelName(level) == shown
 
 
 # In processes of their own.

@@ -118,6 +118,8 @@ def test_bash_offers_what_is_stored_folders_and_the_words_of_the_command_that_is
         store
     }
     assert offered_by_bash(script, variables, "b10-transfer", "list", "--namespace", "") == set()
+    roots = offered_by_bash(script, variables, "b10-transfer", "clear", "--roots", "inductor")
+    assert roots == {"inductor", "inductor-headers"}
     for words in (["b10-transfer", "run"], ["b10-compile-cache"]):
         assert "sh" in offered_by_bash(script, variables, *words, "--no-load", "--", "sh")
         assert store in offered_by_bash(script, variables, *words, "--", "ls", store[:-1])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer.cli import progress_display as display
-from b10_transfer.cli.console import Console, Painted, Style, printable
+from b10_transfer.cli.console import Console, Painted, Style, printable, wrapped
 from b10_transfer.cli.progress_display import busy_display, count_display, progress_display
 from b10_transfer.cli.tables import Column, table_lines
 from b10_transfer.progress import Progress
@@ -199,6 +199,21 @@ def test_a_paragraph_goes_on_below_its_beginning_on_a_terminal_and_in_one_line_e
     assert data.getvalue().decode() == f"!! {text}\n"
 
 
+def test_a_word_that_is_longer_than_a_line_is_broken_behind_a_mark_and_goes_on_below() -> None:
+    terminal = on_terminal(COLUMNS="40")
+    terminal.console.paragraph(("   ",), "in /one/folder/of/many/that/is/long: 3 files")
+    assert terminal.out.getvalue() == "   in /one/folder/of/many/that/is/long:\n   3 files\n"
+    assert wrapped("a,bc,def,ghij", 5) == ["a,bc,", "def,", "ghij"]
+    assert wrapped("abcdefgh", 5) == ["abcde", "fgh"]
+    assert wrapped("", 5) == [""]
+
+
+def test_an_interrupt_is_told_below_what_the_terminal_shows_of_it() -> None:
+    terminal = on_terminal()
+    terminal.console.note_interrupt()
+    assert terminal.err.getvalue() == "\nb10-transfer: interrupted\n"
+
+
 def test_a_note_says_whose_it_is_and_is_broken_at_words_on_a_terminal() -> None:
     terminal = on_terminal()
     terminal.console.note("the store /a/very-long-folder/of-somebody cannot be read today")
@@ -240,7 +255,7 @@ def test_a_question_is_answered_with_yes_alone(monkeypatch: pytest.MonkeyPatch) 
 
 
 def run_display(streams: Streams, seconds: float) -> str:
-    with progress_display(streams.console, "loading") as on_progress:
+    with progress_display(streams.console, "loading", "looking") as on_progress:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             on_progress(Progress(500_000, 2_000_000))
@@ -257,6 +272,25 @@ def test_a_bar_shows_bytes_and_is_taken_away_again(monkeypatch: pytest.MonkeyPat
     assert drawn.endswith("\x1b[2K")
 
 
+def test_before_there_are_numbers_it_is_shown_what_is_done_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(display, "_BAR_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(display, "_LINE_EVERY_SECONDS", 0.05)
+    for streams in (on_terminal(COLUMNS="80"), on_terminal(TERM="dumb", COLUMNS="80")):
+        with progress_display(streams.console, "saving", "reading what is here"):
+            time.sleep(0.5)
+        assert "saving: reading what is here" in streams.err.getvalue()
+
+
+def test_a_quiet_console_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "_BAR_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(display, "_LINE_EVERY_SECONDS", 0.01)
+    for streams in (on_terminal(), on_terminal(TERM="dumb")):
+        streams.console.is_quiet = True
+        assert run_display(streams, 0.1) == ""
+
+
 def test_what_is_done_at_once_draws_nothing() -> None:
     assert run_display(on_terminal(), 0.0) == ""
 
@@ -269,7 +303,7 @@ def test_where_nothing_can_be_drawn_a_line_is_printed_now_and_then(
     assert 1 <= len(lines) < 20
     for line in lines:
         assert line.startswith("b10-transfer: loading: 500 kB of 2.0 MB (")
-        assert line.endswith("/s)")
+        assert line.endswith("/s, about 0 s left)")
 
 
 def test_of_what_has_no_end_the_bytes_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +330,7 @@ def test_what_takes_long_shows_that_it_is_at_work_on_a_terminal_alone(
 
 
 def test_without_standard_error_nothing_is_shown() -> None:
-    with progress_display(Console(None, None, {}), "loading") as on_progress:
+    with progress_display(Console(None, None, {}), "loading", "looking") as on_progress:
         on_progress(Progress(1, 2))
 
 

@@ -137,7 +137,7 @@ def test_a_namespace_that_is_none_is_refused(
     host: Host, namespace: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["save", "--namespace", namespace]) == USAGE
-    assert capsys.readouterr().err.startswith("b10-transfer: B10_CACHE_NAMESPACE=")
+    assert capsys.readouterr().err.startswith("b10-transfer: --namespace '")
     assert not host.store.exists()
 
 

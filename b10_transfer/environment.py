@@ -57,6 +57,8 @@ class Environment:
     requirement: str
     """Host requirement of native code (``*.so``, headers): 16 hex digits for the CPU's flags and
     the C library. Machines with the same GPU share all else; without a GPU the key has both."""
+    instructions: frozenset[str] = frozenset()
+    """The flags of the CPU; none where they are not known."""
 
     @classmethod
     def detect(cls, variables: Mapping[str, str]) -> Environment:
@@ -91,6 +93,11 @@ class Environment:
     def is_gpu(self) -> bool:
         """Whether torch would run on a GPU here."""
         return any(field.name == _GPU_FIELD for field in self.fields)
+
+    @property
+    def vector_isa(self) -> str:
+        """The instruction set that Inductor would pick."""
+        return next((item.value for item in self.fields if item.name == "vector_isa"), UNKNOWN)
 
     def explain(self) -> str:
         """A text table of all fields and where each was read."""
@@ -165,6 +172,7 @@ def assemble(
         fields=shared + (gpu or native),
         recorded=recorded + (native if gpu else ()),
         requirement=_hashed([field.value for field in native], _REQUIREMENT_DIGITS),
+        instructions=cpu.flags,
     )
 
 

@@ -14,8 +14,10 @@ from b10_store.bring import Brought
 from b10_store.errors import StoreError
 from b10_store.placement import Placed
 from b10_store.union import union
+from b10_transfer.artifacts import find_files
 from b10_transfer.context import worker_count
 from b10_transfer.errors import CacheError
+from b10_transfer.harmful_files import move_aside
 from b10_transfer.header_placeholders import plant_placeholders, remove_placeholders
 from b10_transfer.host_checks import check_execution, check_tools
 from b10_transfer.host_placements import choose_placements, not_here
@@ -23,8 +25,7 @@ from b10_transfer.load_outcome import Counts, bring_problems, load_report
 from b10_transfer.local_lock import lock_root
 from b10_transfer.local_record import (
     Hashed,
-    UsedSince,
-    note_environment,
+    filesystem_now_ns,
     read_hashed,
     read_loaded,
     write_hashed,
@@ -37,6 +38,7 @@ from b10_transfer.newest_seen import note_newest, rollback_problem
 from b10_transfer.progress import Meter
 from b10_transfer.reports import LoadReport, count_refused, difference_lines, problem_lines
 from b10_transfer.root_kinds import HEADERS
+from b10_transfer.root_origin import look_at, note_machine, origin_lines
 from b10_transfer.signing import warn_when_unsigned
 from b10_transfer.status import OperationStatus
 from b10_transfer.units import count_text
@@ -79,7 +81,7 @@ def load_artifacts(
         CacheError: nothing could be read.
         StoreError, OSError: the store, or every cache root, cannot be used.
     """
-    problems = [*context.problems, *_note_environments(context)]
+    problems = [*context.problems, *_examine_roots(context)]
     if not context.settings.load_enabled:
         # As if nothing were stored, so that what is compiled now is saved, and supersedes.
         problems.append("loading is turned off by B10_CACHE_LOAD=0")
@@ -140,23 +142,18 @@ def _nothing_for_host(report: LoadReport, stored: Union) -> LoadReport:
     )
 
 
-def _note_environments(context: Context) -> list[str]:
-    """Note whose the cache roots are, before anything is compiled; a line for each of another."""
+def _examine_roots(context: Context) -> list[str]:
+    """Look at what lies in the cache roots before a compiler does, and move aside what would harm.
+
+    Returns:
+        What there is to say, a line each.
+    """
     lines: list[str] = []
     for root in context.roots:
-        since = UsedSince(0, 0)
         if os.path.isdir(root.folder):
-            since = note_environment(root.folder, context.environment)
-        if since.environment_ns:
-            lines.append(
-                f"{root.folder} was used under another environment: what is left there from then "
-                "is not saved, and may be wrong here; clear it"
-            )
-        elif since.host_ns:
-            lines.append(
-                f"{root.folder} was used with another CPU or C library: native code that is left "
-                "there from then is not saved, and may fail here; clear it"
-            )
+            origin = look_at(root, find_files(root), context.environment)
+            lines += move_aside(root.folder, origin.harmful)
+            lines += origin_lines(root.folder, origin)
     return lines
 
 
@@ -226,7 +223,7 @@ def _lock_roots(
         try:
             if locks.enter_context(lock_root(folder, _LOCK_SECONDS)):
                 sweep(folder)
-            note_environment(folder, context.environment)
+            note_machine(folder, context.environment)
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise
@@ -295,7 +292,7 @@ def _remember(folders: Iterable[str], brought: Brought) -> None:
         loaded = read_loaded(folder)
         sound = {(item.entry.digest, item.entry.location.pack) for item, _ in placed[folder]}
         loaded.distrusted = (loaded.distrusted | set(brought.damaged.items())) - sound
-        loaded.finished_ns = time.time_ns()
+        loaded.finished_ns = filesystem_now_ns(folder)
         if placed[folder]:
             hashed = read_hashed(folder)
             for placement, fingerprint in placed[folder]:

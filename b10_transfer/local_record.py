@@ -13,7 +13,7 @@ import secrets
 import stat
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from b10_store.digest import Digest, parse_digest
 from b10_store.errors import StoreError
@@ -25,14 +25,16 @@ from b10_transfer.local_lock import make_own_folder, own_folder
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from b10_store.scan import Scanned
-    from b10_transfer.environment import Environment
+    from b10_store.scan import FoundFile, Scanned
 
 _VERSION = 1
 _RECORD_LIMIT = 1 << 30
 TEMPORARY_SUFFIX = ".tmp"
 SETTLED_NS = 2_000_000_000
 """A file changed less than 2 s ago may change again without its times showing it."""
+
+_AHEAD_NS = 5 * 60 * 10**9
+"""By so much the clock of a file server may be ahead of this one."""
 
 UNUSABLE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, StoreError)
 """What reading a record can raise that is damaged, or of another release."""
@@ -43,7 +45,7 @@ class Loaded:
     """What loads brought into a cache root.
 
     Attributes:
-        finished_ns: when the last load ended, by the local clock; 0: there was none.
+        finished_ns: when the last load ended, by the filesystem's clock; 0: there was none.
         digests: by path: the digest that this host and the store last had in common.
         distrusted: (digest, pack) that failed verification twice.
     """
@@ -66,8 +68,10 @@ def read_loaded(folder: str) -> Loaded:
     """What is remembered of the loads into a cache root."""
     content = read_record(folder, "loaded")
     try:
+        finished_ns = int(content["finished_ns"])
         return Loaded(
-            finished_ns=int(content["finished_ns"]),
+            # Noted while a clock was ahead, it would take all that is compiled for loaded.
+            finished_ns=finished_ns if finished_ns < time.time_ns() + _AHEAD_NS else 0,
             digests={path: parse_digest(text) for path, text in content["digests"].items()},
             distrusted={
                 (parse_digest(digest), PackId(parse_digest(pack)))
@@ -88,6 +92,24 @@ def write_loaded(folder: str, loaded: Loaded) -> None:
     write_record(folder, "loaded", content)
 
 
+def filesystem_now_ns(folder: str) -> int:
+    """The time by the clock that stamps the files of a cache root, ns since the epoch.
+
+    It may be another host's, and the clock here may be set to another time at any moment.
+    """
+    try:
+        own = make_own_folder(folder)
+        probe = os.path.join(own, f"clock.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+        handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            return os.fstat(handle).st_ctime_ns
+        finally:
+            os.close(handle)
+            os.unlink(probe)
+    except OSError:
+        return time.time_ns()
+
+
 def read_hashed(folder: str) -> dict[str, Hashed]:
     """The files of a cache root that were hashed, by path."""
     content = read_record(folder, "hashed")
@@ -106,60 +128,22 @@ def write_hashed(folder: str, hashed: Mapping[str, Hashed]) -> None:
     write_record(folder, "hashed", {"files": files})
 
 
-class UsedSince(NamedTuple):
-    """Since when a cache root is used on this kind of machine, ns since the epoch; 0 for always.
-
-    Attributes:
-        environment_ns: under this environment key. All that is older was made for another.
-        host_ns: on a CPU and C library like these. Native code that is older was made for others.
-    """
-
-    environment_ns: int
-    host_ns: int
-
-
-def note_environment(folder: str, environment: Environment) -> UsedSince:
-    """Note that a cache root is used under an environment.
-
-    A cache root on a volume may move to another kind of machine. What it holds then was made for
-    the first kind, and must not be published as made for the second.
-
-    Args:
-        folder: the cache root.
-        environment: of this host.
-
-    Returns:
-        Since when that is so.
-    """
-    content = read_record(folder, "environment")
-    key, requirement = environment.key, environment.requirement
-    try:
-        since = UsedSince(int(content["since_ns"]), int(content["host_since_ns"]))
-        if content["key"] != key:
-            since = UsedSince(time.time_ns(), time.time_ns())
-        elif content["requirement"] != requirement:
-            since = since._replace(host_ns=time.time_ns())
-        else:
-            return since
-    except UNUSABLE:
-        since = UsedSince(0, 0)
-    noted = {"since_ns": since.environment_ns, "host_since_ns": since.host_ns}
-    write_record(folder, "environment", {"key": key, "requirement": requirement, **noted})
-    return since
-
-
 def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:
     """What of a scan is worth remembering, by path.
 
     A file that was written a moment ago is not: a further change within the same tick of the
     filesystem's clock would leave its fingerprint as it is.
     """
-    limit = time.time_ns() - SETTLED_NS
     return {
         item.file.identity.path: Hashed(item.file.found.fingerprint, item.digest, item.size)
         for item in scanned
-        if item.file.found.fingerprint.ctime_ns < limit
+        if is_settled(item.file.found)
     }
+
+
+def is_settled(found: FoundFile) -> bool:
+    """Whether a file can have changed since it was found only if its fingerprint has."""
+    return found.fingerprint.ctime_ns < time.time_ns() - SETTLED_NS
 
 
 def read_record(folder: str, name: str) -> dict[str, Any]:

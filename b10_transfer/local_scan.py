@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.paths import local_path
 from b10_store.scan import INCOMPLETE, Skipped, hash_files
-from b10_transfer.artifacts import artifact_kind, find_files, is_native, select_artifacts
+from b10_transfer.artifacts import artifact_kind, find_files, select_artifacts
+from b10_transfer.harmful_files import harm_lines
 from b10_transfer.local_record import (
     Hashed,
     Loaded,
-    note_environment,
     read_hashed,
     read_loaded,
     settled,
     write_hashed,
 )
 from b10_transfer.proven_headers import leave_unproven, newest_kernel_ns
+from b10_transfer.root_origin import NOTHING, look_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from b10_store.scan import FoundFile, LocalFile, Scanned
     from b10_transfer.cache_roots import CacheRoot
     from b10_transfer.environment import Environment
+    from b10_transfer.root_origin import Origin
 
 
 class LocalScan(NamedTuple):
@@ -42,6 +44,7 @@ class LocalScan(NamedTuple):
         compiled_anew: how many artifacts of each kind were made or replaced since the last load;
             None when there was none.
         unfinished: whether files are left out that the next save may take as they are.
+        harmful: what would compute wrong numbers here, or end the process, a line each.
     """
 
     artifacts: list[Scanned]
@@ -51,6 +54,7 @@ class LocalScan(NamedTuple):
     brought: int
     compiled_anew: dict[str, int] | None
     unfinished: bool
+    harmful: list[str]
 
 
 Tree = list[tuple["CacheRoot", "list[FoundFile]"]]
@@ -76,9 +80,10 @@ def scan_tree(tree: Tree, environment: Environment, workers: int) -> LocalScan:
     kernel_ns = newest_kernel_ns(
         (item, records[root.name]) for root, found in tree for item in found
     )
-    scan = LocalScan([], [], {}, frozenset(), 0, None, unfinished=False)
+    scan = LocalScan([], [], {}, frozenset(), 0, None, unfinished=False, harmful=[])
     for root, found in tree:
-        own, others = _made_here(root, found, environment) if found else ([], [])
+        origin = look_at(root, found, environment) if found else NOTHING
+        own, others = _made_here(found, origin)
         fit, unproven = leave_unproven(root, own, kernel_ns, records[root.name])
         known = read_hashed(root.folder) if fit else {}
         sound = {
@@ -91,6 +96,7 @@ def scan_tree(tree: Tree, environment: Environment, workers: int) -> LocalScan:
         whole, torn = _without_torn_bundles(scanned, files)
         scan.artifacts.extend(whole)
         scan.skipped.extend([*others, *unproven, *left_out, *changed, *torn])
+        scan.harmful.extend(harm_lines(root.folder, origin.harmful))
         scan = scan._replace(unfinished=scan.unfinished or bool(changed))
     return _with_records(scan, records)
 
@@ -119,19 +125,11 @@ def _with_records(scan: LocalScan, records: Mapping[str, Loaded]) -> LocalScan:
     )
 
 
-def _made_here(
-    root: CacheRoot, found: Sequence[FoundFile], environment: Environment
-) -> tuple[list[FoundFile], list[Skipped]]:
-    """Split files into those made under this environment, and those left out."""
-    since = note_environment(root.folder, environment)
-    own: list[FoundFile] = []
-    others: list[Skipped] = []
-    for item in found:
-        oldest = max(since.environment_ns, since.host_ns if is_native(item.path) else 0)
-        if item.fingerprint.ctime_ns >= oldest:
-            own.append(item)
-        else:
-            others.append(Skipped(item.location, "made under another environment"))
+def _made_here(found: Sequence[FoundFile], origin: Origin) -> tuple[list[FoundFile], list[Skipped]]:
+    """Split files into those that were made for this machine, and those left out."""
+    reasons = origin.left_out
+    own = [item for item in found if item.path not in reasons]
+    others = [Skipped(item.location, reasons[item.path]) for item in found if item.path in reasons]
     return own, others
 
 

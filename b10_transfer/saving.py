@@ -65,7 +65,7 @@ def save_artifacts(
     state = local_state(tree, context)
     # A manifest that was refused is reported by every save, so the next one must look again. What
     # is not fit to be saved is the same as long as the tree is.
-    unfinished = scan.unfinished or outcome.left_out or outcome.problems
+    unfinished = scan.unfinished or scan.harmful or outcome.left_out or outcome.problems
     if state is not None and not unfinished:
         found = len(scan.artifacts)
         write_last_save(
@@ -169,6 +169,6 @@ def _save_report(
         compiled_kinds=scan.compiled_anew,
         left_out_files=by_reason([*scan.skipped, *(outcome.left_out if outcome else ())]),
         refused=count_refused(problems),
-        problems=(*context.problems, *problem_lines(problems, signed=signed)),
+        problems=(*context.problems, *scan.harmful, *problem_lines(problems, signed=signed)),
         seconds=time.monotonic() - started,
     )

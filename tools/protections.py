@@ -481,4 +481,33 @@ PROTECTIONS = (
         "    if not (own and location):",
         "tests/unit/test_local_record.py",
     ),
+    _simple(
+        "a graph for another width of vectors is no longer found after a load",
+        "b10_transfer/loading.py",
+        "            lines += move_aside(root.folder, origin.harmful)\n",
+        "",
+        "tests/integration/test_baked_caches.py",
+    ),
+    _simple(
+        "code for another width of vectors is not published",
+        "b10_transfer/root_origin.py",
+        "    return Origin({**reasons, **bad, **harmful}, harmful, len(strange))",
+        "    return Origin(reasons, harmful, len(strange))",
+        "tests/integration/test_baked_caches.py",
+    ),
+    _simple(
+        "a library that needs instructions which this CPU lacks is not used",
+        "b10_transfer/code_verdicts.py",
+        "return Verdict.LACKING if lacking else Verdict.FITS",
+        "return Verdict.FITS",
+        "tests/integration/test_baked_caches.py",
+    ),
+    _simple(
+        "what was made for another machine is not published when its root comes here",
+        "b10_transfer/root_origin.py",
+        "    if other.machine.key != here.key:",
+        "    if not other.machine.key:",
+        "tests/integration/test_baked_caches.py",
+        "tests/integration/test_moved_volumes.py",
+    ),
 )

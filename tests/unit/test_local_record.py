@@ -10,23 +10,24 @@ import pytest
 from b10_store.digest import digest_of
 from b10_store.layout import pack_id_of
 from b10_store.scan import Fingerprint
+from b10_transfer.cache_roots import CacheRoot
 from b10_transfer.environment import Environment, Field
 from b10_transfer.local_record import (
     Hashed,
     Loaded,
-    note_environment,
     read_hashed,
     read_loaded,
     write_hashed,
     write_loaded,
 )
+from b10_transfer.root_kinds import INDUCTOR
+from b10_transfer.root_origin import NOTHING, look_at
 from tests.support.cache_trees import LOCAL_RECORD, leftovers
 from tests.support.mounts import fill, read_only, tmpfs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEY, OTHER_KEY = "0" * 32, "1" * 32
 DIGEST = digest_of(b"some bytes")
 OTHER = digest_of(b"other bytes")
 LOADED = Loaded(
@@ -63,30 +64,6 @@ def test_nothing_is_remembered_of_a_root_that_is_not_there(tmp_path: Path) -> No
     assert not absent.exists(), "a note is no reason to make a cache root"
 
 
-def machine(torch: str = "2.13", requirement: str = "1" * 16) -> Environment:
-    return Environment((Field("torch", torch, ""),), (), requirement)
-
-
-def test_a_root_is_used_under_one_environment_until_it_is_used_under_another(
-    tmp_path: Path,
-) -> None:
-    first, second = machine(torch="2.12"), machine(torch="2.13")
-    assert note_environment(str(tmp_path), first) == (0, 0)
-    assert note_environment(str(tmp_path), first) == (0, 0)
-    before = time.time_ns()
-    since = note_environment(str(tmp_path), second)
-    assert before <= since.environment_ns <= since.host_ns <= time.time_ns()
-    assert note_environment(str(tmp_path), second) == since
-    assert note_environment(str(tmp_path), first).environment_ns > since.environment_ns
-
-
-def test_a_root_that_comes_to_another_cpu_keeps_all_but_its_native_code(tmp_path: Path) -> None:
-    assert note_environment(str(tmp_path), machine(requirement="1" * 16)) == (0, 0)
-    since = note_environment(str(tmp_path), machine(requirement="2" * 16))
-    assert since.environment_ns == 0 < since.host_ns
-    assert note_environment(str(tmp_path), machine(requirement="2" * 16)) == since
-
-
 DAMAGE = [
     b"",
     b"{",
@@ -103,8 +80,9 @@ DAMAGE = [
     b'{"version": 1, "finished_ns": 1, "digests": {}, "distrusted": [["a"]]}',
     b'{"version": 1, "finished_ns": 1, "digests": {}, "distrusted": 5}',
     b'{"version": 1, "finished_ns": Infinity, "digests": {}, "distrusted": []}',
-    b'{"version": 1, "key": "00000000000000000000000000000000", "since_ns": Infinity}',
-    b'{"version": 1, "key": 7, "since_ns": []}',
+    b'{"version": 1, "key": "0", "requirement": "1", "others": {"a": [Infinity, 1, "", ""]}}',
+    b'{"version": 1, "key": "0", "requirement": "1", "others": {}, "judged": {"a": [1]}}',
+    b'{"version": 1, "key": 7, "requirement": [], "others": [], "judged": {}}',
     b'{"version": 1, "files": {"a": [Infinity, 1, 1, 1, "", 1]}}',
     b'{"version": 1, "files": []}',
     b'{"version": 1, "files": {"a": []}}',
@@ -122,8 +100,10 @@ def test_a_damaged_record_counts_as_empty(tmp_path: Path, data: bytes) -> None:
         (tmp_path / LOCAL_RECORD / name).write_bytes(data)
     assert read_loaded(str(tmp_path)) == Loaded()
     assert read_hashed(str(tmp_path)) == {}
-    assert note_environment(str(tmp_path), machine()) >= (0, 0)
-    assert note_environment(str(tmp_path), machine()) >= (0, 0)
+    root = CacheRoot(INDUCTOR, str(tmp_path))
+    environment = Environment((Field("torch", "2.13", ""),), (), "1" * 16)
+    for _ in range(2):
+        assert look_at(root, [], environment) == NOTHING
 
 
 def test_a_record_of_another_release_counts_as_empty(tmp_path: Path) -> None:

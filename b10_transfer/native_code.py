@@ -1,0 +1,41 @@
+"""For which CPU a library of Inductor was compiled, as far as it says.
+
+Inductor compiles with `-march=native`, and names the library by a hash of that word: one that was
+made on another CPU is found, loaded and run. gcc writes the options that the word stood for into
+the debugging information (DW_AT_producer), from torch 2.6 on, where Inductor asks for that. clang
+writes none.
+"""
+
+from __future__ import annotations
+
+import re
+
+_PRODUCER = re.compile(rb"GNU C[^\0]{0,32}? (-m[^\0]{0,8000})\0")
+_OPTION = re.compile(rb" -m([a-z0-9.]+)(?=[ \0])")
+
+_SETS = {
+    name: name
+    for name in (
+        *("avx", "avx2", "f16c", "fma", "fma4", "gfni", "sse4a", "vaes", "vpclmulqdq", "xop"),
+        *("avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd", "avx512ifma", "avx512vbmi"),
+    )
+} | {f"avx512{name}": f"avx512_{name}" for name in ("vbmi2", "vnni", "bitalg", "vpopcntdq")}
+"""Sets of instructions, by gcc's name that of /proc/cpuinfo. Younger ones are not among them: a
+kernel that does not know a set does not list it, although the CPU has it and gcc uses it."""
+
+
+def lacking_instructions(library: bytes, available: frozenset[str]) -> frozenset[str] | None:
+    """The sets of instructions that a library may use and a CPU lacks.
+
+    Args:
+        library: its bytes.
+        available: the flags of the CPU, as /proc/cpuinfo has them.
+
+    Returns:
+        None when the library does not say, or the flags are not known.
+    """
+    match = _PRODUCER.search(library)
+    if match is None or not available:
+        return None
+    options = {name.decode() for name in _OPTION.findall(b" " + match[1] + b" ")}
+    return frozenset(_SETS[name] for name in options if name in _SETS) - available

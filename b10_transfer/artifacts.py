@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from b10_store.errors import LimitError
 from b10_store.manifest import Identity
 from b10_store.paths import check_path, local_path
-from b10_store.scan import INCOMPLETE, UNITED_LIMIT, LocalFile, Skipped, walk
+from b10_store.scan import INCOMPLETE, UNITED_LIMIT, LocalFile, Skipped
+from b10_store.walk import walk
+from b10_transfer.cache_folders import is_below
 from b10_transfer.relocation import canonical_group, group_children, is_group, restore_group
+from b10_transfer.settings import is_private
 from b10_transfer.tuning import unite_timings
 from b10_transfer.whole_files import find_broken, is_graph_list
 
@@ -57,12 +61,29 @@ _KINDS = (
 )
 
 
-def find_files(root: CacheRoot) -> list[FoundFile]:
+def find_files(root: CacheRoot, skipped: list[Skipped] | None = None) -> list[FoundFile]:
     """The files of a cache root that are not to be left out, by path.
 
     A folder that does not exist holds nothing.
+
+    Args:
+        root: the cache root.
+        skipped: takes the links in it that are not followed.
     """
-    return [item for item in walk(root.folder, root.kind.enters) if root.takes(item.path)]
+    found = walk(root.folder, root.kind.enters, partial(refuse_link, root), skipped)
+    return [item for item in found if root.takes(item.path)]
+
+
+def refuse_link(root: CacheRoot, target: str) -> str:
+    """Why a link in a cache root is not followed to a folder; "" where it is."""
+    own = os.path.realpath(root.folder)
+    if is_below(own, target) or is_private(target):
+        return "a link to a folder that is more than a cache"
+    for other in root.apart:
+        place = os.path.realpath(other)
+        if is_below(target, place) or is_below(place, target):
+            return "a link to another cache root or the store"
+    return ""
 
 
 def select_artifacts(

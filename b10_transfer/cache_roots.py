@@ -26,11 +26,13 @@ class CacheRoot:
         folder: where it lies, an absolute path.
         outer: the kinds of the roots that it lies in, and where in them, as a path that ends in a
             slash, or "". What their rules take is theirs.
+        apart: the folders of the other roots, and of the store: no link is followed there.
     """
 
     kind: RootKind
     folder: str
     outer: tuple[tuple[RootKind, str], ...] = ()
+    apart: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -92,6 +94,15 @@ def without_refused(roots: Sequence[CacheRoot], refused: Collection[str]) -> tup
     return tuple(
         replace(root, outer=tuple(item for item in root.outer if item[0].name not in refused))
         for root in kept
+    )
+
+
+def with_store(roots: Sequence[CacheRoot], store: str) -> tuple[CacheRoot, ...]:
+    """Return cache roots that know the store, and each other, as folders that are not theirs."""
+    folders = [root.folder for root in roots]
+    return tuple(
+        replace(root, apart=(store, *(item for item in folders if item != root.folder)))
+        for root in roots
     )
 
 

@@ -11,7 +11,7 @@ from b10_store.folder_remote import FolderRemote
 from b10_store.layout import Address
 from b10_store.store import Store
 from b10_transfer.cache_folders import VARIABLES, is_below
-from b10_transfer.cache_roots import CacheRoot, resolve_roots, without_refused
+from b10_transfer.cache_roots import CacheRoot, resolve_roots, with_store, without_refused
 from b10_transfer.environment import Environment
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
 from b10_transfer.host_checks import exposure, strict_exposure
@@ -85,7 +85,7 @@ def _open_context(settings: Settings) -> Context:
         settings,
         environment,
         Address(environment.key, settings.namespace),
-        without_refused(roots, refused),
+        without_refused(with_store(roots, settings.store), refused),
         tuple(problems),
         Store(FolderRemote(settings.store), settings.scratch, settings.signing_keys),
     )

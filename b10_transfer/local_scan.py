@@ -61,9 +61,14 @@ Tree = list[tuple["CacheRoot", "list[FoundFile]"]]
 """The files of each cache root, as one walk saw them."""
 
 
-def walk_roots(roots: Sequence[CacheRoot]) -> Tree:
-    """Find the files in `roots`; those that do not exist hold nothing."""
-    return [(root, find_files(root)) for root in roots]
+def walk_roots(roots: Sequence[CacheRoot], skipped: list[Skipped] | None = None) -> Tree:
+    """Find the files in `roots`; those that do not exist hold nothing.
+
+    Args:
+        roots: cache roots.
+        skipped: takes the links in them that are not followed.
+    """
+    return [(root, find_files(root, skipped)) for root in roots]
 
 
 def scan_tree(tree: Tree, environment: Environment, workers: int) -> LocalScan:

@@ -22,6 +22,7 @@ from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
     from b10_store.save_request import SaveOutcome
+    from b10_store.scan import Skipped
     from b10_store.session import Wait
     from b10_transfer.context import Context
     from b10_transfer.progress import ProgressCallback
@@ -44,7 +45,8 @@ def save_artifacts(
         StoreError, OSError: nothing was published.
     """
     warn_when_unsigned(context.settings)
-    tree = walk_roots(context.roots)
+    links: list[Skipped] = []
+    tree = walk_roots(context.roots, links)
     state = local_state(tree, context)
     last = read_last_save(tree, context.address) if context.settings.load_enabled else None
     if (
@@ -54,6 +56,7 @@ def save_artifacts(
     ):
         return _unchanged_report(context, last, started)
     scan = scan_tree(tree, context.environment, worker_count())
+    scan.skipped.extend(links)
     if not scan.artifacts:
         return _save_report(context, scan, None, started)
     meter = Meter(on_progress)

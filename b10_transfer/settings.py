@@ -122,15 +122,18 @@ def check_folder(name: str, value: str) -> str:
         CacheValidationError: it is relative, has `..` in it, or is the system's or the user's own.
     """
     path = _check_absolute(name, value)
-    home = os.path.expanduser("~")
-    refused = {*_SYSTEM_FOLDERS, os.path.normpath(home), os.path.realpath(home)}
-    for form in (path, os.path.realpath(path)):
-        if os.path.dirname(form) != form and form not in refused:
-            continue
+    if is_private(path) or is_private(os.path.realpath(path)):
         raise CacheValidationError(
             f"{name}={value!r} is a folder of the system or of the user: give one below it"
         )
     return path
+
+
+def is_private(path: str) -> bool:
+    """Whether a folder is itself one of the system's or the user's, by its absolute path."""
+    home = os.path.expanduser("~")
+    own = {*_SYSTEM_FOLDERS, os.path.normpath(home), os.path.realpath(home)}
+    return os.path.dirname(path) == path or path in own
 
 
 def _check_absolute(name: str, value: str) -> str:

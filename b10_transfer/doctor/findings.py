@@ -37,6 +37,7 @@ Code = Literal[
     "mount.visibility",
     "root.absent",
     "root.exposed",
+    "root.link",
     "root.noexec",
     "root.present",
     "root.unreadable",

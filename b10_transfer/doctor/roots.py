@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.paths import RECORD_FOLDER
 from b10_transfer.artifacts import find_files
-from b10_transfer.cache_roots import resolve_roots
+from b10_transfer.cache_roots import resolve_roots, with_store
 from b10_transfer.context import check_root
 from b10_transfer.doctor.filesystems import filesystem_of
 from b10_transfer.doctor.findings import ok, problem
@@ -26,9 +26,9 @@ from b10_transfer.units import count_text, size_text
 from b10_transfer.unusable_roots import find_obstacle, placing_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from b10_store.scan import FoundFile
+    from b10_store.scan import FoundFile, Skipped
     from b10_transfer.cache_roots import CacheRoot
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.settings import Settings
@@ -60,7 +60,7 @@ def find_roots(settings: Settings) -> tuple[tuple[CacheRoot, ...], list[Finding]
         problem("root.unusable", _FOLDERS, line, "set LOCAL_WORK_DIR and TMPDIR to local folders")
         for line in unresolved
     ]
-    return roots, findings
+    return with_store(roots, settings.store), findings
 
 
 def examine_root(
@@ -75,10 +75,12 @@ def examine_root(
     blocking = _in_its_place(root.folder)
     if blocking and (blocking != root.folder or os.path.exists(blocking)):
         return LocalRoot(root, []), [_unusable_folder(root, blocking)]
-    found = find_files(root)
+    links: list[Skipped] = []
+    found = find_files(root, links)
     local = LocalRoot(root, found)
     return local, [
         _state(local, settings),
+        *_link_findings(root, links),
         *_exposure_findings(root, settings),
         *_permission_findings(local, settings, is_gpu=is_gpu),
         *_execution_findings(local, is_gpu=is_gpu),
@@ -195,6 +197,17 @@ def is_wanted(root: CacheRoot, settings: Settings, *, is_gpu: bool) -> bool:
         or bool(settings.roots.get(root.name))
         or placing_variable(root) in settings.variables.keys() - {"TMPDIR"}
     )
+
+
+def _link_findings(root: CacheRoot, links: Iterable[Skipped]) -> Iterator[Finding]:
+    for location, reason in links:
+        yield problem(
+            "root.link",
+            root.name,
+            f"{location} is {reason}: it is not followed, and nothing is saved or loaded there",
+            "make it lead to a folder of this user's own that holds nothing else, or remove it",
+            link=location,
+        )
 
 
 def _permission_findings(

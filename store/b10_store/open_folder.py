@@ -25,6 +25,8 @@ _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _STEP = _FOLDER | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_PATH", os.O_RDONLY)
 """A folder on the way to another needs to be searched, and not to be read."""
 
+_CHILD = os.O_RDONLY | _FOLDER | getattr(os, "O_NOFOLLOW", 0)
+
 _LINKS = 40
 """As many links are followed as Linux follows."""
 
@@ -82,6 +84,18 @@ class OpenFolder:
         if self.handle is None:
             return _open_by_name(location)
         return _opened(_descend(os.dup(self.handle), path, location), location)
+
+    def enter_child(self, name: str) -> OpenFolder:
+        """Open a folder directly in this one; a link is not followed.
+
+        Raises:
+            OSError: it cannot be opened, or is no folder.
+        """
+        location = self.locate(name)
+        if self.handle is None:
+            return _open_by_name(location)
+        handle = os.open(name, _CHILD, dir_fd=self.handle)
+        return OpenFolder(location, handle, os.fstat(handle))
 
     def entries(self) -> Iterator[os.DirEntry[str]]:
         """What is directly in the folder.

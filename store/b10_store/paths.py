@@ -16,7 +16,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-][\w.+=@-]*(?:/[A-Za-z0-9_-][\w.+=@-]*)*", re.
 _SAME_SEPARATOR = os.sep == "/"
 _COMPONENT_LIMIT = 255
 _PATH_LIMIT = 4000
-_DEPTH_LIMIT = 128
+DEPTH_LIMIT = 128
 """Making and moving folders goes a call deeper for each level: Python allows a thousand."""
 
 
@@ -39,8 +39,8 @@ def check_path(path: str) -> None:
     if "\0" in path or "\\" in path:
         raise LimitError(f"path {path!r}: a NUL or a backslash in it")
     components = path.split("/")
-    if len(components) > _DEPTH_LIMIT:
-        raise LimitError(f"path {path[:80]!r}: more than {_DEPTH_LIMIT} components")
+    if len(components) > DEPTH_LIMIT:
+        raise LimitError(f"path {path[:80]!r}: more than {DEPTH_LIMIT} components")
     for component in components:
         _check_component(path, component)
     if components[0].casefold() == RECORD_FOLDER:

@@ -153,34 +153,6 @@ class Skipped(NamedTuple):
     reason: str
 
 
-def walk(folder: str, enter: Callable[[str], bool]) -> list[FoundFile]:
-    """The regular files below a folder, sorted by path. Links are not followed.
-
-    A folder that cannot be read, or vanishes meanwhile, holds what was seen of it until then.
-
-    Args:
-        folder: absolute path.
-        enter: whether to look into a folder, given its relative path.
-    """
-    found: list[FoundFile] = []
-    waiting = [""]
-    while waiting:
-        prefix = waiting.pop()
-        try:
-            with os.scandir(os.path.join(folder, prefix) if prefix else folder) as items:
-                for item in items:
-                    path = prefix + item.name
-                    if item.is_dir(follow_symlinks=False):
-                        if enter(path):
-                            waiting.append(path + "/")
-                    elif item.is_file(follow_symlinks=False):
-                        _append_found(found, item, path)
-        except OSError:
-            continue
-    found.sort()
-    return found
-
-
 def hash_files(
     files: Sequence[LocalFile], known: Mapping[str, tuple[Fingerprint, Digest, int]], workers: int
 ) -> tuple[list[Scanned], list[Skipped]]:
@@ -211,16 +183,6 @@ def hash_files(
         results = [result for batch in batches for result in batch]
     scanned = [result for result in results if isinstance(result, Scanned)]
     return scanned, [result for result in results if isinstance(result, Skipped)]
-
-
-def _append_found(found: list[FoundFile], item: os.DirEntry[str], path: str) -> None:
-    try:
-        status = item.stat(follow_symlinks=False)
-    except OSError:
-        return
-    found.append(
-        FoundFile(path, item.path, fingerprint_of(status), bool(status.st_mode & stat.S_IXUSR))
-    )
 
 
 def read_file(location: str, limit: int) -> bytes:

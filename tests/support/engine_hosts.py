@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from b10_store.manifest import Identity
 from b10_store.placement import LocalNames, Placement
 from b10_store.save_request import SaveOutcome, SaveRequest
-from b10_store.scan import LocalFile, hash_files, walk
+from b10_store.scan import LocalFile, hash_files
 from b10_store.store import Store
 from b10_store.union import union
+from b10_store.walk import walk
 from tests.support.cache_trees import write_tree
 from tests.support.staged import files_of, make_root, unwatched
 from tests.support.values import ADDRESS

@@ -18,9 +18,10 @@ from b10_store.scan import (
     Scanned,
     Skipped,
     hash_files,
-    walk,
 )
+from b10_store.walk import walk
 from tests.support.cache_trees import noise
+from tests.support.crowd import OTHER_USER
 from tests.support.packed import memory_store
 
 if TYPE_CHECKING:
@@ -31,9 +32,17 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 
+needs_root = pytest.mark.skipif(
+    getattr(os, "geteuid", lambda: 1)() != 0, reason="only root can give files away"
+)
+
 
 def everything(_: str) -> bool:
     return True
+
+
+def anywhere(_: str) -> str:
+    return ""
 
 
 def write(root: Path, **contents: bytes) -> None:
@@ -77,13 +86,74 @@ def test_a_walk_notes_what_the_file_is_like(tmp_path: Path) -> None:
     assert (one.executable, two.executable) == (False, True)
 
 
-def test_a_walk_follows_no_links_and_takes_nothing_else(tmp_path: Path) -> None:
+def test_a_walk_takes_no_links_to_files_and_nothing_twice(tmp_path: Path) -> None:
     write(tmp_path, real__a=b"")
     (tmp_path / "file").symlink_to(tmp_path / "real/a")
     (tmp_path / "folder").symlink_to(tmp_path / "real")
     (tmp_path / "loop").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    assert found_paths(tmp_path) == ["real/a"]
+    skipped: list[Skipped] = []
+    found = walk(str(tmp_path), everything, anywhere, skipped)
+    assert [item.path for item in found] == ["real/a"]
+    assert skipped == [Skipped(str(tmp_path / "file"), "a link that leads to no folder")]
+
+
+def test_a_walk_follows_ones_own_links_to_folders_also_one_behind_another(tmp_path: Path) -> None:
+    root, big, bigger = tmp_path / "root", tmp_path / "big", tmp_path / "bigger"
+    for folder in (root, big, bigger):
+        folder.mkdir()
+    write(big, x__a=b"1")
+    write(bigger, b=b"22")
+    (root / "first").symlink_to("../big")
+    (root / "again").symlink_to(big)
+    (big / "second").symlink_to(bigger)
+    (bigger / "back").symlink_to(root)
+    found = walk(str(root), everything, anywhere)
+    assert [item.path for item in found] == ["again/second/b", "again/x/a"]
+    assert [os.path.isfile(item.location) for item in found] == [True, True]
+
+
+def test_a_link_that_is_not_followed_is_named_with_the_reason(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    write(root, real__a=b"")
+    (tmp_path / "refused").mkdir()
+    for name, target in (("dangling", "../none"), ("endless", "endless"), ("told", "../refused")):
+        (root / name).symlink_to(target)
+    (root / "unseen").symlink_to("../none")
+    skipped: list[Skipped] = []
+    walk(str(root), lambda path: path != "unseen", lambda target: f"to {target}", skipped)
+    assert dict(skipped) == {
+        str(root / "dangling"): "a link that leads to no folder",
+        str(root / "endless"): "a link that leads to no folder",
+        str(root / "told"): f"to {tmp_path}/refused",
+    }
+
+
+@needs_root
+def test_a_link_of_or_to_another_users_is_not_followed(tmp_path: Path) -> None:
+    root, theirs = tmp_path / "root", tmp_path / "theirs"
+    write(root, real__a=b"")
+    write(theirs, b=b"")
+    write(tmp_path / "mine", c=b"")
+    (root / "to theirs").symlink_to(theirs)
+    (root / "planted").symlink_to(tmp_path / "mine")
+    os.chown(theirs, OTHER_USER, OTHER_USER)
+    os.chown(root / "planted", OTHER_USER, OTHER_USER, follow_symlinks=False)
+    root.chmod(0o1777)
+    skipped: list[Skipped] = []
+    assert [item.path for item in walk(str(root), everything, anywhere, skipped)] == ["real/a"]
+    assert dict(skipped) == {
+        str(root / "planted"): "a link of another user",
+        str(root / "to theirs"): "a link to a folder of another user",
+    }
+
+
+def test_a_walk_goes_no_deeper_than_artifacts_may_lie(tmp_path: Path) -> None:
+    names = "/".join(["d"] * 200)
+    (tmp_path / names).mkdir(parents=True)
+    (tmp_path / names / "x").write_bytes(b"")
+    write(tmp_path, a=b"")
+    assert found_paths(tmp_path) == ["a"]
 
 
 def test_a_walk_enters_only_what_it_may(tmp_path: Path) -> None:

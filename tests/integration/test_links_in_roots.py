@@ -1,0 +1,70 @@
+"""Links inside cache roots: folders on a bigger disk, and what is no folder of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from b10_transfer import OperationStatus as Status
+from tests.support.cache_trees import compiled_graph, read_tree
+from tests.support.doctor_views import found
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import Host, Site
+
+TREE = compiled_graph("model")
+
+
+def move_away(host: Host, folder: str, elsewhere: Path) -> None:
+    """Put a folder of a cache root on another disk, with a link in its place."""
+    elsewhere.mkdir(parents=True)
+    moved = elsewhere / folder.replace("/", "-")
+    inside = host.root / folder
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    if inside.exists():
+        inside.rename(moved)
+    else:
+        moved.mkdir()
+    inside.symlink_to(moved)
+
+
+def link_problems(host: Host) -> list[str]:
+    return [item.text for item in found(host, "root.link")]
+
+
+def test_what_lies_behind_a_link_is_saved_as_if_it_lay_in_the_root(site: Site) -> None:
+    saver = site.host("saver", TREE)
+    move_away(saver, "fxgraph", site.folder / "big")
+    report = saver.save()
+    assert (report.added, report.left_out) == (len(TREE), 0)
+    assert link_problems(saver) == []
+    loader = site.host("loader")
+    assert loader.load().loaded == len(TREE)
+    assert loader.tree() == TREE
+
+
+@pytest.mark.parametrize("target", ["store", "triton", "around", "nowhere"])
+def test_a_link_to_no_folder_of_the_roots_own_is_named_by_save_and_doctor(
+    site: Site, target: str
+) -> None:
+    host = site.host("host", TREE)
+    host.save()
+    host.triton.mkdir(parents=True, exist_ok=True)
+    targets = {
+        "store": site.store / "packs",
+        "triton": host.triton,
+        "around": host.folder,
+        "nowhere": host.folder / "nowhere",
+    }
+    link = host.root / "more"
+    link.symlink_to(targets[target])
+    report = host.save()
+    assert (report.status, report.found) == (Status.SKIPPED, len(TREE))
+    ((reason, files),) = report.left_out_files.items()
+    assert files == (str(link),)
+    (told,) = link_problems(host)
+    assert told.startswith(f"{link} is {reason}: it is not followed")
+    assert read_tree(host.root).keys() == TREE.keys()

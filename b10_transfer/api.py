@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from b10_store.errors import StoreError
 from b10_transfer.background import BackgroundLoad
-from b10_transfer.errors import CacheError
+from b10_transfer.errors import CacheError, CacheValidationError
 from b10_transfer.imports import import_all
 from b10_transfer.refusals import refusal
-from b10_transfer.settings import MEBIBYTE, Settings
+from b10_transfer.settings import MEBIBYTE, Settings, is_enabled
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from b10_transfer.progress import ProgressCallback
 
 _logger = logging.getLogger("b10_transfer")
+
+_OFF = "the cache is off: set BASETEN_FS_ENABLED=1 to use it"
 
 
 def load_compile_cache(*, on_progress: ProgressCallback | None = None) -> OperationStatus:
@@ -113,8 +116,9 @@ def get_cache_info() -> dict[str, Any]:
     Returns:
         environment_key (str), namespace (str), local_cache_exists (bool), b10fs_enabled (bool),
         b10fs_cache_exists (bool), local_cache_size_mb (float), b10fs_cache_size_mb (float, as
-        compressed in the store), error (str, or None when all could be found out). Every key is
-        always there; what could not be found out is "", False or 0.0. 1 MB is 2**20 bytes.
+        compressed in the store), error (str: why something could not be found out, that the cache
+        is off for one; or None). Every key is always there; what could not be found out is "",
+        False or 0.0. 1 MB is 2**20 bytes.
     """
     info: dict[str, Any] = {
         "environment_key": "",
@@ -126,7 +130,7 @@ def get_cache_info() -> dict[str, Any]:
         "b10fs_cache_size_mb": 0.0,
         "error": None,
     }
-    _fill(info, _fill_info)
+    _fill(info, "environment_key", _fill_info)
     return info
 
 
@@ -149,7 +153,7 @@ def list_available_caches() -> dict[str, Any]:
         "b10fs_enabled": False,
         "error": None,
     }
-    _fill(listing, _fill_listing)
+    _fill(listing, "current_environment", _fill_listing)
     return listing
 
 
@@ -198,14 +202,24 @@ def _clear(names: tuple[str, ...]) -> None:
         clear_root(root)
 
 
-def _fill(result: dict[str, Any], fill: Callable[[dict[str, Any], Context], None]) -> None:
+def _fill(
+    result: dict[str, Any], key_name: str, fill: Callable[[dict[str, Any], Context], None]
+) -> None:
+    """Fill in what can be found out; what does not depend on the settings whatever they are."""
     try:
         import_all()
         from b10_transfer.context import open_context
+        from b10_transfer.environment import Environment
 
-        settings = Settings.from_environment()
-        result["b10fs_enabled"] = settings.enabled
-        fill(result, open_context(settings))
+        result["b10fs_enabled"] = is_enabled(os.environ)
+        try:
+            settings = Settings.from_environment()
+        except CacheValidationError:
+            result[key_name] = Environment.detect(os.environ).key
+            raise
+        context = open_context(settings)
+        result[key_name] = context.environment.key
+        fill(result, context)
     except (CacheError, StoreError, OSError) as error:
         result["error"] = refusal(error) or str(error)
     except Exception as error:
@@ -218,25 +232,25 @@ def _fill(result: dict[str, Any], fill: Callable[[dict[str, Any], Context], None
 def _fill_info(info: dict[str, Any], context: Context) -> None:
     from b10_transfer.local_scan import walk_roots
 
-    info["environment_key"] = context.environment.key
     info["namespace"] = context.settings.namespace
     local = [item for _, found in walk_roots(context.roots) for item in found]
     info["local_cache_exists"] = bool(local)
     info["local_cache_size_mb"] = sum(item.fingerprint.size for item in local) / MEBIBYTE
-    if context.settings.enabled:
-        found = context.store.listing(context.address)
-        for header in found.headers:
-            info["b10fs_cache_exists"] = True
-            info["b10fs_cache_size_mb"] = header.summary.stored_bytes / MEBIBYTE
-        info["error"] = _error_of(found)
+    if not context.settings.enabled:
+        info["error"] = _OFF
+        return
+    found = context.store.listing(context.address)
+    for header in found.headers:
+        info["b10fs_cache_exists"] = True
+        info["b10fs_cache_size_mb"] = header.summary.stored_bytes / MEBIBYTE
+    info["error"] = _error_of(found)
 
 
 def _fill_listing(listing: dict[str, Any], context: Context) -> None:
     from b10_store.layout import snapshot_milliseconds
 
-    listing["current_environment"] = context.environment.key
     if not context.settings.enabled:
-        listing["error"] = "the cache is off: set BASETEN_FS_ENABLED=1 to use it"
+        listing["error"] = _OFF
         return
     found = context.store.listing()
     listing["caches"] = [

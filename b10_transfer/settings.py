@@ -18,6 +18,7 @@ DEFAULT_STORE = "/cache/model/compile_cache"
 
 MEBIBYTE = 1 << 20
 
+_ENABLED = "BASETEN_FS_ENABLED"
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"", "0", "false", "no", "off"}
 _LARGEST = 10**9
@@ -90,7 +91,7 @@ class Settings:
         found = dict(os.environ if variables is None else variables)
         store = check_folder("B10FS_CACHE_DIR", found.get("B10FS_CACHE_DIR") or DEFAULT_STORE)
         return cls(
-            enabled=_read_switch(found, "BASETEN_FS_ENABLED", default=False),
+            enabled=_read_switch(found, _ENABLED, default=False),
             store=store,
             scratch=_read_scratch(found, store),
             size_limit=_read_number(found, "MAX_CACHE_SIZE_MB", 1024) * MEBIBYTE,
@@ -106,6 +107,11 @@ class Settings:
             signing_keys=_take_keys(found, store),
             variables=found,
         )
+
+
+def is_enabled(variables: Mapping[str, str]) -> bool:
+    """Whether the cache is turned on, whatever else is set; not by what is neither on nor off."""
+    return variables.get(_ENABLED, "").strip().lower() in _TRUE
 
 
 def check_folder(name: str, value: str) -> str:

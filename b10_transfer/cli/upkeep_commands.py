@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from b10_store.layout import STAGE_DISTANCE_SECONDS
 from b10_transfer import upkeep
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.addresses import find_address
 from b10_transfer.cli.console import Painted, Style
 from b10_transfer.cli.progress_display import busy_display, count_display
-from b10_transfer.units import count_text, date_text, size_text
+from b10_transfer.units import count_text, date_text, size_text, span_text
 
 if TYPE_CHECKING:
     from b10_store.gc_report import GcReport
@@ -29,6 +30,8 @@ def gc(call: Call) -> int:
             console.json(report, in_a_line=is_long)
         else:
             _print_visit(console, report)
+            if is_long and report.waiting_files and not report.refused:
+                console.note(f"waiting: the next visit is in {span_text(STAGE_DISTANCE_SECONDS)}")
 
     is_long = call.options.wait and not call.options.dry_run
     if is_long:

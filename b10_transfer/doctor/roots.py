@@ -37,6 +37,7 @@ CPP_KERNEL = "ab/ckernel.main.so"
 """What a CPU will need, also before anything is here."""
 
 _FOLDERS = "cache root"
+_ROOTS = "B10_CACHE_ROOTS"
 _ELSEWHERE = "put the cache root elsewhere, or leave it out of B10_CACHE_ROOTS"
 
 
@@ -126,7 +127,9 @@ def _state(local: LocalRoot, settings: Settings) -> Finding:
         details["loaded"] = len(loaded.digests)
         details["loaded_at"] = loaded.finished_ns / 1e9
     chosen_by = str(details["chosen_by"])
-    is_relative = not os.path.isabs(os.path.expanduser(settings.variables.get(chosen_by, "/")))
+    is_relative = chosen_by != _ROOTS and not os.path.isabs(
+        os.path.expanduser(settings.variables.get(chosen_by, "/"))
+    )
     chosen = f" ({chosen_by}{', relative to the working folder' * is_relative})" * bool(chosen_by)
     where = f"{root.folder}{chosen}"
     if there != root.folder:
@@ -143,7 +146,7 @@ def _state(local: LocalRoot, settings: Settings) -> Finding:
 def _chosen_by(root: CacheRoot, settings: Settings) -> str:
     """The variable without which the folder would be another; "" where it is the default."""
     if settings.roots.get(root.name):
-        return "B10_CACHE_ROOTS"
+        return _ROOTS
     kind = next((kind for kind in ROOT_KINDS if kind.name == root.name), None)
     if kind is None:
         return ""

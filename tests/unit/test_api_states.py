@@ -27,6 +27,26 @@ def test_both_say_so_when_the_cache_is_off(site: Site, monkeypatch: pytest.Monke
     assert re.fullmatch(KEY, here["environment_key"])
     assert (stored["b10fs_enabled"], stored["caches"]) == (False, [])
     assert "BASETEN_FS_ENABLED" in stored["error"]
+    assert here["error"] == stored["error"]
+
+
+def test_a_setting_that_is_not_acceptable_hides_neither_the_switch_nor_the_key(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become(site.host("host"), monkeypatch, MAX_CACHE_SIZE_MB="abc")
+    here, stored = info(), listing()
+    assert here["b10fs_enabled"] is stored["b10fs_enabled"] is True
+    assert re.fullmatch(KEY, here["environment_key"])
+    assert here["environment_key"] == stored["current_environment"]
+    assert "MAX_CACHE_SIZE_MB='abc'" in here["error"]
+
+
+def test_one_cache_root_may_be_named_without_a_list(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = become(site.host("host", TREE), monkeypatch)
+    assert b10_transfer.clear_local_cache("inductor") is True
+    assert host.tree() == {}
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["no store", "an empty store"])

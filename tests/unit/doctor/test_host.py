@@ -69,7 +69,10 @@ def test_a_torch_for_gpus_that_sees_none_is_worth_a_note(
 
 
 def test_a_torch_for_cpus_misses_no_gpu(host: Host) -> None:
-    assert found(host, "host.no_gpu") == []
+    reading = Reading("2.13.0+cpu", "a test")
+    release = TorchRelease(reading, reading, None, None, None)
+    with mock.patch.object(probes, "torch_release", return_value=release):
+        assert found(host, "host.no_gpu") == []
 
 
 @pytest.mark.parametrize(

@@ -53,19 +53,9 @@ class FolderRemote:
 
     def list(self, folder: str) -> list[str]:
         """See `Remote.list`."""
-
-        def scan(found: HeldFolder) -> list[str]:
-            with os.scandir(found.path if found.handle is None else found.handle) as items:
-                return [
-                    item.name + "/" if item.is_dir(follow_symlinks=False) else item.name
-                    for item in items
-                ]
-
-        # Through a descriptor of its own: two scans of one would share their place in the folder.
-        self._folders.forget()
         try:
             with self._named(folder):
-                return self._in(folder, scan)
+                return _scan(self._folders.open_anew(folder))
         except FileNotFoundError:
             return []
 
@@ -346,6 +336,13 @@ def _read_fully(read: Callable[[int], bytes | None], length: int) -> bytes:
         parts.append(part)
         length -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _scan(folder: HeldFolder) -> list[str]:
+    with os.scandir(folder.path if folder.handle is None else folder.handle) as found:
+        return [
+            item.name + "/" if item.is_dir(follow_symlinks=False) else item.name for item in found
+        ]
 
 
 def _stat(folder: HeldFolder, name: str) -> os.stat_result:

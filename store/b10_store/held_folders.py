@@ -72,6 +72,17 @@ class HeldFolders:
                 kept[folder] = found
         return found
 
+    def open_anew(self, folder: str) -> HeldFolder:
+        """A folder of the store, for its caller alone: two scans of one would share their place.
+
+        The others are opened anew as well when they are needed next.
+
+        Raises:
+            OSError: as `open`.
+        """
+        self.forget()
+        return self._open(folder)
+
     def forget(self) -> None:
         """Let go of all of them: one may have been deleted and made again."""
         self._kept = {}

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.envelope import BODY_LIMIT, HEADER_LIMIT, PREFIX_LIMIT, open_prefix
+from b10_store.envelope import open_prefix
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
 from b10_store.folder_remote import FolderRemote
 from b10_store.format_file import check_format
@@ -17,6 +17,7 @@ from b10_store.layout import MANIFESTS, TEMPORARY_MARK, parse_manifest_name
 from b10_store.manifest_file import decode_header, decode_pack_sizes
 from b10_store.patient_remote import PatientRemote
 from b10_store.remote import read_bounded
+from b10_store.sealed_file import read_sealed
 from b10_store.union import union
 from b10_transfer.catalogue import (
     Head,
@@ -46,7 +47,6 @@ _PARALLEL_TABLES = 4
 """Fewer: what somebody planted may claim 256 MiB each."""
 
 _HEADER_GUESS = 1 << 16
-_FILE_LIMIT = PREFIX_LIMIT + HEADER_LIMIT + BODY_LIMIT
 _SHARING_SECONDS = 3.0
 """How long is spent on finding out who shares what: a listing is useful without."""
 
@@ -262,5 +262,5 @@ class _Reading:
         return found
 
     def _read_sizes(self, header: Header) -> dict[PackId, int]:
-        data = read_bounded(self._remote, header.name.manifest_path, _FILE_LIMIT)
+        data = read_sealed(self._remote, header.name.manifest_path, self._keys)
         return decode_pack_sizes(data, header.name, self._scratch, self._keys)

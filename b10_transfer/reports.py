@@ -22,6 +22,10 @@ _LITTLE_USE = 0.25
 _NAMED_FILES = 3
 """How many files a line names for each reason why files are left out."""
 
+_NAMED_PROBLEMS = 10
+"""How many manifests that cannot be used are named."""
+_REASON_LENGTH = 300
+
 _LITTLE_USE_HINT = (
     "much was compiled although much had been loaded: `b10-transfer doctor` looks for why"
 )
@@ -209,18 +213,22 @@ def _named(left_out: Mapping[str, tuple[str, ...]]) -> str:
 
 def count_refused(problems: Iterable[Problem]) -> int:
     """How many of the manifests that could not be used were read, and not believed."""
-    return sum(not (problem.missing or problem.unreachable) for problem in problems)
+    return sum(not (item.missing or item.unreachable or item.unread) for item in problems)
 
 
 def problem_lines(problems: Collection[Problem], *, signed: bool = False) -> list[str]:
-    """What was wrong with files of the store, a line each.
+    """What was wrong with files of the store, a line each for the first of them.
 
     Args:
         problems: as the engine found them.
         signed: whether a signing key is set: then a last line says what that means for those which
             were refused.
     """
-    lines = [f"{problem.name}: {problem.reason}" for problem in problems]
+    lines = [
+        f"{item.name}: {item.reason[:_REASON_LENGTH]}" for item in [*problems][:_NAMED_PROBLEMS]
+    ]
+    if len(problems) > len(lines):
+        lines.append(f"{len(problems) - len(lines)} more manifests cannot be used either")
     refused = count_refused(problems)
     if signed and refused:
         lines.append(

@@ -11,6 +11,7 @@ from b10_store.errors import CorruptError, LimitError, StoreError
 from b10_store.heads import Problem
 from b10_store.layout import pack_path
 from b10_store.pack_footer import read_footer
+from b10_store.reading_budget import ReadingBudget
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -25,6 +26,9 @@ WORTHWHILE_BYTES = 1 << 20
 """Other environments' manifests are read only when more than this is to be uploaded."""
 
 _MANIFEST_LIMIT = 64
+# What is read of them goes on in the background when the time is up.
+_BYTES = 256 << 20
+_ENTRIES = 250_000
 _SECONDS = 1.0
 _WORTHWHILE_PART = 0.1
 _PARALLEL = 16
@@ -54,9 +58,10 @@ def find_elsewhere(
         Where blobs are, and the packs that they are in.
     """
     names = _newest_of_each(reader.names(), address)
+    others = reader.apart(ReadingBudget(_MANIFEST_LIMIT, _BYTES, _ENTRIES))
     pool = ThreadPoolExecutor(_PARALLEL, "b10-dedup")
     try:
-        futures = [pool.submit(reader.read_many, [name]) for name in names]
+        futures = [pool.submit(others.read_many, [name]) for name in names]
         done, _ = wait(futures, timeout=_SECONDS)
         manifests: list[Manifest | Problem] = []
         for future in done:

@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.envelope import BODY_LIMIT, HEADER_LIMIT, PREFIX_LIMIT, open_body, open_prefix
+from b10_store.envelope import open_body, open_prefix
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
 from b10_store.layout import MANIFESTS, SnapshotName, parse_manifest_name
 from b10_store.manifest_file import Header, decode_header, decode_manifest
+from b10_store.reading_budget import BudgetError, ReadingBudget
 from b10_store.remote import read_bounded
+from b10_store.sealed_file import read_sealed
 from b10_store.union import superseded_by
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 _PARALLEL_READS = 16
 _HEADER_GUESS = 1 << 16
-_FILE_LIMIT = PREFIX_LIMIT + HEADER_LIMIT + BODY_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,14 @@ class Problem:
         reason: why.
         missing: there was no such file.
         unreachable: the filesystem did not give its bytes; nothing is known of them.
+        unread: the budget of the operation was used up before.
     """
 
     name: str
     reason: str
     missing: bool = False
     unreachable: bool = False
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +66,23 @@ class Heads:
 class ManifestReader:
     """Lists and reads the manifests of a store, for the length of one operation."""
 
-    def __init__(self, remote: Remote, scratch: str, keys: tuple[Key, ...]) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        scratch: str,
+        keys: tuple[Key, ...],
+        budget: ReadingBudget | None = None,
+    ) -> None:
         """Read from one store.
 
         Args:
             remote: the store.
             scratch: a local folder for databases while they are read.
             keys: where any are given, a manifest counts only when sealed with one of them.
+            budget: what may be read of manifests; by default as much as in any operation.
         """
         self._remote = remote
+        self._budget = budget or ReadingBudget()
         self._scratch = scratch
         self.keys = keys
         # A manifest never changes, so one that was verified once need not be read again. Whether it
@@ -91,22 +102,28 @@ class ManifestReader:
 
         Raises:
             CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
+            BudgetError: it was not read.
             OSError: it cannot be read.
             NoSpaceError, StoreError: the scratch folder cannot take its database.
         """
         manifest = self._verified.get(name)
         if manifest is None:
-            data = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
+            self._budget.take("files", 1)
+            data = self._read_file(name)
             try:
-                manifest = decode_manifest(data, name, self._scratch, self.keys)
+                manifest = self._decode(data, name)
             except CorruptError:
                 # A client's cache may know the file as shorter than it is: a fresh read convicts.
-                again = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
+                again = self._read_file(name)
                 if again == data:
                     raise
-                manifest = decode_manifest(again, name, self._scratch, self.keys)
+                manifest = self._decode(again, name)
             self._verified[name] = manifest
         return manifest
+
+    def apart(self, budget: ReadingBudget) -> ManifestReader:
+        """A reader of the same store that keeps nothing of what this one read, nor uses it up."""
+        return ManifestReader(self._remote, self._scratch, self.keys, budget)
 
     def verify(self, name: SnapshotName) -> None:
         """Read one manifest and verify its seal and digests, without opening its database.
@@ -115,7 +132,7 @@ class ManifestReader:
             CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
             OSError: it cannot be read.
         """
-        data = read_bounded(self._remote, name.manifest_path, _FILE_LIMIT)
+        data = self._read_file(name)
         prefix, _ = decode_header(data, name, self.keys)
         open_body(prefix, data)
 
@@ -151,39 +168,58 @@ class ManifestReader:
         problems: list[Problem] = []
         # Newest first, in waves that grow, so that each tells what the next need not read.
         waiting = list(reversed(listed))
-        wave = 1
-        while waiting:
-            self._read_some(waiting[:wave], read, problems)
-            superseded = superseded_by(read)
-            waiting = [name for name in waiting[wave:] if name.snapshot not in superseded]
-            wave = max(1, min(len(read), _PARALLEL_READS))
+        done = 0
+        while done < len(waiting) and not any(problem.unread for problem in problems):
+            wave = max(1, min(len(read) + len(problems), _PARALLEL_READS))
+            news = self._read_some(waiting[done : done + wave], read, problems)
+            done += wave
+            if news:
+                superseded = superseded_by(read)
+                waiting = [name for name in waiting[done:] if name.snapshot not in superseded]
+                done = 0
+        left = len(waiting) - done
+        if left > 0:
+            more = f"{left} older manifests were not read either"
+            problems.append(Problem(MANIFESTS, more, unread=True))
         return Heads(_only_heads(read), listed, tuple(read), tuple(problems))
 
     def _read_some(
         self, names: Sequence[SnapshotName], read: list[Manifest], problems: list[Problem]
-    ) -> None:
+    ) -> bool:
+        """Read some manifests; returns whether any could be used."""
+        before = len(read)
         for result in self.read_many(names):
             if isinstance(result, Problem):
                 problems.append(result)
             else:
                 read.append(result)
+        return len(read) > before
 
     def read_many(self, names: Sequence[SnapshotName]) -> list[Manifest | Problem]:
         """Read several manifests in parallel; a problem in the place of each unusable one."""
         if len(names) < 2:
-            return [self._try_read(name) for name in names]
+            return [self.try_read(name) for name in names]
         with ThreadPoolExecutor(min(_PARALLEL_READS, len(names)), "b10-manifests") as pool:
-            return list(pool.map(self._try_read, names))
+            return list(pool.map(self.try_read, names))
 
-    def _try_read(self, name: SnapshotName) -> Manifest | Problem:
+    def try_read(self, name: SnapshotName) -> Manifest | Problem:
+        """Read one manifest; a problem in its place when it cannot be used."""
         try:
             return self.read(name)
+        except BudgetError as error:
+            return Problem(name.manifest_path, str(error), unread=True)
         except (CorruptError, LimitError, UnsupportedFormatError) as error:
             return Problem(name.manifest_path, str(error))
         except FileNotFoundError as error:
             return Problem(name.manifest_path, str(error), missing=True)
         except OSError as error:
             return Problem(name.manifest_path, str(error), unreachable=True)
+
+    def _decode(self, data: bytes, name: SnapshotName) -> Manifest:
+        return decode_manifest(data, name, self._scratch, self.keys, self._budget)
+
+    def _read_file(self, name: SnapshotName) -> bytes:
+        return read_sealed(self._remote, name.manifest_path, self.keys, self._budget)
 
 
 def _only_heads(read: Iterable[Manifest]) -> tuple[Manifest, ...]:

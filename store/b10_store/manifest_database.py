@@ -35,6 +35,8 @@ from b10_store.manifest import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
+    from b10_store.reading_budget import ReadingBudget
+
 _ROW = struct.Struct(">Q")
 _PACK = struct.Struct("<32sQ")
 _ENTRY = struct.Struct("<32sQIQQqIHHHB")
@@ -72,21 +74,25 @@ def build_database(manifest: Manifest, scratch: str) -> bytes:
         return compact.read()
 
 
-def read_database(raw: bytes, scratch: str) -> tuple[dict[PackId, Pack], dict[Identity, Entry]]:
+def read_database(
+    raw: bytes, scratch: str, budget: ReadingBudget | None = None
+) -> tuple[dict[PackId, Pack], dict[Identity, Entry]]:
     """Packs and entries of a database whose bytes were verified.
 
     Args:
         raw: the database.
         scratch: a local folder.
+        budget: of the operation; by default there is none.
 
     Raises:
+        BudgetError: it holds more than the budget allows.
         CorruptError: it is not the database of a manifest.
         LimitError: it has more entries or frames than are accepted.
         NoSpaceError: the scratch folder is full.
         StoreError: it cannot take the database.
     """
     with _opened(raw, scratch) as (database, transaction):
-        return _read_tables(database, transaction)
+        return _read_tables(database, transaction, budget)
 
 
 def read_pack_sizes(raw: bytes, scratch: str) -> dict[PackId, int]:
@@ -242,7 +248,7 @@ def _decode_entry(value: memoryview, packs: list[PackId]) -> Entry:
 
 
 def _read_tables(
-    database: lmdb.Environment, transaction: lmdb.Transaction
+    database: lmdb.Environment, transaction: lmdb.Transaction, budget: ReadingBudget | None
 ) -> tuple[dict[PackId, Pack], dict[Identity, Entry]]:
     names = (b"packs", b"frames", b"artifacts")
     packs, frames, artifacts = (database.open_db(name, transaction, create=False) for name in names)
@@ -260,7 +266,12 @@ def _read_tables(
         order.append(pack)
         known[pack] = Pack(size, FrameTable.decode(table))
     entries: dict[Identity, Entry] = {}
-    for _, value in _rows(transaction, artifacts):
+    count = transaction.stat(artifacts)["entries"]
+    if budget is not None:
+        budget.take("artifacts", count)
+    for row, (_, value) in enumerate(_rows(transaction, artifacts)):
+        if row == count:
+            raise CorruptError("it holds more artifacts than it says")
         entry = _decode_entry(value, order)
         entries[entry.identity] = entry
     return known, entries

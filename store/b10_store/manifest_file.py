@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from b10_store.keys import Key
     from b10_store.layout import PackId
+    from b10_store.reading_budget import ReadingBudget
 
 RAW_LIMIT = 256 << 20
 """Largest database that is unpacked, in bytes."""
@@ -90,17 +91,31 @@ def decode_header(
 
 
 def decode_manifest(
-    data: bytes, name: SnapshotName, scratch: str, keys: tuple[Key, ...] = ()
+    data: bytes,
+    name: SnapshotName,
+    scratch: str,
+    keys: tuple[Key, ...] = (),
+    budget: ReadingBudget | None = None,
 ) -> Manifest:
     """Verify and read a sealed manifest.
 
+    Args:
+        data: the file.
+        name: see `decode_header`.
+        scratch: a local folder for the database.
+        keys: see `decode_header`.
+        budget: of the operation; by default there is none.
+
     Raises:
+        BudgetError: it holds more than the budget allows.
         CorruptError, LimitError, UnsupportedFormatError: as `decode_header`, or inconsistent.
         NoSpaceError, StoreError: the scratch folder cannot take the database.
     """
     prefix, header = decode_header(data, name, keys)
-    raw = _unpack(envelope.open_body(prefix, data), header.raw_length)
-    packs, entries = read_database(raw, scratch)
+    body = envelope.open_body(prefix, data)
+    if budget is not None:
+        budget.take("bytes", header.raw_length)
+    packs, entries = read_database(_unpack(body, header.raw_length), scratch, budget)
     manifest = Manifest(
         name,
         header.lineage,

@@ -18,7 +18,7 @@ from b10_store.layout import (
 )
 from b10_store.manifest_file import decode_manifest
 from b10_store.patient_remote import is_passing
-from b10_store.remote import read_bounded
+from b10_store.sealed_file import read_sealed
 from b10_store.trash import read_trash
 from b10_store.union import superseded_by
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from b10_store.manifest import Manifest
     from b10_store.remote import Remote
 
-_MANIFEST_LIMIT = 1 << 30
 _LOOKS = 3
 
 
@@ -177,12 +176,12 @@ class _Undo:
         return found
 
     def _read(self, location: str, name: SnapshotName) -> Manifest:
-        data = read_bounded(self._remote, location, _MANIFEST_LIMIT)
+        data = read_sealed(self._remote, location)
         try:
             return decode_manifest(data, name, self._scratch)
         except CorruptError:
             # A client's cache may know the file as shorter than it is: a fresh read convicts.
-            again = read_bounded(self._remote, location, _MANIFEST_LIMIT)
+            again = read_sealed(self._remote, location)
             return decode_manifest(again, name, self._scratch)
 
     def _bring(self, trashed: _Trashed, pack: PackId) -> bool:

@@ -153,14 +153,16 @@ class _Surveyor:
             if not self._may_go_on():
                 return [*problems, Problem("manifests", "there was no time to read them all")]
             # A reader of its own for each batch: together they may not fit into memory.
-            for result in self._reader().read_many(wanted[start : start + _BATCH]):
-                if isinstance(result, Problem):
-                    problems.append(result)
-                else:
-                    problems += self._note(result)
+            batch = wanted[start : start + _BATCH]
+            for name, result in zip(batch, self._reader().read_many(batch), strict=True):
+                # What is too much beside others fits alone.
+                is_unread = isinstance(result, Problem) and result.unread
+                problems += self._note(self._reader().try_read(name) if is_unread else result)
         return problems
 
-    def _note(self, manifest: Manifest) -> list[Problem]:
+    def _note(self, manifest: Manifest | Problem) -> list[Problem]:
+        if isinstance(manifest, Problem):
+            return [manifest]
         name = manifest.name
         try:
             stat = self._remote.stat(name.manifest_path)

@@ -10,6 +10,7 @@ from b10_store.keys import SigningKey
 from b10_store.layout import Address
 from b10_store.manifest import summarize
 from b10_store.patient_remote import PatientRemote
+from b10_store.reading_budget import ReadingBudget
 from b10_store.remote import Range
 from tests.support.counting_remote import CountingRemote
 from tests.support.packed import memory_store
@@ -281,3 +282,46 @@ def test_a_scratch_folder_that_cannot_be_used_is_no_fault_of_the_manifests(
     publish(remote, str(tmp_path), manifest(1), manifest(2))
     with pytest.raises(StoreError, match="cannot be used"):
         heads_of(remote, str(tmp_path / "missing"))
+
+
+def crowd(remote: MemoryRemote, scratch: str, count: int) -> None:
+    """Heads that do not know each other, each of three artifacts."""
+    for number in range(1, count + 1):
+        publish(remote, scratch, manifest(number, [entry(f"{number} {i}") for i in range(3)]))
+
+
+@pytest.mark.parametrize(
+    "budget", [ReadingBudget(files=4), ReadingBudget(entries=14)], ids=["files", "entries"]
+)
+def test_an_operation_reads_the_newest_manifests_that_its_budget_allows_and_says_so(
+    remote: MemoryRemote, scratch: str, budget: ReadingBudget
+) -> None:
+    crowd(remote, scratch, 40)
+    found = ManifestReader(remote, scratch, (), budget).heads(ADDRESS)
+    assert times(found.manifests) == [37, 38, 39, 40]
+    assert all(problem.unread for problem in found.problems)
+    assert (
+        found.problems[-1].reason
+        == f"{40 - 4 - len(found.problems) + 1} older manifests were not read either"
+    )
+
+
+def test_what_is_unpacked_counts_too(remote: MemoryRemote, scratch: str) -> None:
+    crowd(remote, scratch, 1)
+    (name,) = ManifestReader(remote, scratch, ()).names()
+    size = remote.stat(name.manifest_path).size
+    found = ManifestReader(remote, scratch, (), ReadingBudget(size=size + 100)).heads(ADDRESS)
+    assert [problem.unread for problem in found.problems] == [True]
+    found = ManifestReader(remote, scratch, (), ReadingBudget(size=size + 64 * 4096)).heads(ADDRESS)
+    assert found.problems == ()
+
+
+def test_thousands_of_files_that_are_no_manifests_are_not_all_looked_at(
+    remote: MemoryRemote, scratch: str
+) -> None:
+    for number in range(1, 2000):
+        remote.create("manifests", f"{manifest(number).name}.manifest", [b"planted"])
+    counted = CountingRemote(remote)
+    found = ManifestReader(counted, scratch, (KEY,)).heads(ADDRESS)
+    assert found.manifests == ()
+    assert len(counted.names("read")) < 2100

@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from b10_store import envelope
+from b10_store import envelope, manifest_database
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
 from b10_store.frame import FrameTable
 from b10_store.manifest_file import RAW_LIMIT, decode_header, decode_manifest, encode_manifest
@@ -110,6 +110,17 @@ def test_an_entry_that_could_do_harm_spoils_the_manifest(
     with pytest.raises(REFUSED):
         decode_manifest(forged(header, build_database(tables)), VALUE.name, scratch)
     assert os.listdir(scratch) == []
+
+
+def test_a_database_with_more_artifacts_than_it_says_is_refused(scratch: str) -> None:
+    raw = manifest_database.build_database(
+        manifest(1, [entry(f"a{number}") for number in range(3)]), scratch
+    )
+    counts = struct.Struct("<HQQQQ")  # levels, pages of three kinds, rows
+    true = counts.pack(1, 0, 1, 0, 3)
+    assert raw.count(true) == 1
+    with pytest.raises(CorruptError, match="more artifacts than it says"):
+        manifest_database.read_database(raw.replace(true, counts.pack(1, 0, 1, 0, 2)), scratch)
 
 
 @pytest.mark.parametrize("name", ["packs", "frames", "artifacts"])

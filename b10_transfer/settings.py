@@ -237,7 +237,8 @@ def _take_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
 
 
 def _take_signing_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
-    from b10_transfer.signing import KEY, KEY_FILE, parse_keys, read_key_file
+    from b10_transfer.held_secret import keys_of
+    from b10_transfer.signing import KEY, KEY_FILE, read_key_file
 
     text, path = variables.pop(KEY, None), variables.get(KEY_FILE)
     if text is not None and path is not None:
@@ -245,7 +246,7 @@ def _take_signing_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]
     if text is not None:
         if os.path.isabs(text) and os.path.exists(text):
             raise CacheValidationError(f"{KEY} is the path of a file: set {KEY_FILE} to that")
-        return parse_keys(KEY, text)
+        return keys_of(text)
     if path is None:
         return ()
     if not os.path.isabs(path):

@@ -216,6 +216,12 @@ def _open_without_waiting(path: str, flags: int) -> int:
 def _check_status(source: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise CacheValidationError(f"{source} is not a regular file")
+    owner = status.st_uid
+    if hasattr(os, "geteuid") and owner not in {0, os.geteuid()}:
+        raise CacheValidationError(
+            f"{source} belongs to another user (uid {owner}), who can change it: chown it to this "
+            "user or to root"
+        )
     _refuse_modes(source, status, _WRITABLE, "changed")
 
 

@@ -64,10 +64,15 @@ class Call:
         from b10_transfer.settings import Settings
 
         try:
-            return Settings.from_environment({**os.environ, **self.changed_variables()})
+            settings = Settings.from_environment({**os.environ, **self.changed_variables()})
         except CacheValidationError as error:
             raise CacheValidationError(self._as_typed(str(error))) from error
         except OSError as error:
             raise CacheError(
                 f"{error}: set LOCAL_WORK_DIR to a folder that can be written"
             ) from error
+        if settings.signing_keys:
+            from b10_transfer.held_secret import guard_memory
+
+            guard_memory()
+        return settings

@@ -27,6 +27,11 @@ SERVER_OPTIONS = (
         "seconds between two looks at the server (2; B10_TRANSFER_INTERVAL_S)",
         "SECONDS",
     ),
+    Option(
+        "--server-user",
+        "the user that the server runs as, if not this one: what its process says is believed",
+        "USER",
+    ),
 )
 WATCH = Option(
     "--watch",

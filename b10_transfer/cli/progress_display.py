@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from b10_transfer.cli.console import Console
     from b10_transfer.progress import Progress
 
+READING_STORE = "looking at what is stored"
+
 _BAR_AFTER_SECONDS = 0.4
 """What is done sooner needs no bar, and spares itself the import of what draws it."""
 

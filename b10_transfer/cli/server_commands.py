@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.command_table import RUN_OPTIONS, WATCH
+from b10_transfer.cli.progress_display import READING_STORE, progress_display
 from b10_transfer.errors import CacheValidationError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def accompany(call: Call) -> int:
         timeout=call.options.timeout,
         interval=call.options.interval,
         watch=call.options.watch,
+        user=call.options.server_user,
     )
     stop = threading.Event()
     with _stopped_by_signals(stop) as received:
@@ -111,6 +113,8 @@ def _run_options(call: Call) -> RunOptions:
         url=given.url,
         ready_timeout=_seconds("--timeout", given.timeout),
         interval=_seconds("--interval", given.interval),
+        server_user=given.server_user,
+        display=lambda: progress_display(call.console, "loading", READING_STORE),
     )
 
 

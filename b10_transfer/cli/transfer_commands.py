@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from b10_transfer import transfer
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.console import Painted, Style
-from b10_transfer.cli.progress_display import progress_display
+from b10_transfer.cli.progress_display import READING_STORE, progress_display
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
     from b10_transfer.settings import Settings
 
 
-_READING_STORE = "looking at what is stored"
 _READING_HERE = "reading what is here"
 
 
 def load(call: Call) -> int:
     """Bring what is stored for this machine."""
     settings = call.settings()
-    with progress_display(call.console, "loading", _READING_STORE) as on_progress:
+    with progress_display(call.console, "loading", READING_STORE) as on_progress:
         report = transfer.load(settings, on_progress=on_progress)
     if call.wants_json:
         call.console.json(_as_json(report, settings))

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,10 +19,8 @@ _DEFAULT_PORTS = {"vllm": 8000, "sglang": 30000}
 _DEFAULT_HOSTS = {"vllm": "0.0.0.0", "sglang": "127.0.0.1"}  # noqa: S104  # where others listen
 _SUPERVISOR_PORT = 9256
 _CONFIG_LIMIT = 1 << 20
-_CONFIG_LINE = re.compile(
-    r"""(?P<name>[A-Za-z][\w-]*)\s*:\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|"""
-    r"""(?P<plain>[^#\s][^#]*?)?)\s*(?:\#.*)?"""
-)
+_CONFIG_LINE_LIMIT = 4096
+_CONFIG_NAME = re.compile(r"[A-Za-z][\w-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,6 @@ class ServerArguments:
         port: its TCP port.
         uds: its Unix socket, which it listens on instead; "" for none.
         tls: whether it speaks HTTPS.
-        api_key: what its clients must present, or "".
         is_port_known: False where a configuration file that cannot be read may say otherwise.
     """
 
@@ -42,7 +39,6 @@ class ServerArguments:
     port: int
     uds: str = ""
     tls: bool = False
-    api_key: str = field(default="", repr=False)
     is_port_known: bool = True
 
 
@@ -55,14 +51,12 @@ def read_arguments(server: ServerProcess) -> ServerArguments:
     flags = _flags(server.argv)
     config, is_read = _config(server, flags)
     chosen = {**config, **flags}
-    variables = server.variables or {}
     port, is_number = _port(server.kind, chosen)
     return ServerArguments(
         host=chosen.get("host") or _DEFAULT_HOSTS[server.kind],
         port=port,
         uds=chosen.get("uds", ""),
         tls=bool(chosen.get("ssl-keyfile") or chosen.get("ssl-certfile")),
-        api_key=chosen.get("api-key") or variables.get("VLLM_API_KEY", ""),
         is_port_known=is_number and (is_read or "port" in flags),
     )
 
@@ -119,12 +113,19 @@ def _parse_config(text: str) -> tuple[dict[str, str], bool]:
     """The `name: value` lines of a YAML file that are not indented; the rest is not needed here."""
     found: dict[str, str] = {}
     for line in text.splitlines():
-        match = _CONFIG_LINE.fullmatch(line.rstrip())
-        if match is not None:
-            value = match["double"] or match["single"] or match["plain"] or ""
-            found[match["name"].replace("_", "-")] = value
+        written, colon, value = line[:_CONFIG_LINE_LIMIT].partition(":")
+        name = written.rstrip()
+        if colon and _CONFIG_NAME.fullmatch(name):
+            found[name.replace("_", "-")] = _config_value(value.strip())
     # Braces: a file in JSON, or in the form of YAML that looks like it.
     return found, bool(found) or not text.strip().startswith("{")
+
+
+def _config_value(text: str) -> str:
+    """A value without its quotes and the comment behind it."""
+    if text[:1] in {"'", '"'}:
+        return text[1:].partition(text[0])[0]
+    return text.partition("#")[0].rstrip()
 
 
 def _read_text(location: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from b10_transfer.errors import CacheError
 from b10_transfer.servers.endpoints import is_server_at
-from b10_transfer.servers.operations import call_within
+from b10_transfer.servers.operations import call_within, clock_time
 from b10_transfer.servers.options import settings_for
 from b10_transfer.servers.processes import ServerSearch, is_alive
 from b10_transfer.servers.readiness import Readiness, still_answers, wait_until_ready
@@ -113,6 +113,13 @@ class _Company:
         search = _RememberingSearch(self.search())
         # At once, and not when the server is found: what comes while it starts may come too late.
         self.load(self.own, search.look)
+        _logger.info(
+            "waiting until %s, until %s",
+            f"{self.options.url} answers"
+            if self.options.url
+            else "a vLLM or SGLang server is ready",
+            clock_time(max(0.0, deadline - time.monotonic())),
+        )
         waited = wait_until_ready(
             search.find,
             url=self.options.url,
@@ -128,8 +135,8 @@ class _Company:
     def search(self) -> ServerSearch:
         url = self.options.url
         if url is None or not url.is_local:
-            return ServerSearch()
-        return ServerSearch(lambda server: is_server_at(server, url))
+            return ServerSearch(user=self.options.user)
+        return ServerSearch(lambda server: is_server_at(server, url), self.options.user)
 
     def load(self, settings: Settings, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Load, unless it was done for the same cache roots; log what came of it."""

@@ -7,7 +7,7 @@ import ipaddress
 import os
 import socket
 import urllib.parse
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import psutil
@@ -36,7 +36,6 @@ class Endpoint:
         port: 0 for a Unix socket.
         uds: the path of a Unix socket, or "".
         path: of the request, with the query.
-        api_key: sent along, where there is one.
     """
 
     scheme: str
@@ -44,7 +43,6 @@ class Endpoint:
     port: int
     uds: str = ""
     path: str = HEALTH
-    api_key: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         """As a user would write it."""
@@ -101,19 +99,20 @@ def endpoints_of(server: ServerProcess) -> list[Endpoint]:
 
     Only sockets on which this process and its descendants listen count: something else may answer
     on the port that the server is going to have. Where the sockets may not be looked at, what the
-    command line says must do.
+    command line says must do; that of another user's process says which port of this host.
     """
     arguments = read_arguments(server)
     scheme = "https" if arguments.tls else "http"
     if arguments.uds:
         path = os.path.join(server.folder, arguments.uds)
-        own = Endpoint(scheme, "", 0, uds=path, api_key=arguments.api_key)
+        own = Endpoint(scheme, "", 0, uds=path)
         return [own] if _has_bound(server, path) else []
     listening = _listening(server, arguments)
     if listening is None:
-        listening = [Address(arguments.host, arguments.port)]
+        host = arguments.host if server.is_same_users else "127.0.0.1"
+        listening = [Address(host, arguments.port)]
     return [
-        Endpoint(scheme, _reachable(address.host), address.port, api_key=arguments.api_key)
+        Endpoint(scheme, _reachable(address.host), address.port)
         for address in dict.fromkeys(listening)
     ]
 

@@ -60,6 +60,14 @@ def call_within(
     return call.result()
 
 
+def clock_time(seconds: float) -> str:
+    """The time of day, so many seconds from now: until when something is waited for."""
+    until = time.time() + seconds
+    return time.strftime(
+        "%H:%M:%S" if seconds < 86_400 else "%Y-%m-%d %H:%M", time.localtime(until)
+    )
+
+
 def is_anything_unfinished() -> bool:
     """Whether an operation that is not waited for any more still goes on.
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from b10_transfer.cache_folders import as_seen_from
 from b10_transfer.errors import CacheValidationError
 from b10_transfer.servers.endpoints import parse_url
 from b10_transfer.settings import Settings
-from b10_transfer.signing import KEY, KEY_FILE
+from b10_transfer.signing import KEY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from b10_transfer.servers.endpoints import Endpoint
-    from b10_transfer.servers.processes import ServerProcess
+    from b10_transfer.servers.processes import ServerProcess, User
 
 _URL = "B10_TRANSFER_VLLM_URL"
 _TIMEOUT = "B10_TRANSFER_TIMEOUT_S"
@@ -40,14 +40,14 @@ class ServerOptions:
         interval: seconds between two looks.
         watch_seconds: how long to go on saving after the first save; math.inf: until the server
             ends.
-        api_key: what a server that is known by its URL alone may ask for, or "".
+        user: whose processes are believed beside our own; None: nobody's.
     """
 
     url: Endpoint | None = None
     timeout: float = 1800.0
     interval: float = 2.0
     watch_seconds: float = WATCH_SECONDS
-    api_key: str = field(default="", repr=False)
+    user: User | None = None
 
     @classmethod
     def read(
@@ -58,6 +58,7 @@ class ServerOptions:
         timeout: str | None = None,
         interval: str | None = None,
         watch: bool | None = None,
+        user: str | None = None,
     ) -> ServerOptions:
         """Read flags, and environment variables where a flag was not given.
 
@@ -67,27 +68,26 @@ class ServerOptions:
             timeout: as `--timeout` was given.
             interval: as `--interval` was given.
             watch: True for `--watch`, False for `--no-watch`.
+            user: as `--server-user` was given.
 
         Raises:
             CacheValidationError: one of them is not acceptable.
         """
         place, place_name = _chosen(url, "--url", variables, _URL)
-        key = variables.get("VLLM_API_KEY", "")
-        endpoint = replace(parse_url(place_name, place), api_key=key) if place else None
         return cls(
-            url=endpoint,
+            url=parse_url(place_name, place) if place else None,
             timeout=_seconds(_chosen(timeout, "--timeout", variables, _TIMEOUT), 1800.0, 1.0),
             interval=_seconds(_chosen(interval, "--interval", variables, _INTERVAL), 2.0, 0.05),
             watch_seconds=WATCH_SECONDS if watch is None else math.inf if watch else 0.0,
-            api_key=key,
+            user=None if user is None else _user(user),
         )
 
 
 def settings_for(server: ServerProcess | None, own: Settings) -> Settings:
     """The settings with which a server's caches are loaded and saved.
 
-    Where they lie is decided by the server's environment variables; what of the store and of ours
-    is set for this process counts for it too.
+    The server's environment variables decide where they lie, and nothing else: which store, which
+    namespace and whose signature is this process' own.
 
     Args:
         server: the server; None, or one whose variables may not be read: `own` must do.
@@ -98,17 +98,35 @@ def settings_for(server: ServerProcess | None, own: Settings) -> Settings:
     """
     if server is None or server.variables is None:
         return own
-    kept = {
-        name: value
-        for name, value in own.variables.items()
-        if name in _OURS or name.startswith("B10")
-    }
-    variables = {**as_seen_from(server.folder, server.variables), **kept}
-    if own.signing_keys:
-        variables.pop(KEY, None)
-        variables.pop(KEY_FILE, None)
-    settings = Settings.from_environment(variables)
-    return replace(settings, signing_keys=own.signing_keys) if own.signing_keys else settings
+    seen = as_seen_from(server.folder, server.variables)
+    theirs = {name: value for name, value in seen.items() if not _is_ours(name)}
+    ours = {name: value for name, value in own.variables.items() if _is_ours(name)}
+    # The keys were read, from a file that need not be there any more.
+    ours.pop(KEY_FILE, None)
+    settings = Settings.from_environment({**theirs, **ours})
+    return replace(settings, signing_keys=own.signing_keys)
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or name.startswith("B10")
+
+
+def _user(text: str) -> User:
+    """Look up a user.
+
+    Raises:
+        CacheValidationError: there is none.
+    """
+    try:
+        import pwd
+
+        return int(text) if text.isascii() and text.isdigit() else pwd.getpwnam(text).pw_uid
+    except ImportError:
+        return text
+    except KeyError:
+        raise CacheValidationError(
+            f"--server-user={text!r} is no user of this machine: give its number"
+        ) from None
 
 
 def _chosen(

@@ -1,7 +1,14 @@
-"""The process of an inference server: finding it, and knowing whether it still runs."""
+"""The process of an inference server: finding it, and knowing whether it still runs.
+
+What a process says of itself, by its command line, its environment variables and the files that
+these name, is believed of our own user's processes alone, and of those of a user whom the operator
+named: it decides what is read with our rights, and where it is published.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import time
 from dataclasses import dataclass, field
@@ -34,6 +41,11 @@ _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 
 _GONE = (psutil.Error, OSError)
 
+User = int | str
+"""A user's id; Windows has names only."""
+
+_logger = logging.getLogger("b10_transfer")
+
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
@@ -48,7 +60,7 @@ class ServerProcess:
         variables: the environment variables that it was started with; None where they may not be
             read.
         sees_our_files: False when it has a root folder or mounts of its own, in a container.
-        is_same_users: False when it runs as another user than this process.
+        is_same_users: False when it runs as another user than this process, one that was named.
     """
 
     pid: int
@@ -69,13 +81,20 @@ class ServerProcess:
 class ServerSearch:
     """Looks for the server that this process was started beside."""
 
-    def __init__(self, is_meant: Callable[[ServerProcess], bool] = lambda _: True) -> None:
+    def __init__(
+        self,
+        is_meant: Callable[[ServerProcess], bool] = lambda _: True,
+        user: User | None = None,
+    ) -> None:
         """Begin to look.
 
         Args:
             is_meant: whether a server that was found is acceptable.
+            user: whose processes count beside our own.
         """
         self._is_meant = is_meant
+        self._user = user
+        self._has_warned = False
         self._since = _own_start()
         self._waited_from = time.monotonic()
 
@@ -91,7 +110,7 @@ class ServerSearch:
         patient = time.monotonic() - self._waited_from < _NEWER_FIRST_SECONDS
         for process, kind in _uppermost(psutil.process_iter(["cmdline"])):
             rank = nearness.of(process)
-            server = _describe(process, kind) if rank is not None else None
+            server = self._describe(process, kind) if rank is not None else None
             if rank is None or server is None or not self._is_meant(server):
                 continue
             late = server.started - self._since
@@ -100,19 +119,43 @@ class ServerSearch:
                 found.append(((rank, distance), server))
         return min(found, key=lambda item: item[0])[1] if found else None
 
-
-def find_server_below(pid: int) -> ServerProcess | None:
-    """The server among a process and its descendants that started the others, or None."""
-    try:
-        top = psutil.Process(pid)
-        family = [top, *top.children(recursive=True)]
-    except _GONE:
+    def _describe(self, process: psutil.Process, kind: str) -> ServerProcess | None:
+        if is_believed(process, self._user):
+            return _describe(process, kind, self._user)
+        if not self._has_warned:
+            self._has_warned = True
+            warn_of_strange(process)
         return None
-    for process, kind in _uppermost(iter(family)):
-        server = _describe(process, kind)
+
+
+def find_server_below(
+    pid: int,
+    user: User | None = None,
+    on_strange: Callable[[psutil.Process], object] = lambda _: None,
+) -> ServerProcess | None:
+    """The server among a process and its descendants that started the others, or None.
+
+    Args:
+        pid: of the process.
+        user: whose processes count beside our own.
+        on_strange: called with a process that looks like a server and is another user's.
+    """
+    for process, kind in _uppermost(iter(family_below(pid))):
+        server = _describe(process, kind, user)
         if server is not None:
             return server
+        if process.is_running() and not is_believed(process, user):
+            on_strange(process)
     return None
+
+
+def family_below(pid: int) -> list[psutil.Process]:
+    """A process and its descendants, as far as they can be seen."""
+    family: list[psutil.Process] = []
+    with contextlib.suppress(*_GONE):
+        family.append(psutil.Process(pid))
+        family += family[0].children(recursive=True)
+    return family
 
 
 def is_alive(server: ServerProcess) -> bool:
@@ -130,12 +173,7 @@ def is_alive(server: ServerProcess) -> bool:
 
 def family_of(server: ServerProcess) -> Iterator[psutil.Process]:
     """The server's process and its descendants, as far as they can be seen."""
-    try:
-        process = psutil.Process(server.pid)
-        yield process
-        yield from process.children(recursive=True)
-    except _GONE:
-        return
+    yield from family_below(server.pid)
 
 
 def _uppermost(
@@ -159,7 +197,29 @@ def _uppermost(
             yield process, kind
 
 
-def _describe(process: psutil.Process, kind: str) -> ServerProcess | None:
+def is_believed(process: psutil.Process, user: User | None) -> bool:
+    """Whether a process is ours, or that user's.
+
+    By all of its ids: a program that is set-user-id belongs to whoever started it.
+    """
+    users = _users(process)
+    return bool(users) and users <= {*_users(psutil.Process()), *(() if user is None else (user,))}
+
+
+def warn_of_strange(process: psutil.Process) -> None:
+    """Say that a server of another user is not followed, and what would change that."""
+    users = ", ".join(sorted(map(str, _users(process)))) or "unknown"
+    _logger.warning(
+        "a server of another user is passed over (pid %d, uid %s): if it is the one, run as that "
+        "user, or name it with --server-user",
+        process.pid,
+        users,
+    )
+
+
+def _describe(process: psutil.Process, kind: str, user: User | None) -> ServerProcess | None:
+    if not is_believed(process, user):
+        return None
     try:
         with process.oneshot():
             argv, started = tuple(process.cmdline()), process.create_time()
@@ -168,26 +228,30 @@ def _describe(process: psutil.Process, kind: str) -> ServerProcess | None:
         return None
     if status in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD} or server_kind(argv) != kind:
         return None
-    return ServerProcess(
+    found = ServerProcess(
         process.pid,
         started,
         kind,
         argv,
-        _folder(process),
-        _variables(process),
+        working_folder(process),
+        variables_of(process),
         _namespace(process.pid, "mnt") in {"", _namespace(os.getpid(), "mnt")},
-        _user(process) == _user(psutil.Process()),
+        is_believed(process, None),
     )
+    # Another process may have its number by now, or it may have become another user's.
+    return found if process.is_running() and is_believed(process, user) else None
 
 
-def _folder(process: psutil.Process) -> str:
+def working_folder(process: psutil.Process) -> str:
+    """The working folder of a process, or "" where that may not be read."""
     try:
         return process.cwd()
     except _GONE:
         return ""
 
 
-def _variables(process: psutil.Process) -> dict[str, str] | None:
+def variables_of(process: psutil.Process) -> dict[str, str] | None:
+    """The environment variables that a process was started with; None where they cannot be read."""
     try:
         # Empty: it was written over by a process that gave itself a title.
         return process.environ() or None
@@ -204,12 +268,12 @@ def _own_start() -> float:
     return started if now - started < _YOUNG_SECONDS else now
 
 
-def _user(process: psutil.Process) -> int | str:
+def _users(process: psutil.Process) -> set[User]:
+    """Whose a process is; empty where that cannot be told."""
     try:
-        # Windows has names only.
-        return process.uids().effective if hasattr(process, "uids") else process.username()
+        return set(process.uids()) if hasattr(process, "uids") else {process.username()}
     except _GONE:
-        return ""
+        return set()
 
 
 class _Nearness:

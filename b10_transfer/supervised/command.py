@@ -26,13 +26,20 @@ import logging
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from b10_transfer.progress import ProgressCallback
 
 _logger = logging.getLogger("b10_transfer")
+
+_SECRETS = "B10_CACHE_SIGNING_KEY"
+"""What the variables' names begin with that hold a signing secret, or the name of its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,8 @@ class RunOptions:
         ready_timeout: seconds until a server must be ready; after that nothing is saved. By default
             B10_TRANSFER_TIMEOUT_S, or else half an hour.
         interval: seconds between two looks at it; by default B10_TRANSFER_INTERVAL_S, or else two.
+        server_user: the user, by name or number, whose processes are believed beside our own.
+        display: shows how far the load is; it yields what is told.
     """
 
     load: bool = True
@@ -61,6 +70,10 @@ class RunOptions:
     url: str | None = None
     ready_timeout: float | None = None
     interval: float | None = None
+    server_user: str | None = None
+    display: Callable[[], AbstractContextManager[ProgressCallback | None]] = field(
+        default=nullcontext, compare=False
+    )
 
 
 def run(command: Sequence[str], options: RunOptions | None = None) -> int:
@@ -91,7 +104,26 @@ def run(command: Sequence[str], options: RunOptions | None = None) -> int:
 
     try:
         program = find_program(command[0], os.environ)
-        return Supervisor(used, inherited).run(program, command)
+        return Supervisor(used, inherited, _variables_for_command()).run(program, command)
     except CannotStartError as error:
         _logger.error("%s", error)  # noqa: TRY400  # as a shell says it
         return error.exit_code
+
+
+def _variables_for_command() -> dict[str, str]:
+    """The environment variables of this process, without the signing secret."""
+    from b10_transfer.supervised.processes import variables_of_caller
+
+    names = [name for name in os.environ if name.startswith(_SECRETS)]
+    if not names:
+        return variables_of_caller()
+    try:
+        from b10_transfer.held_secret import guard_memory, take_secret
+
+        take_secret()
+        variables = variables_of_caller()
+        guard_memory()
+    except ImportError:
+        # The helpers say that the cache cannot be used.
+        return {name: value for name, value in variables_of_caller().items() if name not in names}
+    return variables

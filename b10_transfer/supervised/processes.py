@@ -10,6 +10,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from b10_transfer.refusals import refusal
 from b10_transfer.supervised.signals import ignore_all
 
 if TYPE_CHECKING:
@@ -22,8 +23,12 @@ NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 _logger = logging.getLogger("b10_transfer")
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# linux/prctl.h
+_PR_SET_PDEATHSIG = 1
+_PR_GET_DUMPABLE = 3
+_PR_SET_DUMPABLE = 4
 _FIRST_TO_GO = "1000"
+_DESCRIPTORS_WITHOUT_PROC = 1024
 _COERCED = frozenset({"C.UTF-8", "C.utf8", "UTF-8"})
 
 
@@ -95,19 +100,37 @@ class Kinship:
         if os.getppid() != self.parent:
             os._exit(1)
 
+    def go_first(self) -> None:
+        """In a helper: be the first to end when memory is short.
+
+        A process whose memory is guarded may not say so of itself.
+        """
+        guarded = self._prctl is not None and self._prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 0
+        self._set_dumpable(guarded, 1)
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+            file.write(_FIRST_TO_GO)
+        self._set_dumpable(guarded, 0)
+
+    def _set_dumpable(self, guarded: bool, value: int) -> None:
+        if guarded and self._prctl is not None:
+            self._prctl(_PR_SET_DUMPABLE, value, 0, 0, 0)
+
 
 def start_command(
-    program: str, command: Sequence[str], inherited: Inherited, kinship: Kinship
+    program: str,
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    inherited: Inherited,
+    kinship: Kinship,
 ) -> int:
     """Start the command as if it had been started directly; returns its process id.
 
-    It has the same descriptors, working folder, variables, process group, session and terminal.
+    It has the same descriptors, working folder, process group, session and terminal.
     When it cannot be executed, the new process logs why, and ends with the exit code for it.
 
     Raises:
         OSError: there can be no new process.
     """
-    variables = variables_of_caller()
     pid = os.fork()
     if pid:
         return pid
@@ -199,11 +222,15 @@ def start_helper(task: Callable[[int], int], kinship: Kinship) -> Helper:
         os.close(writing)
         ignore_all()
         give_up_descriptors()
-        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-            file.write(_FIRST_TO_GO)
+        kinship.go_first()
         code = task(reading)
-    except Exception:
-        _logger.exception("the cache is not used: please report this")
+    except Exception as error:
+        reason = refusal(error)
+        _logger.error(  # noqa: TRY400  # the traceback is there where nobody foresaw it
+            "the cache is not used: %s",
+            reason or "please report this",
+            exc_info=None if reason else error,
+        )
     finally:
         # Without waiting for threads: one of them may be stuck for good.
         os._exit(code)
@@ -220,7 +247,14 @@ def give_up_descriptors() -> None:
         os.dup2(null, number, inheritable=False)
     if null > 1:
         os.close(null)
-    for number in [int(name) for name in os.listdir("/proc/self/fd")]:
+    for number in _open_descriptors():
         with contextlib.suppress(OSError):
             if number > 2 and os.get_inheritable(number):
                 os.close(number)
+
+
+def _open_descriptors() -> Sequence[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        return range(_DESCRIPTORS_WITHOUT_PROC)

@@ -16,13 +16,12 @@ from b10_transfer.supervised.processes import (
     give_up_descriptors,
     start_command,
     start_helper,
-    variables_of_caller,
 )
 from b10_transfer.supervised.signals import FATAL, WATCHED, is_for_command
 from b10_transfer.supervised.tasks import END_OF_COMMAND, load, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from b10_transfer.supervised.command import RunOptions
     from b10_transfer.supervised.processes import Helper
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("b10_transfer")
 
-_GRACE_SECONDS = 1.0
+_GRACE_SECONDS = 0.3
 """How long a load that is given up may take to remove what it staged."""
 
 _LAST_WAIT_SECONDS = 0.2
@@ -48,9 +47,18 @@ class Supervisor:
     would keep it from passing on signals.
     """
 
-    def __init__(self, options: RunOptions, inherited: Inherited) -> None:
-        """Do nothing yet; the signals are held back."""
+    def __init__(
+        self, options: RunOptions, inherited: Inherited, variables: Mapping[str, str]
+    ) -> None:
+        """Do nothing yet; the signals are held back.
+
+        Args:
+            options: what to do around the command.
+            inherited: how signals were set.
+            variables: of the command.
+        """
         self._options = options
+        self._variables = variables
         self._inherited = inherited
         self._kinship = Kinship()
         self._helper: Helper | None = None
@@ -65,11 +73,13 @@ class Supervisor:
         if number:
             return 128 + number
         try:
-            self._command = start_command(program, command, self._inherited, self._kinship)
+            self._command = start_command(
+                program, command, self._variables, self._inherited, self._kinship
+            )
         except OSError as error:
             _say(logging.ERROR, f"the command runs without saves, for want of a process: {error}")
             self._inherited.restore()
-            return become(program, command, variables_of_caller())
+            return become(program, command, self._variables)
         code = os.waitstatus_to_exitcode(self._accompany())
         code = code if code >= 0 else 128 - code
         self._finish(code)
@@ -77,7 +87,7 @@ class Supervisor:
 
     def _load(self) -> int | None:
         """Load within the bound; returns the signal that came meanwhile and would end this."""
-        helper = self._helper = self._start_helper(load)
+        helper = self._helper = self._start_helper(lambda _: load(self._options))
         if helper is None:
             return None
         number = None
@@ -93,6 +103,8 @@ class Supervisor:
             if number is None:
                 seconds = self._options.load_timeout
                 _say(logging.ERROR, f"load: given up after {seconds:g} s; the command starts")
+            else:
+                _say_apart(f"load: ended by {signal.Signals(number).name}; nothing is started")
         elif os.WIFSIGNALED(helper.status):
             _say(logging.ERROR, f"load: it {_how(helper.status)}; the command starts")
         helper.close()
@@ -196,6 +208,14 @@ def _how(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"was ended by {signal.Signals(os.WTERMSIG(status)).name}"
     return f"ended with {os.WEXITSTATUS(status)}"
+
+
+def _say_apart(line: str) -> None:
+    """Log a line; on a terminal below what was typed there."""
+    with contextlib.suppress(OSError):
+        if os.isatty(2):
+            os.write(2, b"\n")
+    _say(logging.WARNING, line)
 
 
 def _say(level: int, line: str) -> None:

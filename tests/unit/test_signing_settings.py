@@ -272,10 +272,15 @@ def test_the_secrets_are_in_no_form_of_the_context(
     assert_nothing_shows(context, context.settings, context.store)
 
 
-def test_the_process_own_variables_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(KEY, NEW)
-    assert seals(Settings.from_environment()) == sealed_with(NEW)
-    assert os.environ[KEY] == NEW
+def test_a_file_of_another_user_is_refused(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = key_file.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    if owner == 0:
+        # Whoever is root can change every file anyhow.
+        assert seals(settings(**{KEY_FILE: str(key_file)})) == sealed_with(NEW)
+        os.chown(key_file, 65534, -1)
+        owner = 65534
+    assert f"belongs to another user (uid {owner})" in refusal(**{KEY_FILE: str(key_file)})
 
 
 # The warning.

@@ -270,7 +270,8 @@ def test_options_of_run_are_handed_on(
     host: Host, runs: list[tuple[list[str], RunOptions]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = "--no-load --load-timeout 5 --save --save-timeout 0 --url http://x/ --timeout 9"
-    assert main(["run", *options.split(), "--interval=.5", "--namespace", "flux", "--", "x"]) == 42
+    more = "--interval=.5 --server-user=7 --namespace flux -- x"
+    assert main(["run", *options.split(), *more.split()]) == 42
     ((_, given),) = runs
     assert given == RunOptions(
         load=False,
@@ -279,6 +280,7 @@ def test_options_of_run_are_handed_on(
         url="http://x/",
         ready_timeout=9.0,
         interval=0.5,
+        server_user="7",
     )
     # What the command itself saves goes to the same place.
     assert os.environ["B10_CACHE_NAMESPACE"] == "flux"

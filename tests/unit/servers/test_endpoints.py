@@ -74,8 +74,8 @@ def test_another_port_of_the_process_is_not_asked() -> None:
 def test_a_socket_on_every_address_is_asked_on_this_host() -> None:
     with socket.create_server(("", 0)) as everywhere:
         port = everywhere.getsockname()[1]
-        found = endpoints_of(this_process("--port", str(port), "--api-key", "k"))
-    assert found == [Endpoint("http", "127.0.0.1", port, api_key="k")]
+        found = endpoints_of(this_process("--port", str(port)))
+    assert found == [Endpoint("http", "127.0.0.1", port)]
 
 
 def test_ipv6() -> None:
@@ -100,6 +100,8 @@ def test_where_sockets_may_not_be_looked_at_the_command_line_must_do(
     monkeypatch.setattr(psutil.Process, "connections", refuse, raising=False)
     server = this_process("--port", "4711", "--host", "::")
     assert endpoints_of(server) == [Endpoint("http", "::1", 4711)]
+    strange = dataclasses.replace(this_process("--port=4711", "--host=h"), is_same_users=False)
+    assert endpoints_of(strange) == [Endpoint("http", "127.0.0.1", 4711)]
     assert endpoints_of(this_process("--uds", "/s")) == [Endpoint("http", "", 0, uds="/s")]
 
 
@@ -185,5 +187,5 @@ def test_what_is_on_this_host(endpoint: Endpoint, *, is_local: bool) -> None:
 
 
 def test_the_health_check_of_an_endpoint() -> None:
-    endpoint = Endpoint("https", "h", 1, path="/v1/models", api_key="k")
-    assert health_of(endpoint) == Endpoint("https", "h", 1, path="/health", api_key="k")
+    endpoint = Endpoint("https", "h", 1, path="/v1/models")
+    assert health_of(endpoint) == Endpoint("https", "h", 1, path="/health")

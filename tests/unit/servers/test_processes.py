@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import shlex
 import subprocess
@@ -23,6 +24,7 @@ from b10_transfer.servers.processes import (
 from tests.support.fake_servers import FakeServer, eventually, running, started_server
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
 
@@ -73,16 +75,34 @@ def test_a_server_that_its_own_children_look_like_is_found_once(
         assert found.pid == process.pid
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_a_server_of_another_user(server: FakeServer) -> None:
+@contextlib.contextmanager
+def of_nobody(server: FakeServer, ids: str = "65534, 65534, 65534") -> Generator[int]:
+    """A process that looks like a server, and is another user's; yields its id."""
     (server.folder / "vllm").write_text(
-        "import os, time\nos.setuid(65534)\nwhile True: time.sleep(0.01)\n"
+        f"import os, time\nos.setresuid({ids})\nwhile True: time.sleep(0.01)\n"
     )
     with running(server.command(), server.variables(os.environ)) as process:
-        eventually(lambda: psutil.Process(process.pid).uids().effective == 65534)
-        found = find_server_below(process.pid)
+        eventually(lambda: 65534 in psutil.Process(process.pid).uids())
+        yield process.pid
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+# The last is a program that is set-user-id: another user has started it.
+@pytest.mark.parametrize("ids", ["65534, 65534, 65534", "65534, 0, 0"])
+def test_a_server_of_another_user_counts_when_that_is_named(
+    server: FakeServer, ids: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    strange: list[int] = []
+    with of_nobody(server, ids) as pid:
+        assert find_server_below(pid, None, lambda process: strange.append(process.pid)) is None
+        assert strange == [pid]
+        with caplog.at_level(logging.WARNING, "b10_transfer"):
+            search = ServerSearch(lambda found: found.pid == pid)
+            assert [search.find(), search.find()] == [None, None]
+        found = find_server_below(pid, 65534)
         assert found is not None
         assert not found.is_same_users
+    assert caplog.text.count("--server-user") == 1
 
 
 def test_a_server_below_a_launcher(server: FakeServer) -> None:

@@ -164,15 +164,6 @@ def test_a_server_with_a_certificate_that_nobody_signed(
     )
 
 
-def test_an_api_key_is_taken_from_the_command_line(
-    server: FakeServer, variables: dict[str, str]
-) -> None:
-    port = free_port()
-    url = Endpoint("http", "127.0.0.1", port, path="/v1/models", api_key="secret")
-    assert_ready_with(server, variables, "--port", str(port), "--api-key", "secret", url=url)
-    assert server.requests() == ["/v1/models 200"]
-
-
 def test_without_the_api_key_the_health_check_is_asked(
     server: FakeServer, variables: dict[str, str]
 ) -> None:

@@ -16,7 +16,7 @@ from b10_transfer.environment import Environment
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
 from b10_transfer.host_checks import exposure, strict_exposure
 from b10_transfer.local_space import NO_ROOM
-from b10_transfer.refusals import refusal
+from b10_transfer.refusals import describe, refusal
 from b10_transfer.settings import Settings, check_folder
 from b10_transfer.signing import KEY_FILE
 
@@ -184,7 +184,4 @@ def _as_cache_error(error: Exception, settings: Settings) -> CacheError | None:
         return CacheOperationInterrupted(f"too little disk space: {error}")
     if reason:
         return CacheError(f"{error.filename or settings.store}: {reason}")
-    # Files of the store are named by their place in it.
-    named = str(error.filename or "")
-    is_local = os.path.isabs(named) and not is_below(named, settings.store)
-    return CacheError(f"{error}" if is_local else f"{error} (store {settings.store})")
+    return CacheError(describe(error, settings.store))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -215,10 +214,13 @@ class _Reading:
                 read += found
                 problems += wrong
         sizes = self._sizes_of([item.header for item in read])
-        heads = [
-            Head(item.header, item.signed, item.used_at, sizes.get(item.header.name))
-            for item in read
-        ]
+        heads: list[Head] = []
+        for item in read:
+            known = sizes.get(item.header.name)
+            if isinstance(known, Problem):
+                problems.append(known)
+                known = None
+            heads.append(Head(item.header, item.signed, item.used_at, known))
         return heads, problems
 
     def _read_address(self, names: Sequence[SnapshotName]) -> tuple[list[_ReadHead], list[Problem]]:
@@ -246,9 +248,11 @@ class _Reading:
         _, header = decode_header(data, name, self._keys)
         return _ReadHead(header, prefix.signed, self._remote.stat(path).mtime)
 
-    def _sizes_of(self, headers: Sequence[Header]) -> dict[SnapshotName, dict[PackId, int]]:
-        """The packs of each manifest, as far as there is time."""
-        found: dict[SnapshotName, dict[PackId, int]] = {}
+    def _sizes_of(
+        self, headers: Sequence[Header]
+    ) -> dict[SnapshotName, dict[PackId, int] | Problem]:
+        """The packs of each manifest, or why a load could not use it, as far as there is time."""
+        found: dict[SnapshotName, dict[PackId, int] | Problem] = {}
         pool = ThreadPoolExecutor(_PARALLEL_TABLES, "b10-tables")
         try:
             futures = {header.name: pool.submit(self._read_sizes, header) for header in headers}
@@ -257,8 +261,12 @@ class _Reading:
             pool.shutdown(wait=False, cancel_futures=True)
         for name, future in futures.items():
             if future.done() and not future.cancelled():
-                with contextlib.suppress(StoreError, OSError):
+                try:
                     found[name] = future.result()
+                except _UNUSABLE as error:
+                    found[name] = Problem(name.manifest_path, str(error))
+                except (StoreError, OSError):
+                    continue  # the scratch folder, or a file that is superseded by now
         return found
 
     def _read_sizes(self, header: Header) -> dict[PackId, int]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
+
+from b10_transfer.cache_folders import is_below
 
 _BY_NUMBER = {
     errno.EMFILE: "too many files are open in this process: raise `ulimit -n`",
@@ -27,6 +30,29 @@ _BY_TEXT = (
     ("cannot allocate memory", _NO_MEMORY),
     ("Cannot allocate memory", _NO_MEMORY),
 )
+
+
+_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def describe(error: OSError, store: str) -> str:
+    """What the filesystem said of the store, or of a local file, and the way out.
+
+    Args:
+        error: as it was raised; files of the store are named by their place in it.
+        store: its folder.
+    """
+    if error.errno == errno.ENOTDIR and not os.path.isdir(store):
+        return f"the store {store} is no folder: set B10FS_CACHE_DIR to one"
+    named = str(error.filename or "")
+    reason = error.strerror or str(error)
+    if os.path.isabs(named) and not is_below(named, store):
+        return f"{named}: {reason}"
+    place = os.path.relpath(named, store) if os.path.isabs(named) else named
+    what = f"{place} in the store {store}" if place not in {"", "."} else f"the store {store}"
+    if error.errno in _NOT_ALLOWED:
+        return f"this user may not use {what}: {reason}; let it (chmod, chown), or run as another"
+    return f"{what}: {reason}"
 
 
 def refusal(error: BaseException) -> str | None:

@@ -12,6 +12,7 @@ from b10_transfer.cli.console import Painted, Style
 from b10_transfer.cli.progress_display import busy_display
 from b10_transfer.cli.root_sizes import measure
 from b10_transfer.cli.shown_stored import print_pairs
+from b10_transfer.refusals import describe
 from b10_transfer.units import ago_text, size_text
 
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ def _own_header(context: Context) -> tuple[Header | None, str]:
     """What is stored for this machine, or why that cannot be told."""
     try:
         listing = context.store.listing(context.address)
-    except (OSError, StoreError) as error:
-        return None, f"{error} (store {context.settings.store})"
+    except StoreError as error:
+        return None, str(error)
+    except OSError as error:
+        return None, describe(error, context.settings.store)
     if listing.headers:
         return listing.headers[0], ""
     return None, "; ".join(f"{item.name}: {item.reason}" for item in listing.problems)

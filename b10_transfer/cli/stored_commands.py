@@ -17,6 +17,7 @@ from b10_transfer.cli.progress_display import busy_display
 from b10_transfer.cli.shown_stored import print_shown
 from b10_transfer.cli.tables import Column, table_lines
 from b10_transfer.errors import CacheError
+from b10_transfer.refusals import describe
 from b10_transfer.units import short_span_text, size_text
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _errors_of(settings: Settings) -> Generator[None]:
     except StoreError as error:
         raise CacheError(str(error)) from error
     except OSError as error:
-        raise CacheError(f"{error} (store {settings.store})") from error
+        raise CacheError(describe(error, settings.store)) from error
 
 
 def _list_keys(call: Call, settings: Settings) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from b10_store.layout import STAGE_DISTANCE_SECONDS
 from b10_transfer import upkeep
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.addresses import find_address
+from b10_transfer.cli.call import NotStoredError
 from b10_transfer.cli.console import Painted, Style
 from b10_transfer.cli.progress_display import busy_display, count_display
 from b10_transfer.units import count_text, date_text, size_text, span_text
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 def gc(call: Call) -> int:
     """Make a visit, or visits until nothing is left to do."""
     settings, console = call.settings(), call.console
+    _require_folder(settings)
 
     def show(report: GcReport) -> None:
         if call.wants_json:
@@ -45,10 +48,11 @@ def gc(call: Call) -> int:
 
 def check(call: Call) -> int:
     """Look for damage."""
-    console, repair = call.console, bool(call.options.repair)
+    console, repair, settings = call.console, bool(call.options.repair), call.settings()
+    _require_folder(settings)
     with count_display(console, "verifying") as on_progress:
         report = upkeep.check(
-            call.settings(),
+            settings,
             read_data=call.options.read_data,
             repair=repair,
             on_progress=on_progress,
@@ -96,6 +100,11 @@ def remove(call: Call) -> int:
             "a day",
         )
     return exit_codes.DONE if moved else exit_codes.NOT_STORED
+
+
+def _require_folder(settings: Settings) -> None:
+    if not os.path.lexists(settings.store):
+        raise NotStoredError(f"there is no folder {settings.store}: nothing is stored there")
 
 
 def _restore(call: Call, settings: Settings, address: Address) -> int:

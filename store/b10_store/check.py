@@ -12,6 +12,7 @@ from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFo
 from b10_store.format_file import check_format
 from b10_store.heads import ManifestReader
 from b10_store.layout import FOLDERS, FORMAT_FILE, NO_FOLDER, pack_path
+from b10_store.remote import Range
 from b10_store.repair import Repair, is_intact, is_no_file
 
 if TYPE_CHECKING:
@@ -199,6 +200,9 @@ class _Check:
                 if not is_intact(self._remote, name, pack, size):
                     return Fault(name, Damage.DAMAGED, "its bytes are not those it was named by")
                 self._on_progress(size)
+            else:
+                # Its length is told of a file that nobody may open, too.
+                next(self._remote.read(name, [Range(0, 1)]))
         except FileNotFoundError:
             return Fault(name, Damage.MISSING, "manifests reference it")
         except OSError as error:

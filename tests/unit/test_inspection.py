@@ -103,6 +103,8 @@ def test_a_damaged_body_costs_the_shares_and_no_row(settings: Settings) -> None:
     (row,) = found.rows
     assert (row.shared_bytes, found.pack_bytes) == (None, None)
     assert row.is_current
+    (problem,) = found.problems
+    assert problem.name == value.name.manifest_path
 
 
 def test_a_header_that_is_longer_than_a_first_look_is_read_whole(settings: Settings) -> None:

@@ -234,6 +234,16 @@ def test_where_the_cache_is_off_a_store_can_be_looked_at_all_the_same(
     assert "off: set BASETEN_FS_ENABLED=1" in ran("info", capsys)
 
 
+def test_a_manifest_whose_body_is_damaged_is_named(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    become(site.host("host", TREE), monkeypatch).save()
+    (path,) = site.files("manifests")
+    path.write_bytes(path.read_bytes()[:-100])
+    assert main(["list"]) == DONE
+    assert path.name in capsys.readouterr().err
+
+
 COMMANDS = ["list", "list --keys", "show", "show 01", "list --json"]
 
 
@@ -390,8 +400,8 @@ def test_info_says_what_is_wrong_with_the_store_and_ends_with_4(
 ) -> None:
     become(site.host("host"), monkeypatch)
     site.store.write_bytes(b"a file")
-    assert "Not a directory" in ran("info", capsys, FAILED)
-    assert "Not a directory" in checked(ran("info --json", capsys, FAILED), INFO_TYPES)["error"]
+    assert "is no folder: set" in ran("info", capsys, FAILED)
+    assert "is no folder: set" in checked(ran("info --json", capsys, FAILED), INFO_TYPES)["error"]
 
 
 def test_of_many_keys_those_are_named_that_look_like_what_was_typed(

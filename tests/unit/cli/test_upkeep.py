@@ -316,10 +316,13 @@ def test_where_there_is_no_store_every_command_says_so_and_makes_none(
 ) -> None:
     become(site.host("host"), monkeypatch)
     for arguments in ("gc", "gc --dry-run", "gc --wait", "check", "check --repair"):
-        assert "there is no store here" in ran(arguments, capsys, FOUND_PROBLEMS)
+        assert f"there is no folder {site.store}" in failed(arguments, capsys, NOT_STORED)
     for arguments in ("remove 3f", "remove 3f --undo"):
         assert "there is: nothing" in failed(arguments, capsys, NOT_STORED)
     assert not site.store.exists()
+    site.store.mkdir()
+    for arguments in ("gc", "gc --dry-run", "gc --wait", "check", "check --repair"):
+        assert "there is no store here" in ran(arguments, capsys, FOUND_PROBLEMS)
 
 
 COMMANDS = ["gc", "gc --dry-run", "check", "check --repair", "remove 3f", "remove 3f --undo"]

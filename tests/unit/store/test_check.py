@@ -283,6 +283,12 @@ def test_what_fails_for_ever_is_unreadable_and_stays_and_the_rest_is_checked(
     assert store.files() == before
 
 
+def test_a_pack_that_nobody_may_open_is_not_intact(store: CheckedStore) -> None:
+    name, _ = store.in_folder("packs")
+    report = store.check(Denying(store.remote, name, FOREVER, BROKEN, "read"))
+    assert [kind_of(fault) for fault in report.faults] == [(name, "UNREADABLE")]
+
+
 def test_an_error_while_a_seal_is_verified_does_not_end_the_check(tmp_path: Path) -> None:
     store = CheckedStore(tmp_path)
     store.save(ADDRESS, KEY)

@@ -32,7 +32,7 @@ _NEAREST = 3
 _NAMED = 5
 _SAME_IMAGE = "run the same image here as where it was saved, or save once from this one"
 _SAME_HOST = "save once on a machine of this kind; each keeps what is its own"
-_ADVICE = {
+ADVICE = {
     "torch": _SAME_IMAGE,
     "torch_git": _SAME_IMAGE,
     "triton": _SAME_IMAGE,
@@ -53,7 +53,7 @@ _ADVICE = {
     "cxx_compiler": "install the same C++ compiler on all replicas",
     "precompiled_headers": "set TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS alike on all replicas",
 }
-_HARMLESS = frozenset({"driver"})
+HARMLESS = frozenset({"driver"})
 """Differs, and is in no compiler's key."""
 
 
@@ -162,7 +162,7 @@ def difference_findings(
     """
     recorded = own.lineage.recorded if own is not None else ()
     differences = recorded_differences(environment, recorded)
-    telling = [item for item in differences if item.name not in _HARMLESS]
+    telling = [item for item in differences if item.name not in HARMLESS]
     if not telling:
         return
     fact = f"the machine that saved last had {difference_lines(telling)}"
@@ -233,7 +233,7 @@ def _miss_findings(
 
 def _advice_for(differences: Iterable[Difference]) -> str:
     """What to do about the fields, each advice once, that for the most fields first."""
-    counted = Counter(_ADVICE[item.name] for item in differences if item.name in _ADVICE)
+    counted = Counter(ADVICE[item.name] for item in differences if item.name in ADVICE)
     return "; ".join(advice for advice, _ in counted.most_common()) or _SAME_IMAGE
 
 

@@ -154,7 +154,10 @@ class _Visit:
         refused = self._report.refused
         refused += [f"{problem.name}: {problem.reason}" for problem in found.problems]
         if not found.referrers:
-            refused.append("there is no manifest: this may be the wrong folder, or an empty mount")
+            refused.append(
+                "there is no manifest: this may be the wrong folder, or an empty mount (delete the "
+                "folder of a store that is not needed any more)"
+            )
         self._may_go_on()
         return not refused
 

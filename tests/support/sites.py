@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 # What would change where a compiler keeps its cache, or which environment this is.
-_FOREIGN = (
+FOREIGN = (
     *("ATEN_", "B10", "BASETEN_", "CUDA_", "HOME", "LOCAL_WORK_DIR", "MAX_", "PYTHON"),
     *("TEMP", "TMP", "TORCH", "TRITON_", "VLLM_", "XDG_", "SGLANG_", "SGL_", "FLASHINFER_"),
     *("DG_", "DJ_", "TILELANG_", "CUTE_DSL_", "USER", "LOGNAME", "LNAME", "USERNAME"),
@@ -71,7 +71,7 @@ class Host:
         for name in ("HOME", "TMPDIR"):
             Path(own[name]).mkdir(parents=True, exist_ok=True)
         self.work.mkdir(exist_ok=True)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         merged: dict[str, str | None] = {**kept, **own, **changes}
         return {name: value for name, value in merged.items() if value is not None}
 

@@ -104,8 +104,22 @@ def look_at(root: CacheRoot, found: Sequence[FoundFile], environment: Environmen
         found: its files.
         environment: of this host.
     """
+    before = _read_note(root.folder)
+    origin, note = _examine(root, found, environment, before)
+    if note != before:
+        _write_note(root.folder, note)
+    return origin
+
+
+def peek(root: CacheRoot, found: Sequence[FoundFile], environment: Environment) -> Origin:
+    """Find out the same, and note nothing."""
+    return _examine(root, found, environment, _read_note(root.folder))[0]
+
+
+def _examine(
+    root: CacheRoot, found: Sequence[FoundFile], environment: Environment, note: Note | None
+) -> tuple[Origin, Note]:
     here = Machine(environment.key, environment.requirement)
-    note = _read_note(root.folder)
     judged: dict[str, Fingerprint] = {}
     vouched: dict[str, Fingerprint] = {}
     if note is not None and note.machine == here:
@@ -124,11 +138,9 @@ def look_at(root: CacheRoot, found: Sequence[FoundFile], environment: Environmen
         and item.path not in bad
         and is_settled(item)
     }
-    fresh = Note(here, others, fit)
-    if fresh != note:
-        _write_note(root.folder, fresh)
     reasons = {path: _reason(path, other, here) for path, other in others.items()}
-    return Origin({**reasons, **bad, **harmful}, harmful, len(strange))
+    left_out = {**reasons, **bad, **harmful}
+    return Origin(left_out, harmful, len(strange)), Note(here, others, fit)
 
 
 def note_machine(folder: str, environment: Environment) -> None:

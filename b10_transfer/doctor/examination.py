@@ -19,6 +19,7 @@ from b10_transfer.doctor.findings import Code, Finding, Severity, problem
 from b10_transfer.doctor.loaded_use import LoadedUse, loaded_use
 from b10_transfer.doctor.misses import difference_findings, signing_findings, stored_findings
 from b10_transfer.doctor.mount import Answers, Mounts, look_at, try_out
+from b10_transfer.doctor.origins import origin_findings
 from b10_transfer.doctor.patience import NoAnswerError, no_answer, within
 from b10_transfer.doctor.rehearsal import Rehearsal, rehearse
 from b10_transfer.doctor.roots import CPP_KERNEL, LocalRoot, examine_root, find_roots
@@ -105,6 +106,7 @@ class _Examination:
             use = self._ask("cache root", lambda: loaded_use(roots)) or LoadedUse.UNKNOWN
             self._take("stored", lambda: difference_findings(own, environment, use))
             self._take("machine", lambda: self._tools(used, environment, roots))
+            self._take("cache root", lambda: origin_findings(roots, environment))
         self._take("space", lambda: space.local_space_findings(roots, used, own))
         facts = look.facts("space")
         self._take("space", lambda: space.store_space_findings(wanted, facts, roots, own))

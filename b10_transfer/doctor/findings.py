@@ -37,6 +37,8 @@ Code = Literal[
     "mount.visibility",
     "root.absent",
     "root.exposed",
+    "root.foreign",
+    "root.harmful",
     "root.link",
     "root.noexec",
     "root.present",

@@ -81,9 +81,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("place")
 
 
-def replica_in(place: Path, name: str) -> Replica:
+def replica_in(place: Path, name: str, store: str = "store") -> Replica:
     return Replica(
-        store=place / "store",
+        store=place / store,
         cache_root=place / name / "torchinductor",
         home=place / name,
         host_temporary=place / "tmp",
@@ -110,6 +110,32 @@ def misled(place: Path, cold: dict[str, Compiled]) -> dict[str, Compiled]:
         without = shutil.ignore_patterns(LOCAL_RECORD)
         shutil.copytree(made, replica.cache_root, ignore=without)
         return Compiled(replica, compile_without_product(replica, capability))
+
+    return at_once(run)
+
+
+@pytest.fixture(scope="module")
+def baked(place: Path, cold: dict[str, Compiled]) -> dict[str, Compiled]:
+    """For each CPU: an image with a cache for the other; it loads, compiles and saves."""
+
+    def run(capability: str) -> Compiled:
+        replica = replica_in(place, f"baked_{capability}", f"store_{capability}")
+        made = cold[OTHER[capability]].replica.cache_root
+        without = shutil.ignore_patterns(LOCAL_RECORD)
+        shutil.copytree(made, replica.cache_root, ignore=without)
+        return Compiled(replica, compile_with_product(replica, capability, save=True))
+
+    return at_once(run)
+
+
+@pytest.fixture(scope="module")
+def followers(place: Path, baked: dict[str, Compiled]) -> dict[str, Compiled]:
+    """For each CPU: a new replica of the store into which the one with the image saved."""
+    assert len(baked) == 2
+
+    def run(capability: str) -> Compiled:
+        replica = replica_in(place, f"follower_{capability}", f"store_{capability}")
+        return Compiled(replica, compile_with_product(replica, capability))
 
     return at_once(run)
 
@@ -191,3 +217,40 @@ def test_both_cpus_load_their_own_from_one_store_and_compile_nothing(
     assert run.difference is not None
     assert run.difference < 1e-5
     assert run.outputs == first.outputs
+
+
+@pytest.mark.parametrize("runs_on", OTHER)
+def test_with_a_load_an_image_baked_for_another_cpu_is_compiled_again_and_is_right(
+    runs_on: str, baked: dict[str, Compiled], cold: dict[str, Compiled]
+) -> None:
+    run = baked[runs_on].run
+    assert run.loaded is not None
+    assert (run.loaded.status, run.hits, run.misses, run.died) == ("DOES_NOT_EXIST", 0, 1, False)
+    assert run.found == len(artifacts_below(cold[OTHER[runs_on]].replica.cache_root)) - 1
+    assert run.difference is not None
+    assert run.difference < 1e-5
+
+
+@pytest.mark.parametrize("runs_on", OTHER)
+def test_what_such_an_image_saves_is_right_for_the_next_replica(
+    runs_on: str, followers: dict[str, Compiled]
+) -> None:
+    run = followers[runs_on].run
+    assert (run.hits, run.misses, run.died) == (1, 0, False)
+    assert run.difference is not None
+    assert run.difference < 1e-5
+
+
+@pytest.mark.parametrize("runs_on", OTHER)
+@pytest.mark.usefixtures("shared_keys")
+def test_without_a_load_an_image_baked_for_another_cpu_spreads_nothing(
+    runs_on: str, misled: dict[str, Compiled], tmp_path: Path
+) -> None:
+    site = Site(tmp_path)
+    saver = site.host("saver", read_tree(misled[runs_on].replica.cache_root))
+    saved = saver.save(ATEN_CPU_CAPABILITY=runs_on)
+    assert any("vectors of another width" in line for line in saved.problems)
+    fresh = site.host("fresh")
+    fresh.load(ATEN_CPU_CAPABILITY=runs_on)
+    assert not any(path.startswith("fxgraph/") for path in fresh.tree())
+    assert all(b"at::vec::" not in data for path, data in fresh.tree().items() if ".so" not in path)

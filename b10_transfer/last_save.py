@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _NAME = "saved"
 
+_VALID_SECONDS = 86400.0
+"""After this a save looks closely again, so that what is in use is noted and does not expire."""
+
 
 @dataclass(frozen=True, slots=True)
 class LastSave:
@@ -83,6 +86,8 @@ def read_last_save(tree: Tree, address: Address) -> LastSave | None:
         return None
     content = read_record(_home_of(tree), _NAME)
     try:
+        if not 0 <= time.time() - float(content["noted_at"]) < _VALID_SECONDS:
+            return None
         compiled = content["compiled_anew"]
         return LastSave(
             state=str(content["state"]),
@@ -108,6 +113,7 @@ def read_last_save(tree: Tree, address: Address) -> LastSave | None:
 def write_last_save(tree: Tree, last: LastSave) -> None:
     """Note a save; failing to is of no consequence beyond work done twice."""
     content = {
+        "noted_at": time.time(),
         "state": last.state,
         "listed": sorted(name.snapshot for name in last.basis.listed),
         "heads": sorted(name.snapshot for name in last.basis.heads),

@@ -31,6 +31,7 @@ from b10_transfer.local_record import (
     write_hashed,
     write_loaded,
 )
+from b10_transfer.local_scan import walk_roots
 from b10_transfer.local_space import NO_ROOM, LocalSpace
 from b10_transfer.local_sweep import has_leftovers, sweep
 from b10_transfer.nearest import nearest_differences, other_namespaces, recorded_differences
@@ -84,7 +85,7 @@ def load_artifacts(
     problems = [*context.problems, *_examine_roots(context)]
     if not context.settings.load_enabled:
         # As if nothing were stored, so that what is compiled now is saved, and supersedes.
-        problems.append("loading is turned off by B10_CACHE_LOAD=0")
+        problems += ["loading is turned off by B10_CACHE_LOAD=0", *_not_cold(context)]
         return _nothing_stored(context, "nothing was loaded", problems, started)
     warn_when_unsigned(context.settings)
     heads = context.store.heads(context.address)
@@ -140,6 +141,16 @@ def _nothing_for_host(report: LoadReport, stored: Union) -> LoadReport:
         reason="nothing that is stored for this environment is for this host",
         problems=(*report.problems, problem),
     )
+
+
+def _not_cold(context: Context) -> list[str]:
+    """A line for each cache root that holds artifacts although the start is to be cold."""
+    return [
+        f"{root.folder} already holds {count_text(len(found), 'artifact')}, which compilers use "
+        f"whatever is loaded: run `b10-transfer clear --roots {root.name}` first to start cold"
+        for root, found in walk_roots(context.roots)
+        if found
+    ]
 
 
 def _examine_roots(context: Context) -> list[str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from b10_store.expiry import CROWD_LIMIT
 from b10_store.paths import local_path
 from b10_store.scan import INCOMPLETE, Skipped, hash_files
+from b10_store.use import Use
+from b10_transfer.artifact_use import artifact_use, older_profiles
 from b10_transfer.artifacts import artifact_kind, find_files, select_artifacts
 from b10_transfer.harmful_files import harm_lines
 from b10_transfer.local_record import (
@@ -43,6 +46,7 @@ class LocalScan(NamedTuple):
         brought: how many of the artifacts are as a load brought or found them.
         compiled_anew: how many artifacts of each kind were made or replaced since the last load;
             None when there was none.
+        use: which of the artifacts are in use.
         unfinished: whether files are left out that the next save may take as they are.
         harmful: what would compute wrong numbers here, or end the process, a line each.
     """
@@ -55,7 +59,11 @@ class LocalScan(NamedTuple):
     compiled_anew: dict[str, int] | None
     unfinished: bool
     harmful: list[str]
+    use: Use = Use()
 
+
+_PROFILES = 2 * CROWD_LIMIT
+"""As many as are stored, and as many again that were made here."""
 
 Tree = list[tuple["CacheRoot", "list[FoundFile]"]]
 """The files of each cache root, as one walk saw them."""
@@ -71,17 +79,21 @@ def walk_roots(roots: Sequence[CacheRoot], skipped: list[Skipped] | None = None)
     return [(root, find_files(root, skipped)) for root in roots]
 
 
-def scan_tree(tree: Tree, environment: Environment, workers: int) -> LocalScan:
+def scan_tree(
+    tree: Tree, environment: Environment, workers: int, max_age_days: int = 0
+) -> LocalScan:
     """Hash the artifacts in cache roots.
 
     Args:
         tree: the roots and their files.
         environment: of this host; files from before a root came here are not this host's.
         workers: threads.
+        max_age_days: see `artifact_use`.
     """
     # On a CPU the environment key says what native code needs of a host.
     requirement = environment.requirement if environment.is_gpu else ""
     records = {root.name: read_loaded(root.folder) for root, _ in tree}
+    roots = {root.name: root for root, _ in tree}
     kernel_ns = newest_kernel_ns(
         (item, records[root.name]) for root, found in tree for item in found
     )
@@ -89,6 +101,7 @@ def scan_tree(tree: Tree, environment: Environment, workers: int) -> LocalScan:
     for root, found in tree:
         origin = look_at(root, found, environment) if found else NOTHING
         own, others = _made_here(found, origin)
+        own, older = _without_older_profiles(own)
         fit, unproven = leave_unproven(root, own, kernel_ns, records[root.name])
         known = read_hashed(root.folder) if fit else {}
         sound = {
@@ -100,10 +113,11 @@ def scan_tree(tree: Tree, environment: Environment, workers: int) -> LocalScan:
         scanned, changed = _hash(root, files, known, workers)
         whole, torn = _without_torn_bundles(scanned, files)
         scan.artifacts.extend(whole)
-        scan.skipped.extend([*others, *unproven, *left_out, *changed, *torn])
+        scan.skipped.extend([*others, *older, *unproven, *left_out, *changed, *torn])
         scan.harmful.extend(harm_lines(root.folder, origin.harmful))
         scan = scan._replace(unfinished=scan.unfinished or bool(changed))
-    return _with_records(scan, records)
+    use = artifact_use(scan.artifacts, roots, records, max_age_days)
+    return _with_records(scan._replace(use=use), records)
 
 
 def _with_records(scan: LocalScan, records: Mapping[str, Loaded]) -> LocalScan:
@@ -136,6 +150,20 @@ def _made_here(found: Sequence[FoundFile], origin: Origin) -> tuple[list[FoundFi
     own = [item for item in found if item.path not in reasons]
     others = [Skipped(item.location, reasons[item.path]) for item in found if item.path in reasons]
     return own, others
+
+
+def _without_older_profiles(
+    found: Sequence[FoundFile],
+) -> tuple[list[FoundFile], list[Skipped]]:
+    older = older_profiles(found, _PROFILES)
+    return (
+        [item for item in found if item.path not in older],
+        [
+            Skipped(item.location, f"a profile older than the newest {_PROFILES}")
+            for item in found
+            if item.path in older
+        ],
+    )
 
 
 def _without_torn_bundles(

@@ -99,6 +99,8 @@ class SaveReport:
         found: artifacts in the local cache roots.
         added: artifacts that the store did not have.
         superseded: artifacts whose stored bytes were replaced by the local ones.
+        expired: artifacts that the store had and that are given up: nobody used them for long, or
+            there was no room for them.
         uploaded_bytes: bytes of new packs in the store.
         stored_bytes: compressed bytes that the newest manifest references.
         brought: artifacts here that are as a load brought or found them.
@@ -116,6 +118,7 @@ class SaveReport:
     found: int = 0
     added: int = 0
     superseded: int = 0
+    expired: int = 0
     uploaded_bytes: int = 0
     stored_bytes: int = 0
     brought: int = 0
@@ -155,6 +158,8 @@ class SaveReport:
             f"{self.superseded} replaced in the store",
             f"{size_text(self.uploaded_bytes)} uploaded",
         ]
+        if self.expired:
+            parts.append(f"{self.expired} expired")
         if self.compiled_kinds is not None:
             parts.append(f"{self.brought} loaded before")
             parts.append(f"{self.compiled_anew} compiled since{_kinds_in(self.compiled_kinds)}")

@@ -19,6 +19,7 @@ from b10_transfer.progress import Meter
 from b10_transfer.reports import SaveReport, by_reason, count_refused, problem_lines
 from b10_transfer.signing import warn_when_unsigned
 from b10_transfer.status import OperationStatus
+from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
     from b10_store.save_request import SaveOutcome
@@ -55,7 +56,7 @@ def save_artifacts(
         and context.store.still_holds(context.address, last.basis)
     ):
         return _unchanged_report(context, last, started)
-    scan = scan_tree(tree, context.environment, worker_count())
+    scan = scan_tree(tree, context.environment, worker_count(), context.settings.max_age_days)
     scan.skipped.extend(links)
     if not scan.artifacts:
         return _save_report(context, scan, None, started)
@@ -116,6 +117,7 @@ def _request(context: Context, scan: LocalScan, *, wait: bool) -> SaveRequest:
         scratch=settings.scratch,
         loaded=scan.loaded,
         distrusted=scan.distrusted,
+        use=scan.use,
         cold=not settings.load_enabled,
         wait_seconds=WAIT_LIMIT_SECONDS if wait else 0.0,
         recorded=tuple((item.name, item.value) for item in context.environment.recorded),
@@ -140,6 +142,17 @@ def _tell_wait(slots: int, wait: Wait) -> None:
         )
 
 
+def _not_cold(context: Context, scan: LocalScan) -> tuple[str, ...]:
+    """What to know of a start that was to be cold, beside what a load had brought before."""
+    if context.settings.load_enabled or not scan.brought:
+        return ()
+    return (
+        "B10_CACHE_LOAD=0 replaces nothing that was here before: "
+        f"{count_text(scan.brought, 'artifact')} from an earlier load; run `b10-transfer clear` "
+        "and start again to replace what is stored",
+    )
+
+
 def _unchanged_report(context: Context, last: LastSave, started: float) -> SaveReport:
     return SaveReport(
         status=OperationStatus.SKIPPED,
@@ -157,21 +170,28 @@ def _unchanged_report(context: Context, last: LastSave, started: float) -> SaveR
 def _save_report(
     context: Context, scan: LocalScan, outcome: SaveOutcome | None, started: float
 ) -> SaveReport:
-    published = outcome is not None and outcome.published is not None
+    # A manifest that only notes what is in use has nothing new.
+    is_new = outcome is not None and bool(outcome.added or outcome.superseded)
     problems = outcome.problems if outcome else ()
     signed = bool(context.settings.signing_keys)
     return SaveReport(
-        status=OperationStatus.SUCCESS if published else OperationStatus.SKIPPED,
+        status=OperationStatus.SUCCESS if is_new else OperationStatus.SKIPPED,
         environment_key=context.environment.key,
         found=len(scan.artifacts),
         added=outcome.added if outcome else 0,
         superseded=outcome.superseded if outcome else 0,
+        expired=outcome.expired if outcome else 0,
         uploaded_bytes=outcome.uploaded_bytes if outcome else 0,
         stored_bytes=outcome.stored_bytes if outcome else 0,
         brought=scan.brought,
         compiled_kinds=scan.compiled_anew,
         left_out_files=by_reason([*scan.skipped, *(outcome.left_out if outcome else ())]),
         refused=count_refused(problems),
-        problems=(*context.problems, *scan.harmful, *problem_lines(problems, signed=signed)),
+        problems=(
+            *context.problems,
+            *scan.harmful,
+            *_not_cold(context, scan),
+            *problem_lines(problems, signed=signed),
+        ),
         seconds=time.monotonic() - started,
     )

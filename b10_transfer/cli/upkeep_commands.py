@@ -97,7 +97,8 @@ def remove(call: Call) -> int:
         call.console.paragraph(
             (),
             f"{address}: {count_text(moved, 'manifest')} moved to trash; --undo puts it back, for "
-            "a day",
+            "a day. A host that still has it in its cache folders saves it again: run "
+            "`b10-transfer clear` there first",
         )
     return exit_codes.DONE if moved else exit_codes.NOT_STORED
 

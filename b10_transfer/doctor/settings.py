@@ -118,7 +118,8 @@ def switch_findings(settings: Settings) -> Iterator[Finding]:
             "settings.load_off",
             _SUBJECT,
             "loads are turned off by B10_CACHE_LOAD=0",
-            "unset it, unless the server shall start cold",
+            "unset it, unless the server shall start cold, with empty cache folders: "
+            "`b10-transfer clear`",
         )
 
 

@@ -56,6 +56,7 @@ class Knowledge:
         loaded: the stored digest of an artifact that this host and the store last had in common.
         distrusted: (digest, pack) that failed verification here twice.
         elsewhere: blobs of other environments' manifests that may be referenced.
+        dormant: what is here as it is stored, or was, and is not known to be in use.
         cold: the user started without the cache on purpose, so that what is here replaces it.
         now_ms: the time, ms since the epoch; None: nothing is put off.
     """
@@ -64,6 +65,7 @@ class Knowledge:
     loaded: Mapping[Identity, Digest] = field(default_factory=dict[Identity, "Digest"])
     distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
     elsewhere: Mapping[Digest, Location] = field(default_factory=dict["Digest", Location])
+    dormant: frozenset[Identity] = frozenset()
     cold: bool = False
     now_ms: int | None = None
 

@@ -65,7 +65,8 @@ class Entry:
         group_length: how many characters of the path name its variant group's folder; 0: no group.
         generation: how often this artifact was superseded. Of two manifests of which neither knows
             the other, the entry that superseded more often wins: it descends from the other one.
-        saved_ms: when these bytes were first saved, ms since the epoch.
+        saved_ms: when these bytes were first saved, or last found in use by a save, ms since the
+            epoch by the store's filesystem.
         location: where the bytes are.
     """
 

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from b10_store.basis import Basis
 from b10_store.dedup import WORTHWHILE_BYTES, find_elsewhere
 from b10_store.errors import FencedError, StoreError
-from b10_store.expiry import expire_oldest
+from b10_store.expiry import (
+    expire_oldest,
+    expire_unused,
+    is_renewal_due,
+    limit_crowds,
+    renew,
+)
 from b10_store.format_file import check_format, write_format
 from b10_store.keys import signer_of
 from b10_store.knowledge import Knowledge
@@ -39,6 +45,8 @@ if TYPE_CHECKING:
     from b10_store.session import Session
     from b10_store.union import Union
 
+_CREDIBLE_MS = 86_400_000
+
 
 class _View(NamedTuple):
     """The store as read at one moment, and the plan made of it.
@@ -50,6 +58,7 @@ class _View(NamedTuple):
         packs: what is known of the packs.
         artifacts: what is here, those that a compiler rewrites united with what is stored.
         plan: what to do.
+        is_renewal_due: whether that what is here is in use must be noted, for it not to expire.
     """
 
     heads: Heads
@@ -58,11 +67,12 @@ class _View(NamedTuple):
     packs: Packs
     artifacts: tuple[Scanned, ...]
     plan: SavePlan
+    is_renewal_due: bool
 
     @property
     def has_work(self) -> bool:
         """Whether there is anything to publish."""
-        return bool(self.plan.additions)
+        return self.is_renewal_due or bool(self.plan.additions)
 
 
 def save(remote: Remote, reader: ManifestReader, request: SaveRequest) -> SaveOutcome:
@@ -73,12 +83,18 @@ def save(remote: Remote, reader: ManifestReader, request: SaveRequest) -> SaveOu
         OSError: the store cannot be read or written; nothing was published.
     """
     check_format(remote)
-    view = _look(remote, reader, request)
+    view = _look(remote, reader, request, time.time_ns() // 1_000_000)
     if not view.has_work:
         return _nothing_new(view, request)
-    # Before anything is written: whether this host can sign is known.
-    signer_of(reader.keys)
-    return _publish(remote, reader, request, view)
+    try:
+        # Before anything is written: whether this host can sign is known.
+        signer_of(reader.keys)
+        return _publish(remote, reader, request, view)
+    except (StoreError, OSError):
+        if view.plan.additions:
+            raise
+        # This host has nothing to save, so whether it could write does not matter to it.
+        return _nothing_new(view, request)
 
 
 def _publish(
@@ -110,14 +126,15 @@ def _save_in_session(
     # tokens after it has moved packs away, then either sees this one or its moves are seen here.
     # Of what was seen before, only the suspicion against packs is kept.
     view: _View | None = None
+    now_ms = snapshot_milliseconds(session.name.snapshot)
 
     def has_work() -> bool:
         nonlocal view
-        view = _look(remote, reader, request, suspects)
+        view = _look(remote, reader, request, now_ms, suspects)
         return view.has_work
 
     if session.wait_for_turn(request.slots, has_work, request.wait_seconds, request.on_wait):
-        view = _look(remote, reader, request, suspects)
+        view = _look(remote, reader, request, now_ms, suspects)
     elif view is None:
         raise AssertionError("a session that has nothing to do has looked")
     elsewhere: Mapping[PackId, Pack] = {}
@@ -130,7 +147,7 @@ def _save_in_session(
         view.plan, view.stored.packs, [item.candidate for item in view.artifacts]
     )
     written = _upload(remote, request, view.artifacts, plan)
-    if not plan.realized(written.locations):
+    if view.plan.additions and not plan.realized(written.locations):
         # Every file that was to be added changed meanwhile: the next save takes them.
         session.abandon()
         return replace(_nothing_new(view, request), left_out=_left_out(view, plan, written))
@@ -144,6 +161,7 @@ def _look(
     remote: Remote,
     reader: ManifestReader,
     request: SaveRequest,
+    now_ms: int,
     suspects: Collection[PackId] = (),
 ) -> _View:
     heads = reader.heads(request.address)
@@ -159,7 +177,8 @@ def _look(
         remote, stored, request.artifacts, packs.good, parents=parents, cold=request.cold
     )
     plan = _plan(stored, artifacts, request, packs, {})
-    return _View(heads, parents, stored, packs, artifacts, plan)
+    is_due = is_renewal_due(stored.entries, _identities(request), request.use, now_ms)
+    return _View(heads, parents, stored, packs, artifacts, plan, is_due)
 
 
 def _plan(
@@ -174,6 +193,7 @@ def _plan(
         loaded=request.loaded,
         distrusted=frozenset(item for item in request.distrusted if item[1] not in packs.verified),
         elsewhere=elsewhere,
+        dormant=request.use.dormant,
         cold=request.cold,
         now_ms=time.time_ns() // 1_000_000,
     )
@@ -247,9 +267,8 @@ def _compose(
 ) -> Manifest:
     plan, written = finish
     saved_ms = snapshot_milliseconds(session.name.snapshot)
-    here = {item.candidate.identity for item in request.artifacts}
-    entries = expire_oldest(
-        finish_entries(plan, written.locations, saved_ms), packs, here, request.size_limit
+    entries = _without_expired(
+        finish_entries(plan, written.locations, saved_ms), packs, request, saved_ms
     )
     return Manifest(
         session.name,
@@ -257,6 +276,25 @@ def _compose(
         referenced_packs(entries.values(), packs),
         entries,
     )
+
+
+def _without_expired(
+    entries: Mapping[Identity, Entry],
+    packs: Mapping[PackId, Pack],
+    request: SaveRequest,
+    now_ms: int,
+) -> dict[Identity, Entry]:
+    here, use = _identities(request), request.use
+    entries = renew(entries, here, use, now_ms)
+    # Where this host's clock and the store's differ by days, one of them is wrong, and so may be
+    # every age.
+    if abs(time.time_ns() // 1_000_000 - now_ms) < _CREDIBLE_MS:
+        entries = expire_unused(entries, here, use, now_ms)
+    return expire_oldest(limit_crowds(entries, here, use), packs, here, use, request.size_limit)
+
+
+def _identities(request: SaveRequest) -> frozenset[Identity]:
+    return frozenset(item.candidate.identity for item in request.artifacts)
 
 
 def _nothing_new(view: _View, request: SaveRequest) -> SaveOutcome:
@@ -290,6 +328,7 @@ def _outcome(
         ),
         added=replaced.count(False),
         superseded=replaced.count(True),
+        expired=len(view.stored.entries.keys() - manifest.entries.keys()),
         uploaded_bytes=written.stored_bytes,
         stored_bytes=stored_bytes(manifest.entries.values(), manifest.packs),
         left_out=_left_out(view, plan, written),

@@ -108,6 +108,7 @@ def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -
       replaced what this host had loaded, or the stored ones cannot be had, or the start was cold
       on purpose, or the local bytes hold all that the stored ones do. What is replaced again and
       again is replaced ever more rarely, once a day in the end.
+    - What a load brought and nothing uses is not added again, once the store let it go.
     - An artifact whose stored bytes cannot be had is uploaded again.
     """
     known_blobs = _trusted_locations(stored, knowledge)
@@ -115,6 +116,9 @@ def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -
     additions: list[Addition] = []
     for candidate in local:
         present = stored.entries.get(candidate.identity)
+        if present is None and stored.entries and candidate.identity in knowledge.dormant:
+            # Savers let it expire. Offered again, it would push out what others need, in turns.
+            continue
         if present is None:
             generation = groups.generation_of_new(candidate)
         elif _stays(present, candidate, knowledge):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from b10_store.layout import WAIT_LIMIT_SECONDS
+from b10_store.use import Use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ class SaveRequest:
         loaded: the stored digest of an artifact that this host and the store last had in common.
         distrusted: (digest, pack) that failed verification here twice.
         cold: the start was cold on purpose: what is here replaces what is stored.
+        use: which of them are in use.
         size_limit: most compressed bytes that one manifest may reference.
         slots: how many saves may run at the same time in the store.
         wait_seconds: how long to let saves that began earlier go first; 0 at shutdown.
@@ -50,6 +52,7 @@ class SaveRequest:
     loaded: Mapping[Identity, Digest] = field(default_factory=dict["Identity", "Digest"])
     distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
     cold: bool = False
+    use: Use = field(default_factory=Use)
     wait_seconds: float = WAIT_LIMIT_SECONDS
     recorded: tuple[tuple[str, str], ...] = ()
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
@@ -64,6 +67,7 @@ class SaveOutcome:
         published: the new manifest's name, or None when nothing was new.
         added: artifacts that no head had.
         superseded: artifacts of which the stored bytes were replaced or healed.
+        expired: entries that were left out, since nobody used them or there was no room.
         uploaded_bytes: bytes of the new packs.
         stored_bytes: compressed bytes that the newest manifest accounts for.
         left_out: files of artifacts that were to be added and are not.
@@ -77,6 +81,7 @@ class SaveOutcome:
     basis: Basis
     added: int = 0
     superseded: int = 0
+    expired: int = 0
     uploaded_bytes: int = 0
     stored_bytes: int = 0
     left_out: tuple[Skipped, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ def union(heads: Sequence[Manifest]) -> Union:
 
     Of the same artifact in two heads, the one that superseded more often wins (it descends from the
     other), else the one in the older head: so every reader decides alike, and what one host has
-    loaded is not replaced by a later, independent compile. Two variant groups that share a member
-    are united; groups that share none were compiled independently and are decided whole.
+    loaded is not replaced by a later, independent compile. Its time is the latest that a head has
+    for the same bytes. Two variant groups that share a member are united; groups that share none
+    were compiled independently and are decided whole.
     """
     ordered = sorted(heads, key=lambda head: head.name.snapshot)
     entries: dict[Identity, Entry] = {}
@@ -99,5 +100,12 @@ def _unite_groups(
 
 def _put(entries: dict[Identity, Entry], identity: Identity, entry: Entry) -> None:
     present = entries.get(identity)
-    if present is None or entry.generation > present.generation:
+    if present is None:
         entries[identity] = entry
+        return
+    winner = entry if entry.generation > present.generation else present
+    if entry.digest == present.digest:
+        # Whoever found it in use last is right for all.
+        latest = max(entry.saved_ms, present.saved_ms)
+        winner = winner if winner.saved_ms == latest else replace(winner, saved_ms=latest)
+    entries[identity] = winner

@@ -89,6 +89,7 @@ class _Walk:
                     f"{self._folder}{os.sep}{path}",
                     fingerprint_of(status),
                     bool(status.st_mode & stat.S_IXUSR),
+                    status.st_atime_ns,
                 )
             )
         elif item.is_dir(follow_symlinks=False):

@@ -72,7 +72,7 @@ def test_reports_as_json_have_all_their_names(
 ) -> None:
     saved = json.loads(ran("save --json --no-wait", capsys))
     assert saved.keys() == {
-        *("status", "environment_key", "found", "added", "superseded", "uploaded_bytes"),
+        *("status", "environment_key", "found", "added", "superseded", "expired", "uploaded_bytes"),
         *("stored_bytes", "brought", "compiled_kinds", "left_out_files", "refused", "problems"),
         *("seconds", "namespace", "store", "compiled_anew", "left_out"),
     }

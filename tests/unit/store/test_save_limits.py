@@ -16,6 +16,7 @@ from b10_store.save_plan import (
     plan_save,
 )
 from b10_store.union import Union
+from b10_store.use import Use
 from tests.support.saves import knowledge
 from tests.support.values import RAW_SIZE, candidate, digest, entry, pack, pack_id
 
@@ -105,7 +106,7 @@ def stored_at(*items: Entry) -> dict[Identity, Entry]:
 
 def left(entries: dict[Identity, Entry], here: set[str], limit: int) -> set[str]:
     own = [identity for identity in entries if identity.path in here]
-    return {path for _, path, _ in expire_oldest(entries, PACKS, own, limit)}
+    return {path for _, path, _ in expire_oldest(entries, PACKS, own, Use(), limit)}
 
 
 def test_within_the_limit_nothing_expires() -> None:
@@ -145,7 +146,7 @@ def test_a_group_expires_whole() -> None:
 
 def test_a_local_tree_over_the_limit_is_refused() -> None:
     entries = stored_at(entry("a/1"), entry("b/1"), entry("c/1"))
-    with pytest.raises(SizeLimitError, match="local artifacts"):
+    with pytest.raises(SizeLimitError, match="used here takes"):
         left(entries, {"a/1", "b/1"}, 199)
 
 
@@ -172,8 +173,8 @@ def test_the_limit_holds_or_the_local_tree_alone_is_over_it(
     alone = stored_bytes((entries[key] for key in own), PACKS)
     if alone > limit:
         with pytest.raises(SizeLimitError):
-            expire_oldest(entries, PACKS, own, limit)
+            expire_oldest(entries, PACKS, own, Use(), limit)
         return
-    result = expire_oldest(entries, PACKS, own, limit)
+    result = expire_oldest(entries, PACKS, own, Use(), limit)
     assert stored_bytes(result.values(), PACKS) <= limit
     assert own <= result.keys() <= entries.keys()

@@ -31,6 +31,15 @@ def kept(plan: SavePlan) -> set[str]:
     return {identity.path for identity in plan.kept}
 
 
+def test_what_a_load_brought_and_the_store_let_go_is_not_added_again() -> None:
+    before = stored([entry("kept")])
+    local = [candidate("kept"), candidate("gone"), candidate("made")]
+    gone = candidate("gone").identity
+    known = dataclasses.replace(knowledge(), dormant=frozenset({gone}))
+    assert added(plan_save(before, local, known)) == {"made": 0}
+    assert len(plan_save(stored([]), local, known).additions) == 3
+
+
 def test_into_an_empty_store_everything_is_uploaded_once() -> None:
     local = [candidate("a", "same"), candidate("b", "same"), candidate("c", size=50)]
     plan = plan_save(NOTHING, local, knowledge())

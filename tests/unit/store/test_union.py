@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +47,26 @@ def test_what_superseded_wins_over_what_it_superseded_in_the_older_head() -> Non
     older = manifest(1, [entry("a", "first")])
     younger = manifest(2, [entry("a", "healed", generation=1)])
     assert contents(union([older, younger]))["a"].digest == digest("healed")
+
+
+@pytest.mark.parametrize("generations", [(0, 0), (1, 0), (0, 1)])
+@pytest.mark.parametrize("times", [(3, 7), (7, 3)])
+def test_the_same_bytes_are_as_young_as_whoever_found_them_in_use_last_says(
+    times: tuple[int, int], generations: tuple[int, int]
+) -> None:
+    heads = [
+        manifest(number, [entry("a", saved_ms=time, generation=generation)])
+        for number, (time, generation) in enumerate(zip(times, generations, strict=True), 1)
+    ]
+    for order in (heads, heads[::-1]):
+        found = contents(union(order))["a"]
+        assert (found.saved_ms, found.generation) == (7, max(generations))
+
+
+def test_other_bytes_have_a_time_of_their_own() -> None:
+    older = manifest(1, [entry("a", "one", saved_ms=3)])
+    younger = manifest(2, [entry("a", "two", saved_ms=7)])
+    assert contents(union([younger, older]))["a"].saved_ms == 3
 
 
 def test_what_superseded_wins_from_the_older_head_too() -> None:

@@ -10,6 +10,7 @@ from tests.model.store_state import (
     Doing,
     Folder,
     Gc,
+    Listed,
     Stage,
     Token,
     bits,
@@ -54,7 +55,7 @@ class Gcs:
             for seen in self._views.manifest_views(state):
                 expired = (1 << len(state.savers)) if self._scenario.expires else 0
                 departing = self._views.old_ones(state, seen) | (expired & seen)
-                mask = self._views.packs_of(self._views.carried(state, seen & ~departing))
+                mask = self._views.referenced(state, seen & ~departing)
                 after = Gc(Doing.TRASHING, own, mask, departing, fresh=False)
                 yield f"reads manifests {bits(seen)}", with_gc(state, me, after)
         for number, folder in enumerate(state.folders):
@@ -101,10 +102,7 @@ class Gcs:
 
     def _move_manifests(self, state: State, me: int, gc: Gc) -> Iterator[tuple[str, State]]:
         if gc.departing:
-            number = bits(gc.departing)[0]
-            after = gc._replace(departing=gc.departing & ~(1 << number))
-            moved = with_gc(trash_manifest(state, number), me, after)
-            yield f"moves manifest {number} to trash", moved
+            yield from self._move_one(state, me, gc)
             return
         sure = unsure = 0
         for pack, name in enumerate(state.packs):
@@ -116,6 +114,39 @@ class Gcs:
         for mask in subsets(sure, unsure):
             after = gc._replace(doing=Doing.CONDEMNING, mask=mask)
             yield f"lists unreferenced packs {bits(mask)}", with_gc(state, me, after)
+
+    def _move_one(self, state: State, me: int, gc: Gc) -> Iterator[tuple[str, State]]:
+        """Move the next manifest to trash; packs of it that lie there are put back first."""
+        number = bits(gc.departing)[0]
+        after = gc._replace(departing=gc.departing & ~(1 << number))
+        needed = self._views.referenced(state, 1 << number)
+        for item, folder in enumerate(state.folders):
+            for pack in bits(folder.packs & needed):
+                if self._flaw is Flaw.TRASH_FORGOTTEN:
+                    continue
+                if state.packs[pack].age < self._timing.stale:
+                    # It moved a moment ago: a listing of trash may not show it yet.
+                    yield self._moved(state, me, after, number)
+                if self._is_adopted(state, item):
+                    kept = with_gc(state, me, after)
+                    yield f"leaves manifest {number}: pack {pack} cannot be put back", kept
+                    return
+                less = with_folder(state, item, folder._replace(packs=folder.packs & ~(1 << pack)))
+                yield f"puts pack {pack} back first", with_pack(less, pack, there=True)
+                return
+        yield self._moved(state, me, after, number)
+
+    def _moved(self, state: State, me: int, after: Gc, number: int) -> tuple[str, State]:
+        is_expired = self._scenario.expires and number >= len(state.savers)
+        where = Listed.EXPIRED if is_expired else Listed.SUPERSEDED
+        moved = with_gc(trash_manifest(state, number, where), me, after)
+        return f"moves manifest {number} to trash", moved
+
+    def _is_adopted(self, state: State, number: int) -> bool:
+        """Whether a folder has another name since a visit that deletes adopted it."""
+        return any(
+            gc.folder == number and gc.doing in (Doing.ADOPTED, Doing.DELETING) for gc in state.gcs
+        )
 
     def _condemn(self, state: State, me: int, gc: Gc, idle: Gc) -> Iterator[tuple[str, State]]:
         own = state.folders[gc.folder]
@@ -174,7 +205,7 @@ class Gcs:
             # One that cannot be read ends the visit: the same as if it died here.
             skipped = subsets(0, seen) if self._flaw is Flaw.UNREADABLE_IGNORED else [seen]
             for read in skipped:
-                mask = self._views.packs_of(self._views.carried(state, read))
+                mask = self._views.referenced(state, read)
                 after = gc._replace(doing=Doing.DELETING, mask=mask)
                 yield f"reads manifests {bits(read)} again", with_gc(state, me, after)
 

@@ -32,6 +32,8 @@ from tests.model.store_state import (
     State,
     Token,
     bits,
+    with_folder,
+    with_gc,
 )
 from tests.model.views import Views
 
@@ -88,13 +90,18 @@ class Protocol:
         """Packs of the past, settled; nobody has begun."""
         scenario = self._scenario
         old = Manifest(Listed.THERE, self._oldest, 0, 1 << len(scenario.savers))
-        return State(
-            packs=(Name(there=True, age=self._stale),) * scenario.packs,
+        has_old = scenario.expires or scenario.late
+        start = State(
+            packs=(Name(there=not scenario.late, age=self._stale),) * scenario.packs,
             savers=(Saver(),) * len(scenario.savers),
-            manifests=((Manifest(),) * len(scenario.savers)) + ((old,) * scenario.expires),
+            manifests=((Manifest(),) * len(scenario.savers)) + ((old,) * has_old),
             folders=(Folder(),) * scenario.gcs,
             gcs=(Gc(),) * scenario.gcs,
         )
+        if scenario.late:
+            condemned = Folder(Stage.CONDEMNED, self._stage, packs=1)
+            start = with_gc(with_folder(start, 0, condemned), 0, Gc(fresh=False))
+        return start
 
     # What must never be.
 
@@ -109,7 +116,7 @@ class Protocol:
             kept |= folder.packs
         for number, manifest in enumerate(state.manifests):
             if manifest.listed is Listed.THERE:
-                for pack in bits(self._views.packs_of(manifest.carries)):
+                for pack in bits(self._views.packs_of(manifest.carries & ~manifest.renewed)):
                     if not state.packs[pack].there and not kept >> pack & 1:
                         return f"pack {pack} is lost: manifest {number} references it"
         return None

@@ -33,12 +33,15 @@ class _Renumbered:
         return saver._replace(
             seen=self[saver.seen],
             carries=self[saver.carries],
+            renewed=self[saver.renewed],
             earlier=self[saver.earlier],
         )
 
     def manifest(self, manifest: Manifest) -> Manifest:
         return manifest._replace(
-            supersedes=self[manifest.supersedes], carries=self[manifest.carries]
+            supersedes=self[manifest.supersedes],
+            carries=self[manifest.carries],
+            renewed=self[manifest.renewed],
         )
 
 
@@ -58,7 +61,8 @@ class Reduction:
     """One state in the place of many from which the same can happen."""
 
     def __init__(self, scenario: Scenario) -> None:
-        self._ranks = [scenario.savers.index(pack) for pack in scenario.savers]
+        kinds = [(pack, me in scenario.owners) for me, pack in enumerate(scenario.savers)]
+        self._ranks = [kinds.index(kind) for kind in kinds]
 
     def __call__(self, state: State) -> State:
         """The state that stands for this one.

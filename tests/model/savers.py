@@ -84,7 +84,8 @@ class Savers:
         for seen in self._views.manifest_views(state):
             carries = self._views.carried(state, seen)
             if self._scenario.supersedes:
-                after = on._replace(seen=seen, carries=carries)
+                renewed = self._views.renewed(state, seen)
+                after = on._replace(seen=seen, carries=carries, renewed=renewed)
             else:
                 after = on._replace(carries=self._one_of_each_pack(me, carries))
             yield f"reads manifests {bits(seen)}", with_saver(state, me, after)
@@ -102,7 +103,7 @@ class Savers:
     def _list_packs(self, state: State, me: int, on: Saver) -> Iterator[tuple[str, State]]:
         pack = self._views.pack_of[me]
         if pack is None:
-            yield "lists the packs", with_saver(state, me, on)
+            yield from self._renew(state, me, on)
             return
         name = state.packs[pack]
         in_trash = self._flaw is Flaw.TRASH_COUNTS and any(
@@ -112,6 +113,21 @@ class Savers:
             finds = shown or in_trash or (self._flaw is Flaw.EARLY_BELIEF and on.finds)
             what = f"finds pack {pack}" if finds else f"does not find pack {pack}"
             yield what, with_saver(state, me, on._replace(finds=finds))
+
+    def _renew(self, state: State, me: int, on: Saver) -> Iterator[tuple[str, State]]:
+        """Store once more what lies in packs that are not there, if this saver has the bytes."""
+        if me not in self._scenario.owners:
+            yield "lists the packs", with_saver(state, me, on)
+            return
+        wanted = self._views.packs_of(on.carries & ~on.renewed)
+        for shown in self._views.pack_views(state, wanted):
+            again = sum(
+                1 << entry
+                for entry in bits(on.carries & ~on.renewed)
+                if self._views.packs_of(1 << entry) & ~shown
+            )
+            after = on._replace(renewed=on.renewed | again)
+            yield f"stores the entries of {bits(again)} once more", with_saver(state, me, after)
 
     def _upload(self, state: State, me: int, on: Saver) -> tuple[str, State]:
         after = with_saver(state, me, on)
@@ -129,7 +145,9 @@ class Savers:
         if self._flaw is not Flaw.DROPPED_ENTRIES:
             carries |= on.carries
         claimed = min(on.age, self._timing.age) if self._flaw in WRONG_AGES else 0
-        manifest = Manifest(Listed.THERE, 0, on.seen & on.earlier, carries, claimed)
+        manifest = Manifest(
+            Listed.THERE, 0, on.seen & on.earlier, carries, claimed, on.renewed & carries
+        )
         # What it does not need any more must not tell two states apart.
         after = Saver(done=on.done, begun=on.begun)
         published = state._replace(manifests=put(state.manifests, me, manifest))
@@ -156,7 +174,7 @@ class Savers:
         if effect == "heads":
             return not self._scenario.supersedes and not self._others_packs(me)
         if effect == "packs":
-            return self._views.pack_of[me] is None
+            return self._views.pack_of[me] is None and me not in self._scenario.owners
         if effect == "upload":
             return self._views.pack_of[me] is None or saver.finds
         return effect == "write" and self._flaw not in (Flaw.BY_NAME, Flaw.AGE_OF_WRITING)

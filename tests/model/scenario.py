@@ -22,6 +22,7 @@ class Flaw(enum.Enum):
     AGE_OF_SESSION = "a manifest's age counts from the creation of its token"
     AGE_OF_WRITING = "a manifest's age counts from its writing into the token"
     DROPPED_ENTRIES = "a manifest does not carry the entries of those it supersedes"
+    TRASH_FORGOTTEN = "a manifest goes to trash while a pack that it references lies there"
 
 
 WRONG_AGES = (Flaw.AGE_OF_SESSION, Flaw.AGE_OF_WRITING)
@@ -60,6 +61,10 @@ class Scenario(NamedTuple):
         attempts: how often a saver begins; all but the first after it was fenced.
         supersedes: whether superseded manifests are moved to trash.
         expires: whether an old manifest of pack 0 is there, which the gcs expire.
+        late: whether an old manifest of pack 0 is there, and was published by a witnessed saver
+            after the first gc had condemned the pack, which is in trash.
+        owners: savers that have the bytes of every artifact: of what lies in a pack that is not
+            there, they store the bytes once more, in a pack of their own.
         timing: see `Timing`.
         flaw: what is taken out.
     """
@@ -70,5 +75,7 @@ class Scenario(NamedTuple):
     attempts: int = 1
     supersedes: bool = False
     expires: bool = False
+    late: bool = False
+    owners: tuple[int, ...] = ()
     timing: Timing = COARSE
     flaw: Flaw | None = None

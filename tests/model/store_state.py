@@ -38,6 +38,7 @@ class Saver(NamedTuple):
         age: of its token, in ticks.
         seen: manifests that its own will supersede, a bit each.
         carries: entries that its own will hold besides its artifact's, a bit each.
+        renewed: those of `carries` that it stores once more.
         finds: whether it relies on a pack which is there.
         begun: how often it began.
         earlier: snapshots that have a smaller id than its own: a manifest supersedes no other.
@@ -48,6 +49,7 @@ class Saver(NamedTuple):
     age: int = 0
     seen: int = 0
     carries: int = 0
+    renewed: int = 0
     finds: bool = False
     begun: int = 0
     earlier: int = 0
@@ -71,6 +73,7 @@ class Manifest(NamedTuple):
         supersedes: manifests, a bit each.
         carries: entries, a bit for each saver whose artifact it holds.
         claimed: the age that others ascribe to it where that is not `age`; a flaw.
+        renewed: those of `carries` that lie in a pack of its saver's own.
     """
 
     listed: Listed = Listed.NOT_YET
@@ -78,6 +81,7 @@ class Manifest(NamedTuple):
     supersedes: int = 0
     carries: int = 0
     claimed: int = 0
+    renewed: int = 0
 
 
 class Stage(enum.IntEnum):
@@ -179,11 +183,10 @@ def with_pack(state: State, pack: int, *, there: bool) -> State:
     return state._replace(packs=put(state.packs, pack, Name(there, 0)))
 
 
-def trash_manifest(state: State, number: int) -> State:
+def trash_manifest(state: State, number: int, where: Listed) -> State:
     """Move a manifest to trash, unless it is gone."""
     manifest = state.manifests[number]
     if manifest.listed is not Listed.THERE:
         return state
-    where = Listed.EXPIRED if number >= len(state.savers) else Listed.SUPERSEDED
     gone = manifest._replace(listed=where, age=0)
     return state._replace(manifests=put(state.manifests, number, gone))

@@ -35,7 +35,13 @@ UNIONS = {
     "two savers, a gc": Scenario((0, None), 1, supersedes=True, timing=FINE),
 }
 
+# The pack of an old manifest was condemned before that was published. Saver 0 reads the manifest and
+# carries its entry on; saver 1 has the bytes, stores them once more, and supersedes it.
+LATE = Scenario((None, None), 2, supersedes=True, late=True, owners=(1,))
+
 LARGE = {
+    "a manifest whose pack lies in trash": LATE,
+    "a manifest whose pack lies in trash, fine": LATE._replace(timing=FINE),
     "three savers, a gc that unites": Scenario((0, None, None), 1, supersedes=True),
     "two savers, two gcs that unite": Scenario((0, None), 2, supersedes=True),
     "three savers of one pack, a gc, fine": Scenario((0, 0, 0), 1, timing=FINE),
@@ -134,6 +140,19 @@ def test_what_a_load_may_miss_a_gc_may_miss_and_delete(flaw: Flaw) -> None:
 
     show(f"{flaw.name}: {flaw.value}", found)
     assert found is not None
+    assert "deletes pack 0" in found.trace[-1]
+
+
+@pytest.mark.slow
+def test_a_manifest_that_goes_to_trash_before_its_pack_is_put_back_loses_it() -> None:
+    """A saver that nobody witnessed carries an entry on whose manifest nobody sees any more."""
+    found = Protocol(LATE._replace(flaw=Flaw.TRASH_FORGOTTEN)).explore().found
+
+    show("trash forgotten", found)
+    assert found is not None
+    assert found.fault == "pack 0 is lost: manifest 0 references it"
+    assert any("stores the entries of (2,) once more" in step for step in found.trace)
+    assert "moves manifest 2 to trash" in " ".join(found.trace)
     assert "deletes pack 0" in found.trace[-1]
 
 

@@ -20,7 +20,7 @@ class Views:
         self._flaw = scenario.flaw
         self._supersedes = scenario.supersedes
         # The entry of the old manifest comes after those of the savers.
-        self.pack_of = (*scenario.savers, *([0] if scenario.expires else []))
+        self.pack_of = (*scenario.savers, *([0] if scenario.expires or scenario.late else []))
 
     def packs_of(self, entries: int) -> int:
         """The contested packs in which entries lie."""
@@ -62,6 +62,39 @@ class Views:
         for number in bits(seen):
             carries |= state.manifests[number].carries
         return carries
+
+    def renewed(self, state: State, seen: int) -> int:
+        """Entries that every head of the manifests seen, if it has them, has in another pack.
+
+        Of two heads the older one counts, so one that knows the contested pack alone is enough.
+        """
+        superseded = contested = renewed = 0
+        for number in bits(seen):
+            superseded |= state.manifests[number].supersedes
+        for number in bits(seen & ~superseded):
+            manifest = state.manifests[number]
+            contested |= manifest.carries & ~manifest.renewed
+            renewed |= manifest.renewed
+        return renewed & ~contested
+
+    def referenced(self, state: State, seen: int) -> int:
+        """The contested packs that the manifests seen reference."""
+        packs = 0
+        for number in bits(seen):
+            manifest = state.manifests[number]
+            packs |= self.packs_of(manifest.carries & ~manifest.renewed)
+        return packs
+
+    def pack_views(self, state: State, packs: int) -> list[int]:
+        """Which of some packs a listing of packs/ may show: what moved lately, or not."""
+        sure = unsure = 0
+        for pack in bits(packs):
+            name = state.packs[pack]
+            if name.age < self._timing.stale:
+                unsure |= 1 << pack
+            elif name.there:
+                sure |= 1 << pack
+        return subsets(sure, unsure)
 
     def old_ones(self, state: State, seen: int) -> int:
         """Those of the manifests seen that another one of them, an old one, supersedes."""

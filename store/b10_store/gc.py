@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from b10_store.gc_plan import Departures, GcPolicy
     from b10_store.keys import Key
-    from b10_store.layout import PackId
+    from b10_store.layout import PackId, SnapshotName
     from b10_store.remote import FileStat, Remote
     from b10_store.survey import Survey
 
@@ -184,11 +184,14 @@ class _Visit:
         departures = choose_departures(found, self._policy, now)
         packs = self._unreferenced(found, departures, now)
         own = TrashFolder(str(new_snapshot_id(now)), frozenset(), {})
-        # The order matters to whoever dies on the way: a manifest goes before its packs.
+        # The order matters to whoever dies on the way: a manifest goes before its packs, and after
+        # those of its packs that another visit had moved to trash are back.
+        held_back = self._put_back_packs(found, departures)
         gone = {
             name
             for name in departures.names
-            if self._moves(name.manifest_path, f"{own.path}/{name}.manifest")
+            if name not in held_back
+            and self._moves(name.manifest_path, f"{own.path}/{name}.manifest")
         }
         moved = {
             pack: known
@@ -207,6 +210,29 @@ class _Visit:
         for folder in filling:
             self._remove_empty(folder)
         self._count(departures.only(gone), moved)
+
+    def _put_back_packs(self, found: Survey, departures: Departures) -> frozenset[SnapshotName]:
+        """Put packs back that lie in trash and that departing manifests reference.
+
+        A session that nobody witnessed for the pack's folder may have read such a manifest, and
+        carry its entries on. While the manifest is listed, the pack is not deleted; and once it is
+        condemned again, that session is witnessed.
+
+        Returns:
+            Manifests that must stay: a pack of theirs could not be put back.
+        """
+        if not departures.names:
+            return frozenset()
+        in_trash = {
+            pack: f"{folder.path}/{item}"
+            for folder in read_trash(self._remote)
+            for item in folder.files
+            if (pack := parse_pack_name(item)) is not None
+        }
+        needed = {item.name: in_trash.keys() & item.packs.keys() for item in found.referrers}
+        wanted = {pack for name in departures.names for pack in needed[name]}
+        away = {pack for pack in sorted(wanted) if not self._stages.put_back(in_trash[pack], pack)}
+        return frozenset(name for name in departures.names if needed[name] & away)
 
     def _moves(self, source: str, target: str) -> bool:
         """Move a file, if there is time and it is still there; returns whether it was moved."""

@@ -76,7 +76,7 @@ class Stages:
                 return
             pack = parse_pack_name(item)
             if pack is not None and pack in referenced:
-                self._put_back(f"{folder.path}/{item}", pack)
+                self.put_back(f"{folder.path}/{item}", pack)
             else:
                 self._delete(f"{folder.path}/{item}")
         # The marks go last: until then another visit goes on where this one is stopped.
@@ -141,14 +141,20 @@ class Stages:
             return None
         return frozenset(str(name) for name in cast("list[object]", names))
 
-    def _put_back(self, source: str, pack: PackId) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            if self._exists(pack_path(pack)):
-                # Somebody wrote it anew meanwhile: that one was verified.
+    def put_back(self, source: str, pack: PackId) -> bool:
+        """Move a pack from trash back; returns whether it is in packs/ now."""
+        if self._exists(pack_path(pack)):
+            # Somebody wrote it once more meanwhile: that one was verified.
+            with contextlib.suppress(FileNotFoundError):
                 self._remote.delete(source)
-            else:
-                self._remote.rename(source, pack_path(pack))
-                self._report.restored += 1
+            return True
+        try:
+            self._remote.rename(source, pack_path(pack))
+        except FileNotFoundError:
+            # Another visit adopted the folder, or was faster.
+            return self._exists(pack_path(pack))
+        self._report.restored += 1
+        return True
 
     def _exists(self, name: str) -> bool:
         try:

@@ -1,0 +1,51 @@
+"""A saver carries on what it read in a manifest that has gone to trash since."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from b10_store.layout import Address
+from tests.support.aging_stores import AgingMemory
+from tests.support.gc_states import NEW, OLD, DuringPublish
+from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, WITNESS, GcWorld
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEPT = Address("1" * 32)
+OWN = {"own/own.py": b"own = 1\n"}
+MORE = {"more/more.py": b"more = 1\n"}
+LATER = {"later/later.py": b"later = 1\n"}
+
+
+def test_a_saver_that_nobody_witnessed_loses_no_entry_that_it_carries_on(tmp_path: Path) -> None:
+    world = GcWorld(tmp_path, AgingMemory())
+    hosts = world.hosts
+    hosts.new().write(OLD).save()
+    world.advance(31 * DAY)
+    hosts.new(address=KEPT).write(NEW).save()
+    (pack,) = {entry.location.pack for entry in hosts.new().stored().entries.values()}
+
+    # The pack is condemned with its manifest, which expired; a witnessed saver had read both.
+    def condemn() -> None:
+        world.visit(MONTH)
+        assert pack in world.trashed_packs()
+
+    first = hosts.new(remote=DuringPublish(world.remote, condemn))
+    assert first.write({**OLD, "a/new.py": b"new"}).save().published is not None
+    world.visits(WITNESS, STAGE)
+
+    # Of the next savers nobody is a witness. One has the bytes, and stores them once more.
+    def store_again_and_collect() -> None:
+        world.advance(MINUTE)
+        again = hosts.new().write({**OLD, **MORE}).save()
+        assert (again.added, again.superseded) == (len(MORE), len(OLD))
+        world.visits(2 * HOUR, 21 * HOUR + 40 * MINUTE)
+
+    slow = hosts.new(remote=DuringPublish(world.remote, store_again_and_collect))
+    assert slow.write(OWN).save().published is not None
+    # It references the pack, so the pack is there, or on its way back from trash.
+    assert pack in world.packs() | world.trashed_packs()
+    hosts.new().write(LATER).save()
+    world.to_the_end()
+    assert world.loaded(slow) == {**OLD, **MORE, **OWN, **LATER, "a/new.py": b"new"}

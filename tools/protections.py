@@ -126,6 +126,13 @@ PROTECTIONS = (
         "tests/integration/gc/test_gc_carried.py",
     ),
     _simple(
+        "of two copies a saver keeps the one that is there",
+        _STORE + "save.py",
+        "    stored = with_good_packs(stored, parents, packs.good)\n",
+        "",
+        "tests/integration/gc/test_gc_carried.py",
+    ),
+    _simple(
         "a store that was put back in time is noticed",
         "b10_transfer/newest_seen.py",
         "    if newest >= seen:",

@@ -35,6 +35,16 @@ class Packs(NamedTuple):
     suspects: frozenset[PackId]
 
 
+def present_packs(remote: Remote) -> frozenset[PackId]:
+    """List the packs that are in packs/.
+
+    Raises:
+        OSError: they cannot be listed.
+    """
+    parsed = (parse_pack_name(name) for name in remote.list(PACKS))
+    return frozenset(pack for pack in parsed if pack is not None)
+
+
 def look_at_packs(
     remote: Remote, relied_on: Mapping[PackId, int], suspects: Collection[PackId] = ()
 ) -> Packs:
@@ -51,8 +61,7 @@ def look_at_packs(
     Raises:
         OSError: the store cannot be listed.
     """
-    parsed = (parse_pack_name(name) for name in remote.list(PACKS))
-    present = {pack for pack in parsed if pack is not None}
+    present = present_packs(remote)
     chosen = _choose(relied_on, suspects)
     verified: set[PackId] = set()
     bad: set[PackId] = set()
@@ -64,7 +73,7 @@ def look_at_packs(
             bad.add(pack)
         elif pack in chosen:
             verified.add(pack)
-    return Packs(frozenset(present - bad), frozenset(verified), frozenset(bad))
+    return Packs(present - bad, frozenset(verified), frozenset(bad))
 
 
 def _choose(relied_on: Mapping[PackId, int], suspects: Collection[PackId]) -> set[PackId]:

@@ -8,13 +8,16 @@ from b10_store.errors import StoreError
 from b10_store.keys import signer_of
 from b10_store.manifest import Manifest, referenced_packs
 from b10_store.manifest_file import encode_manifest
+from b10_store.pack_health import present_packs
 from b10_store.session import open_session
 from b10_store.succession import lineage_like_newest
-from b10_store.union import union
+from b10_store.union import union, with_good_packs
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from b10_store.heads import Heads, ManifestReader
-    from b10_store.layout import Address
+    from b10_store.layout import Address, PackId
     from b10_store.remote import Remote
     from b10_store.session import Session
 
@@ -48,7 +51,7 @@ def sign_again(remote: Remote, reader: ManifestReader, scratch: str, address: Ad
         # What is carried on is read after the token was created, as in a save.
         heads = reader.heads(address)
         if any(head.signed_before for head in heads.manifests):
-            _publish(session, reader, scratch, heads)
+            _publish(session, reader, scratch, heads, present_packs(remote))
             return True
     except BaseException:
         session.abandon()
@@ -57,11 +60,17 @@ def sign_again(remote: Remote, reader: ManifestReader, scratch: str, address: Ad
     return False
 
 
-def _publish(session: Session, reader: ManifestReader, scratch: str, heads: Heads) -> None:
+def _publish(
+    session: Session,
+    reader: ManifestReader,
+    scratch: str,
+    heads: Heads,
+    present: Collection[PackId],
+) -> None:
     for problem in heads.problems:
         if problem.unreachable:
             raise StoreError(f"{problem.name} cannot be read: {problem.reason}")
-    stored = union(heads.manifests)
+    stored = with_good_packs(union(heads.manifests), heads.manifests, present)
     manifest = Manifest(
         session.name,
         lineage_like_newest(heads, heads.manifests, reader.keys),

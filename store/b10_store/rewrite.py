@@ -25,10 +25,11 @@ from b10_store.layout import (
 from b10_store.manifest import Manifest, referenced_packs
 from b10_store.manifest_file import encode_manifest
 from b10_store.pack import write_packs
+from b10_store.pack_health import present_packs
 from b10_store.save_plan import SavePlan, finish_entries
 from b10_store.session import open_session
 from b10_store.succession import lineage_like_newest
-from b10_store.union import union
+from b10_store.union import union, with_good_packs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Sequence
@@ -115,7 +116,7 @@ def _publish_moved(
         raise StoreError(f"{heads.problems[0].name}: {heads.problems[0].reason}")
     if not parents:
         return 0
-    stored = union(parents)
+    stored = with_good_packs(union(parents), parents, present_packs(remote))
     moving = {
         entry.digest: entry for entry in stored.entries.values() if entry.location.pack in packs
     }

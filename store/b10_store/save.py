@@ -30,7 +30,7 @@ from b10_store.save_request import SaveOutcome, SaveRequest
 from b10_store.scan import CHANGED, INCOMPLETE, Skipped
 from b10_store.session import open_session
 from b10_store.succession import lineage_of
-from b10_store.union import union
+from b10_store.union import union, with_good_packs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -173,6 +173,7 @@ def _look(
     parents = tuple(head for head in heads.manifests if reader.keys or not head.signed)
     stored = union(parents)
     packs = look_at_packs(remote, _pack_sizes(stored.packs), suspects)
+    stored = with_good_packs(stored, parents, packs.good)
     artifacts = unite_rewritten(
         remote, stored, request.artifacts, packs.good, parents=parents, cold=request.cold
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from b10_store.layout import PackId, SnapshotId
     from b10_store.manifest import Entry, Group, Identity, Manifest, Pack
@@ -59,6 +59,33 @@ def union(heads: Sequence[Manifest]) -> Union:
     for members in groups.values():
         entries.update(members)
     return Union(entries, packs)
+
+
+def with_good_packs(stored: Union, heads: Iterable[Manifest], good: Collection[PackId]) -> Union:
+    """Take blobs whose pack is not good from another head that has the same bytes in a good one.
+
+    Whoever publishes this union supersedes the heads: a location that is dropped here is known to
+    nobody any more.
+
+    Args:
+        stored: the union of the heads.
+        heads: what it was made of.
+        good: packs that are there.
+    """
+    lacking = {item.digest for item in stored.entries.values() if item.location.pack not in good}
+    if not lacking:
+        return stored
+    places = {
+        entry.digest: entry.location
+        for head in heads
+        for entry in head.entries.values()
+        if entry.digest in lacking and entry.location.pack in good
+    }
+    entries = {
+        identity: replace(entry, location=places[entry.digest]) if entry.digest in places else entry
+        for identity, entry in stored.entries.items()
+    }
+    return Union(entries, stored.packs)
 
 
 def _credible_entries(head: Manifest, packs: Mapping[PackId, Pack]) -> Mapping[Identity, Entry]:

@@ -35,8 +35,8 @@ UNIONS = {
     "two savers, a gc": Scenario((0, None), 1, supersedes=True, timing=FINE),
 }
 
-# The pack of an old manifest was condemned before that was published. Saver 0 reads the manifest and
-# carries its entry on; saver 1 has the bytes, stores them once more, and supersedes it.
+# The pack of an old manifest was condemned before that was published. Saver 0 reads the manifest
+# and carries its entry on; saver 1 has the bytes, stores them once more, and supersedes it.
 LATE = Scenario((None, None), 2, supersedes=True, late=True, owners=(1,))
 
 LARGE = {

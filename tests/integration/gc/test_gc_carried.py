@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b10_store.layout import Address
+from b10_store.layout import Address, pack_path
 from tests.support.aging_stores import AgingMemory
 from tests.support.gc_states import NEW, OLD, DuringPublish
 from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, WITNESS, GcWorld
@@ -49,3 +49,22 @@ def test_a_saver_that_nobody_witnessed_loses_no_entry_that_it_carries_on(tmp_pat
     hosts.new().write(LATER).save()
     world.to_the_end()
     assert world.loaded(slow) == {**OLD, **MORE, **OWN, **LATER, "a/new.py": b"new"}
+
+
+def test_a_saver_without_the_bytes_keeps_the_copy_that_is_there(tmp_path: Path) -> None:
+    """Two hosts compiled the same at once; the pack of the older one is lost since."""
+    world = GcWorld(tmp_path, AgingMemory())
+    hosts = world.hosts
+
+    def publish_the_same() -> None:
+        hosts.new().write({**OLD, **MORE}).save(wait_seconds=0)
+
+    older = hosts.new(remote=DuringPublish(world.remote, publish_the_same))
+    older.write({**OLD, **OWN}).save()
+    assert len(older.heads().manifests) == 2
+    first = min(older.heads().manifests, key=lambda head: head.name.snapshot)
+    (lost,) = first.packs
+    world.remote.delete(pack_path(lost))
+    hosts.new().write(LATER).save()
+    assert len(older.heads().manifests) == 1
+    assert world.loaded(older) == {**OLD, **MORE, **LATER}

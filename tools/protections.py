@@ -585,6 +585,20 @@ PROTECTIONS = (
         "owner not in {owner}",
         "tests/unit/test_signing_settings.py",
     ),
+    _simple(
+        "what is left of a proven server is saved",
+        "b10_transfer/supervised/tasks.py",
+        "            if self._is_ready and self._settings is not None:\n",
+        "            if not self.stop and self._settings is not None:\n",
+        "tests/integration/servers/test_run_saving.py",
+    ),
+    _simple(
+        "another server proves itself anew",
+        "b10_transfer/supervised/tasks.py",
+        "        self._is_ready = False\n        _logger",
+        "        _logger",
+        "tests/integration/servers/test_run_saving.py",
+    ),
     # Which machines may share.
     _simple(
         "the vector instructions are part of the environment key",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.cache_trees import compiled_graph, leftovers
+from tests.support.cache_trees import compiled_graph, leftovers, read_tree
 from tests.support.fake_servers import free_port
 from tests.support.mounts import tmpfs
 from tests.support.run_hung_mounts import hung_mount
@@ -112,6 +114,63 @@ def test_a_server_is_saved_when_it_is_ready_and_at_its_end(site: Site) -> None:
         assert run.wait() == 0
     assert len(manifests(host)) == 3
     assert len(warm) - len(FIRST) == len(stored(site)) - len(warm) > 0
+
+
+def test_what_a_proven_server_left_is_saved_though_the_next_one_is_looked_for(site: Site) -> None:
+    host = site.host("host")
+    port = free_port()
+    plan = {"compile": graphs(site.folder, "warmup"), "listen": port, "lives": 3}
+    later = graphs(site.folder, "later")
+    # The server ends; what its workers write after that comes before the end of the command.
+    script = f'{shlex.join(a_vllm(site.folder, port))}; sleep 2; cp -r {later}/. "$0"; sleep 1'
+    command = ["bash", "-c", script, str(host.root)]
+    with started_run(host, plan, program=command, interval=0.1) as run:
+        assert run.wait() == 0
+        assert "nothing more is saved" not in run.log
+    assert len(manifests(host)) == 3
+    assert set(read_tree(site.folder / "later")) <= stored(site)
+
+
+def test_what_another_server_compiled_that_was_not_ready_is_not_saved(site: Site) -> None:
+    host = site.host("host")
+    port = free_port()
+    plan = {"compile": graphs(site.folder, "warmup"), "listen": port, "lives": 2}
+    server = shlex.join(a_vllm(site.folder, port))
+    again = f'RECORDER="$AGAIN" {server}'
+    later = {"folder": str(site.folder / "again"), "compile": graphs(site.folder, "later")}
+    (site.folder / "again").mkdir()
+    variables = host.variables(AGAIN=json.dumps({**later, "lives": 2}))
+    command = ["bash", "-c", f"{server}; {again}"]
+    with started_run(host, plan, program=command, variables=variables, interval=0.1) as run:
+        assert run.wait() == 0
+        assert "nothing more is saved" in run.log
+    assert len(manifests(host)) == 2
+
+
+def test_cache_folders_that_the_command_chose_for_itself_are_saved(site: Site) -> None:
+    host = site.host("host")
+    new, own = graphs(site.folder, "new"), host.folder / "own"
+    code = (
+        "import os, subprocess, sys\n"
+        "os.environ['TORCHINDUCTOR_CACHE_DIR'] = sys.argv[1]\n"
+        "subprocess.run(['sh', '-c', f'cp -r {sys.argv[2]} {sys.argv[1]}; sleep 3'], check=True)"
+    )
+    done = run_to_the_end([sys.executable, "-c", code, str(own), new], host.variables())
+    assert done.returncode == 0
+    assert "chose cache folders for itself" in done.stderr.decode()
+    assert len(manifests(host)) == 2
+    assert set(read_tree(site.folder / "new")) <= stored(site)
+
+
+def test_a_command_of_which_nothing_is_found_is_told_where_that_was_looked_for(
+    site: Site,
+) -> None:
+    host = site.host("other", {})
+    variables = host.variables(B10_CACHE_LOAD="0")
+    done = run_to_the_end(["true"], variables)
+    assert f"nothing was found in the cache folders (Inductor's is {host.root})" in (
+        done.stderr.decode()
+    )
 
 
 def test_a_server_that_ends_before_it_is_ready_is_not_saved(site: Site) -> None:

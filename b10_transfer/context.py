@@ -6,10 +6,12 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from b10_store.bring import PACKS_AT_ONCE
 from b10_store.errors import CannotSignError, NoSpaceError, SizeLimitError, StoreError
 from b10_store.folder_remote import FolderRemote
 from b10_store.layout import Address
 from b10_store.store import Store
+from b10_transfer.address_space import is_scarce
 from b10_transfer.cache_folders import VARIABLES, is_below
 from b10_transfer.cache_roots import CacheRoot, resolve_roots, with_store, without_refused
 from b10_transfer.environment import Environment
@@ -95,7 +97,12 @@ def worker_count() -> int:
     """Threads for work that is mostly compression, hashing and file creation."""
     affinity = getattr(os, "sched_getaffinity", None)
     available = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return max(1, min(8, available))
+    return 1 if is_scarce() else max(1, min(8, available))
+
+
+def reader_count() -> int:
+    """Threads for reading packs, which mostly wait for the shared folder."""
+    return 1 if is_scarce() else PACKS_AT_ONCE
 
 
 def require_enabled(settings: Settings) -> None:

@@ -15,7 +15,7 @@ from b10_store.errors import StoreError
 from b10_store.placement import Placed
 from b10_store.union import union
 from b10_transfer.artifacts import find_files
-from b10_transfer.context import worker_count
+from b10_transfer.context import reader_count, worker_count
 from b10_transfer.errors import CacheError
 from b10_transfer.harmful_files import move_aside
 from b10_transfer.header_placeholders import plant_placeholders, remove_placeholders
@@ -288,7 +288,12 @@ def _bring(
         meter.add(size)
 
     brought = context.store.bring(
-        context.address, wanted, stored.packs, watch=watch, workers=worker_count()
+        context.address,
+        wanted,
+        stored.packs,
+        watch=watch,
+        workers=worker_count(),
+        readers=reader_count(),
     )
     if not (brought.damaged or brought.unread):
         meter.finish()

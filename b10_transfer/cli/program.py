@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.call import Call, NotStoredError
 from b10_transfer.cli.console import PROGRAM, Console
+from b10_transfer.cli.leaving import leave_unfinished
 from b10_transfer.cli.log_lines import showing_log, shown_level
 from b10_transfer.cli.parser import (
     CommandParser,
@@ -77,6 +78,7 @@ def _guarded(run: Callable[[], int], console: Console) -> int:
         return exit_codes.NOT_STORED if isinstance(error, NotStoredError) else exit_codes.FAILED
     except KeyboardInterrupt:
         console.note_interrupt()
+        leave_unfinished(exit_codes.INTERRUPTED)
         return exit_codes.INTERRUPTED
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 from typing import TYPE_CHECKING
 
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.command_table import RUN_OPTIONS, WATCH
+from b10_transfer.cli.leaving import leave_unfinished
 from b10_transfer.cli.progress_display import READING_STORE, progress_display
 from b10_transfer.errors import CacheValidationError
 
@@ -40,7 +40,6 @@ def accompany(call: Call) -> int:
         return run(call)
     _refuse(call, RUN_OPTIONS, "is for a command behind --")
     from b10_transfer.servers.companion import accompany as go_along
-    from b10_transfer.servers.operations import is_anything_unfinished
     from b10_transfer.servers.options import ServerOptions
 
     settings = call.settings()
@@ -60,12 +59,7 @@ def accompany(call: Call) -> int:
     code = report.exit_code
     if code == exit_codes.INTERRUPTED and signal.SIGTERM in received:
         code = exit_codes.TERMINATED
-    if is_anything_unfinished():
-        # The interpreter's shutdown would wait for threads that a dead mount holds.
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code)
+    leave_unfinished(code)
     return code
 
 

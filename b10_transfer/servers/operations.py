@@ -68,15 +68,6 @@ def clock_time(seconds: float) -> str:
     )
 
 
-def is_anything_unfinished() -> bool:
-    """Whether an operation that is not waited for any more still goes on.
-
-    The interpreter's shutdown waits for the threads that such an operation has started: a process
-    that is to end then has to leave without it.
-    """
-    return any(item.name.startswith(_THREAD_PREFIX) for item in threading.enumerate())
-
-
 class _Call(Generic[_T]):
     """A call and what came of it."""
 

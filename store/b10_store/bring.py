@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from b10_store.materialize import Staging
 from b10_store.placement import Placed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from b10_store.digest import Digest
     from b10_store.frame import FrameTable
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from b10_store.placement import Placement
     from b10_store.remote import Remote
 
-_PACKS_AT_ONCE = 8
+PACKS_AT_ONCE = 8
 _FRAMES_IN_FLIGHT_PER_WORKER = 8
+_PATIENCE_SECONDS = 0.2
+"""How long what is being written, and then its removal, is waited for after Ctrl-C."""
 
 
 @dataclass(slots=True)
@@ -58,6 +61,7 @@ def bring(
     watch: Callable[[str, int], None],
     refresh: Callable[[], Sequence[Manifest]],
     workers: int,
+    readers: int = PACKS_AT_ONCE,
 ) -> Brought:
     """Read, verify, write aside, and move into place.
 
@@ -70,6 +74,7 @@ def bring(
         watch: see `Staging`.
         refresh: reads the heads once more; asked at most once, when a blob could not be had.
         workers: threads that decompress and write.
+        readers: packs that are read at once, a thread each.
 
     Raises:
         NoSpaceError: the local disk is full; nothing is left behind.
@@ -78,21 +83,46 @@ def bring(
     staging = Staging(watch)
     try:
         staging.expect(placements)
-        with ThreadPoolExecutor(workers, "b10-decompress") as pool:
-            fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT_PER_WORKER * workers)
-            result = Brought(Placed())
-            _PackReader(remote, fetcher, staging).read_all(
+        pool = ThreadPoolExecutor(workers, "b10-decompress")
+        fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT_PER_WORKER * workers)
+        result = Brought(Placed())
+        with _ending_soon(pool, fetcher):
+            _PackReader(remote, fetcher, staging, readers).read_all(
                 [placement.entry for placement in placements], packs, refresh, result
             )
         result.placed = staging.place()
-    finally:
+    except (KeyboardInterrupt, SystemExit):
+        staging.abandon(_PATIENCE_SECONDS)
+        raise
+    except BaseException:
         staging.close()
+        raise
+    staging.close()
     return result
 
 
+@contextlib.contextmanager
+def _ending_soon(pool: ThreadPoolExecutor, fetcher: Fetcher) -> Generator[None]:
+    """Wait for the threads of a pool in the end, but not after Ctrl-C.
+
+    A read from a slow mount may take long, and what comes of it is dropped.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        fetcher.stop(_PATIENCE_SECONDS)
+        pool.shutdown(wait=False)
+        raise
+    except BaseException:
+        pool.shutdown()
+        raise
+    pool.shutdown()
+
+
 class _PackReader:
-    def __init__(self, remote: Remote, fetcher: Fetcher, staging: Staging) -> None:
+    def __init__(self, remote: Remote, fetcher: Fetcher, staging: Staging, readers: int) -> None:
         self._remote = remote
+        self._readers = readers
         self._fetcher = fetcher
         self._staging = staging
 
@@ -135,7 +165,8 @@ class _PackReader:
         def read(pack: PackId) -> _Outcome:
             return self._read_pack(pack, packs[pack].frames, by_pack[pack])
 
-        with ThreadPoolExecutor(min(_PACKS_AT_ONCE, len(by_pack)), "b10-read") as readers:
+        readers = ThreadPoolExecutor(min(self._readers, len(by_pack)), "b10-read")
+        with _ending_soon(readers, self._fetcher):
             for pack, outcome in zip(by_pack, readers.map(read, by_pack), strict=True):
                 result.damaged.update(dict.fromkeys(outcome.damaged, pack))
                 result.unread.update(outcome.unread)
@@ -165,6 +196,8 @@ class _PackReader:
     def _try(
         self, name: str, frames: FrameTable, wanted: Sequence[Wanted]
     ) -> tuple[list[Wanted], Fetched]:
+        if self._fetcher.is_stopped:
+            return [*wanted], Fetched()
         fetched = self._fetcher.fetch(name, frames, wanted, self._staging)
         return [item for item in wanted if item.digest not in fetched.delivered], fetched
 

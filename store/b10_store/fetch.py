@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import defaultdict
 from concurrent.futures import wait
 from dataclasses import dataclass, field
@@ -93,8 +94,26 @@ class Fetcher:
         """
         self._remote = remote
         self._pool = pool
+        self._in_flight = in_flight
         self._room = threading.Semaphore(in_flight)
         self._stopped = threading.Event()
+
+    def stop(self, seconds: float) -> None:
+        """End all fetches; wait so long at most for what is being handed on."""
+        self._stopped.set()
+        deadline = time.monotonic() + seconds
+        free = 0
+        while free < self._in_flight and self._room.acquire(
+            timeout=max(0.0, deadline - time.monotonic())
+        ):
+            free += 1
+        for _ in range(free):
+            self._room.release()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing more is fetched."""
+        return self._stopped.is_set()
 
     def fetch(self, name: str, frames: FrameTable, wanted: Sequence[Wanted], sink: Sink) -> Fetched:
         """Read blobs of one pack through one open of its file; each digest once.

@@ -130,6 +130,12 @@ class Staging:
         for staging in self._folders.values():
             shutil.rmtree(staging, ignore_errors=True)
 
+    def abandon(self, seconds: float) -> None:
+        """Do the same beside the caller, who waits so long at most; the next load does the rest."""
+        thread = threading.Thread(target=self.close, name="b10-abandon", daemon=True)
+        thread.start()
+        thread.join(seconds)
+
     def open_file(self, placement: Placement) -> int:
         """Create the staged file of an artifact; returns its descriptor."""
         mode = 0o777 if placement.entry.executable else 0o666

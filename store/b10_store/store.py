@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from b10_store.basis import Basis, holds
-from b10_store.bring import Brought, bring
+from b10_store.bring import PACKS_AT_ONCE, Brought, bring
 from b10_store.check import CheckReport, check
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
 from b10_store.format_file import check_format
@@ -82,6 +82,7 @@ class Store:
         *,
         watch: Callable[[str, int], None],
         workers: int,
+        readers: int = PACKS_AT_ONCE,
     ) -> Brought:
         """Bring artifacts of `address` to this host; see `b10_store.bring.bring`."""
 
@@ -91,7 +92,15 @@ class Store:
             except (OSError, StoreError):
                 return ()
 
-        return bring(self._remote, placements, packs, watch=watch, refresh=refresh, workers=workers)
+        return bring(
+            self._remote,
+            placements,
+            packs,
+            watch=watch,
+            refresh=refresh,
+            workers=workers,
+            readers=readers,
+        )
 
     def note_use(self, heads: Heads) -> None:
         """Refresh the heads' time of last load, at most once a day. Being refused is fine."""

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from b10_transfer.cli.leaving import is_anything_unfinished
 from b10_transfer.errors import CacheError
-from b10_transfer.servers.operations import call_within, is_anything_unfinished
+from b10_transfer.servers.operations import call_within
 
 
 def test_what_an_operation_returns_and_raises_is_the_callers() -> None:

@@ -11,7 +11,7 @@ from b10_store.errors import CannotSignError, NoSpaceError, SizeLimitError, Stor
 from b10_store.folder_remote import FolderRemote
 from b10_store.layout import Address
 from b10_store.store import Store
-from b10_transfer.address_space import is_scarce
+from b10_transfer.address_space import is_scarce, require_some
 from b10_transfer.cache_folders import VARIABLES, is_below
 from b10_transfer.cache_roots import CacheRoot, resolve_roots, with_store, without_refused
 from b10_transfer.environment import Environment
@@ -70,10 +70,12 @@ def _read_settings() -> Settings:
         return Settings.from_environment()
     except OSError as error:
         # No folder for temporary files, and none is named for scratch.
-        raise CacheError(f"{error}: set LOCAL_WORK_DIR to a folder that can be written") from error
+        reason = refusal(error) or f"{error}: set LOCAL_WORK_DIR to a folder that can be written"
+        raise CacheError(reason) from error
 
 
 def _open_context(settings: Settings) -> Context:
+    require_some()
     environment = Environment.detect(settings.variables)
     problems: list[str] = []
     roots = resolve_roots(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from b10_transfer.probes import NONE, UNKNOWN, Reading
+from b10_transfer.probes import NONE, UNKNOWN, Reading, raise_unless_absent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -104,6 +104,7 @@ def read_cpu(variables: Mapping[str, str]) -> Cpu:
         with _CPU_INFO.open(encoding="utf-8", errors="replace") as lines:
             flags, source = cpu_flags(lines), f"{_CPU_INFO} flags"
     except OSError as error:
+        raise_unless_absent(error)
         flags, source = frozenset[str](), f"{_CPU_INFO} cannot be read: {error.strerror}"
     return Cpu(
         system=sys.platform,

@@ -69,7 +69,11 @@ class Environment:
 
         Args:
             variables: the environment variables of the process that compiles.
+
+        Raises:
+            OSError: something that it depends on could not be read just now.
         """
+        probes.require_descriptors()
         release = probes.torch_release()
         return assemble(
             release=release,

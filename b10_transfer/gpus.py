@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from b10_transfer.probes import NONE, UNKNOWN, TorchRelease
+from b10_transfer.probes import NONE, UNKNOWN, TorchRelease, raise_unless_absent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -86,6 +86,7 @@ class PyNvml:
             finally:
                 library.nvmlShutdown()
         except (library.NVMLError, OSError) as error:
+            raise_unless_absent(error)
             raise NvmlError(str(error)) from error
 
     def _listing(self, library: ModuleType) -> GpuListing:
@@ -282,7 +283,8 @@ def _pairs(text: str) -> Iterable[tuple[str, str]]:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except OSError as error:
+        raise_unless_absent(error)
         return ""
 
 

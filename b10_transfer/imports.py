@@ -16,7 +16,7 @@ import threading
 _FORK_PATIENCE_SECONDS = 10.0
 """A fork waits no longer: its thread may hold what the importing one waits for."""
 
-_NEEDED = ("b10_transfer.transfer", "b10_transfer.local_clear")
+_NEEDED = ("b10_transfer.transfer", "b10_transfer.local_clear", "b10_transfer.held_secret")
 _IMPORTED_LATE = ("lmdb._envid", "pynvml")
 """What others import when they are first used; not every version and machine has them."""
 

@@ -3,12 +3,15 @@
 Nothing here imports torch or Triton, touches a GPU or starts a process: a load runs before the
 server that it serves has imported anything, and importing torch alone takes seconds. A fact that
 cannot be read is ``unknown`` (it exists, but not where it was looked for) or ``none`` (there is no
-such thing here), and its source says why; no probe raises.
+such thing here), and its source says why. A file that is there and cannot be read just now (no
+descriptor, no memory, an I/O error) is an OSError: a fact without it would be another machine's.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import errno
 import importlib.machinery
 import importlib.util
 import os
@@ -23,6 +26,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP})
+_DESCRIPTORS = 16
+"""How many files must be to be had at once: those of an import, a device and a library."""
 
 UNKNOWN = "unknown"
 NONE = "none"
@@ -55,6 +62,23 @@ class TorchRelease:
     """The package's folder; None where there is no torch."""
 
 
+def require_descriptors() -> None:
+    """Raise OSError where this process can hardly open a file any more.
+
+    What reads files on our behalf, the import system and NVML among it, then says that there are
+    none.
+    """
+    with contextlib.ExitStack() as opened:
+        for _ in range(_DESCRIPTORS):
+            opened.enter_context(open(os.devnull, "rb", buffering=0))
+
+
+def raise_unless_absent(error: Exception) -> None:
+    """Raise an error that says nothing of the file: a key made without it is another machine's."""
+    if isinstance(error, OSError) and error.errno not in _ABSENT:
+        raise error
+
+
 def torch_release() -> TorchRelease:
     """The torch that ``import torch`` would import, or has imported."""
     folder = _package_folder("torch")
@@ -70,6 +94,7 @@ def torch_release_in(folder: Path) -> TorchRelease:
         assigned = _assigned_strings((folder / "version.py").read_text(encoding="utf-8"))
         source = "torch/version.py"
     except (OSError, ValueError, SyntaxError) as error:
+        raise_unless_absent(error)
         assigned, source = {}, f"torch/version.py cannot be read: {error}"
 
     def reading(name: str) -> Reading:
@@ -106,6 +131,7 @@ def triton_version_in(folder: Path) -> Reading:
         text = (folder / "__init__.py").read_text(encoding="utf-8")
         version = _assigned_strings(text).get("__version__", UNKNOWN)
     except (OSError, ValueError, SyntaxError) as error:
+        raise_unless_absent(error)
         return Reading(UNKNOWN, f"triton cannot be read: {error}")
     return Reading(version, "triton/__init__.py")
 

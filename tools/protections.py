@@ -599,6 +599,27 @@ PROTECTIONS = (
         "        _logger",
         "tests/integration/servers/test_run_saving.py",
     ),
+    _simple(
+        "no environment key is computed without descriptors",
+        "b10_transfer/environment.py",
+        "        probes.require_descriptors()\n",
+        "",
+        "tests/integration/machines/test_scarce_resources.py",
+    ),
+    _simple(
+        "with hardly any address space nothing is begun",
+        "b10_transfer/context.py",
+        "    require_some()\n",
+        "",
+        "tests/integration/machines/test_scarce_resources.py",
+    ),
+    _simple(
+        "Ctrl-C does not wait for reads",
+        "store/b10_store/bring.py",
+        "        pool.shutdown(wait=False)\n",
+        "        pool.shutdown()\n",
+        "tests/integration/test_interrupted_loads.py",
+    ),
     # Which machines may share.
     _simple(
         "the vector instructions are part of the environment key",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from b10_transfer.errors import CacheError, CacheValidationError
+from b10_transfer.refusals import refusal
 
 if TYPE_CHECKING:
     import argparse
@@ -68,9 +69,10 @@ class Call:
         except CacheValidationError as error:
             raise CacheValidationError(self._as_typed(str(error))) from error
         except OSError as error:
-            raise CacheError(
+            reason = refusal(error) or (
                 f"{error}: set LOCAL_WORK_DIR to a folder that can be written"
-            ) from error
+            )
+            raise CacheError(reason) from error
         if settings.signing_keys:
             from b10_transfer.held_secret import guard_memory
 

@@ -20,6 +20,7 @@ from b10_transfer.cli.parser import (
     split_arguments,
 )
 from b10_transfer.errors import CacheError, CacheValidationError
+from b10_transfer.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,10 +73,16 @@ def _guarded(run: Callable[[], int], console: Console) -> int:
         console.explain(str(error))
         return exit_codes.USAGE
     except (CacheError, OSError) as error:
-        console.note(str(error))
+        console.note(refusal(error) or str(error))
         if isinstance(error, CacheValidationError):
             return exit_codes.USAGE
         return exit_codes.NOT_STORED if isinstance(error, NotStoredError) else exit_codes.FAILED
+    except (ImportError, MemoryError, RuntimeError) as error:
+        reason = refusal(error)
+        if reason is None:
+            raise
+        console.note(reason)
+        return exit_codes.FAILED
     except KeyboardInterrupt:
         console.note_interrupt()
         leave_unfinished(exit_codes.INTERRUPTED)

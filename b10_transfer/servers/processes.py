@@ -105,7 +105,11 @@ class ServerSearch:
         turn; its session; its container. Of several, the one whose start is nearest to that of this
         process, or of the search where that is much older, and rather after it than before.
         """
-        nearness = _Nearness()
+        try:
+            nearness = _Nearness()
+        except _GONE:
+            # A system without /proc.
+            return None
         found: list[tuple[tuple[int, float], ServerProcess]] = []
         patient = time.monotonic() - self._waited_from < _NEWER_FIRST_SECONDS
         for process, kind in _uppermost(psutil.process_iter(["cmdline"])):
@@ -203,7 +207,14 @@ def is_believed(process: psutil.Process, user: User | None) -> bool:
     By all of its ids: a program that is set-user-id belongs to whoever started it.
     """
     users = _users(process)
-    return bool(users) and users <= {*_users(psutil.Process()), *(() if user is None else (user,))}
+    return bool(users) and users <= {*_own_users(), *(() if user is None else (user,))}
+
+
+def _own_users() -> set[User]:
+    try:
+        return _users(psutil.Process())
+    except _GONE:
+        return set()
 
 
 def warn_of_strange(process: psutil.Process) -> None:
@@ -262,9 +273,16 @@ def variables_of(process: psutil.Process) -> dict[str, str] | None:
 def _own_start() -> float:
     """When this process was started to look for a server, on the clock of ServerProcess.started."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
-    # psutil counts from the time of boot, which it knows to the second only.
-    now = time.time() if clock is None else psutil.boot_time() + time.clock_gettime(clock)
-    started = psutil.Process().create_time()
+    try:
+        # psutil counts from the time of boot, which it knows to the second only.
+        now = time.time() if clock is None else psutil.boot_time() + time.clock_gettime(clock)
+        started = psutil.Process().create_time()
+    except (*_GONE, RuntimeError):
+        _logger.warning(
+            "processes cannot be seen on this system (is /proc there?): no server is found; --url "
+            "says where one answers"
+        )
+        return time.time()
     return started if now - started < _YOUNG_SECONDS else now
 
 

@@ -18,10 +18,14 @@ _ISA_WIDTHS = {"avx512": 16, "avx2": 8, "asimd": 4, "zvector": 8, "vsx": 8}
 _FLOAT_BITS = 32
 
 _MARK = b"at::vec::"
-_STEP = re.compile(rb"[ (;]x\d+(?:_\w+)?\s*\+=\s*(?:static_cast<\w+>\()?(\d+)L?\b")
+_BEFORE, _PART = 1 << 10, 3 << 10
+"""Of so many bytes around a mark is looked at: a loop begins before the vectors in it."""
+_STEP = re.compile(rb"\+=\s*(?:static_cast<\w+>\()?(\d+)L?\b")
+_VARIABLE = re.compile(rb"\bx\d+(?:_[a-z]+)?\s*$")
 _TYPE = rb"(float|u?int32_t|double|u?int64_t)"
-_VECTORS = re.compile(rb"<%b,\s*(\d+)\s*[,>]|\bVectorized<%b>(?:::loadu)?\(" % (_TYPE, _TYPE))
-"""A type, and how many vectors hold it: VectorizedN<float,2>, convert<float,2,. Or one alone."""
+_ONE = re.compile(rb"Vectorized<%b>(?:::loadu)?\(" % _TYPE)
+_SEVERAL = re.compile(rb"<%b,\s*(\d+)\s*[,>]" % _TYPE)
+"""A type with how many vectors hold it: VectorizedN<float,2>, convert<float,2,at::BFloat16,1>."""
 
 _REQUESTED = re.compile(rb"inductor_config\[cpp\.simdlen\]: (\d+)\b")
 """The width that a program asked for, which Inductor has in its keys and notes in its graphs."""
@@ -50,20 +54,44 @@ def widths_in(code: bytes) -> frozenset[int]:
     Mostly it is one. It is several where the code says too little, and then it is right for each:
     such code tells every load and store how many numbers it means.
     """
-    steps = {int(step) for step in _STEP.findall(code)} - {0, 1} if _MARK in code else set[int]()
-    if not steps:
-        return frozenset()
-    widths = {width for width in _WIDTHS if steps <= {width, 2 * width}}
-    if len(steps) == 1:
-        vectors = {(_size(a or b), int(count or 1)) for a, count, b in _VECTORS.findall(code)}
-        widths = {width for width in widths if _fits(width, max(steps), vectors)}
-    return frozenset(widths)
+    steps: set[int] = set()
+    vectors: set[tuple[int, int]] = set()
+    widths = frozenset[int]()
+    mark = code.find(_MARK)
+    # A few kernels tell: all in one file were made for one width, and a search costs its time.
+    while mark >= 0 and len(widths) != 1:
+        part = code[max(0, mark - _BEFORE) : mark + _PART]
+        steps |= _steps(part)
+        widths = _widths(steps, vectors)
+        if len(widths) > 1:
+            vectors |= {(_size(name), 1) for name in _ONE.findall(part)}
+            vectors |= {(_size(name), int(count)) for name, count in _SEVERAL.findall(part)}
+            widths = _widths(steps, vectors)
+        mark = code.find(_MARK, mark + _PART)
+    return widths
 
 
 def requested_width(graph: bytes) -> int | None:
     """The width that the program asked for which made a graph (cpp.simdlen); None: for none."""
     match = _REQUESTED.search(graph)
     return int(match[1]) // _FLOAT_BITS if match is not None else None
+
+
+def _steps(code: bytes) -> set[int]:
+    """By how much the loops go on whose variables are x0, x1, ...: by one, or by vectors."""
+    return {
+        int(match[1])
+        for match in _STEP.finditer(code)
+        if _VARIABLE.search(code, max(0, match.start() - 16), match.start())
+    } - {0, 1}
+
+
+def _widths(steps: set[int], vectors: set[tuple[int, int]]) -> frozenset[int]:
+    """The widths for which code may be made with these steps, and vectors of numbers of a size."""
+    widths = {width for width in _WIDTHS if steps and steps <= {width, 2 * width}}
+    if len(steps) == 1:
+        widths = {width for width in widths if _fits(width, max(steps), vectors)}
+    return frozenset(widths)
 
 
 def _fits(width: int, step: int, vectors: set[tuple[int, int]]) -> bool:

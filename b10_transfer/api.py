@@ -94,18 +94,18 @@ def save_compile_cache(*, on_progress: ProgressCallback | None = None) -> Operat
 
 
 def clear_local_cache(roots: Iterable[str] = ("inductor",)) -> bool:
-    """Remove local caches of this host; the store is not touched.
+    """Remove local caches of this host; the store is not touched, nor what no compiler wrote.
 
     Args:
         roots: names of cache roots: "inductor", "triton", "vllm", and so on, or of the user's own.
 
     Returns:
-        True when they are empty now, or were; False when something could not be removed.
+        True when nothing of these caches is here now; False when something could not be removed.
     """
 
     def clear() -> OperationStatus:
-        _clear((roots,) if isinstance(roots, str) else tuple(roots))
-        return OperationStatus.SUCCESS
+        names = (roots,) if isinstance(roots, str) else tuple(roots)
+        return OperationStatus.SUCCESS if _clear(names) else OperationStatus.ERROR
 
     return _guard("clear", clear) is OperationStatus.SUCCESS
 
@@ -184,11 +184,11 @@ def _log_report(what: str, key: str, line: str, problems: tuple[str, ...]) -> No
         _logger.info("%s: %s; environment %s", what, line, key)
 
 
-def _clear(names: tuple[str, ...]) -> None:
-    from b10_transfer.cache_roots import ROOT_NAMES, resolve_roots
+def _clear(names: tuple[str, ...]) -> bool:
+    from b10_transfer.cache_roots import ROOT_NAMES, resolve_roots, with_store
     from b10_transfer.context import check_root
     from b10_transfer.errors import CacheValidationError
-    from b10_transfer.local_clear import clear_root
+    from b10_transfer.local_clear import clear_roots
 
     settings = Settings.from_environment()
     known = dict.fromkeys(ROOT_NAMES, "") | dict(settings.roots)
@@ -198,8 +198,13 @@ def _clear(names: tuple[str, ...]) -> None:
     roots = resolve_roots(settings.variables, {name: known[name] for name in names})
     for root in roots:
         check_root(root, settings)
-    for root in roots:
-        clear_root(root)
+    cleared = clear_roots(with_store(roots, settings.store))
+    for item in cleared:
+        if item.problem:
+            _logger.error("clear: %s", item.problem)
+        if item.note:
+            _logger.warning("clear: %s", item.note)
+    return not any(item.problem for item in cleared)
 
 
 def _fill(

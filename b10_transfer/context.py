@@ -16,9 +16,11 @@ from b10_transfer.cache_folders import VARIABLES, is_below
 from b10_transfer.cache_roots import CacheRoot, resolve_roots, with_store, without_refused
 from b10_transfer.environment import Environment
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
+from b10_transfer.foreign import foreign_lines
 from b10_transfer.host_checks import exposure, strict_exposure
 from b10_transfer.local_space import NO_ROOM
 from b10_transfer.refusals import describe, refusal
+from b10_transfer.root_places import find_misplacement
 from b10_transfer.settings import Settings, check_folder
 from b10_transfer.signing import KEY_FILE
 
@@ -85,11 +87,13 @@ def _open_context(settings: Settings) -> Context:
         unresolved=problems,
     )
     refused = {root.name for root in roots if not _is_usable(root, settings, problems)}
+    usable = without_refused(with_store(roots, settings.store), refused)
+    problems += foreign_lines(usable)
     return Context(
         settings,
         environment,
         Address(environment.key, settings.namespace),
-        without_refused(with_store(roots, settings.store), refused),
+        usable,
         tuple(problems),
         Store(FolderRemote(settings.store), settings.scratch, settings.signing_keys),
     )
@@ -150,6 +154,11 @@ def check_root(root: CacheRoot, settings: Settings) -> None:
         raise CacheValidationError(
             f"the cache root {root.name} ({folder}) and B10FS_CACHE_DIR ({store}) lie in each "
             "other: give them folders of their own"
+        )
+    misplacement = find_misplacement(root)
+    if misplacement is not None:
+        raise CacheValidationError(
+            f"{_named(root, settings)}={root.folder!r} is {misplacement}: give a folder below it"
         )
 
 

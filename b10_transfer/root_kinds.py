@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from b10_transfer import cache_folders
+from b10_transfer.layouts import ANY, EVERYTHING, HASH, HASHED, PAIR, Layout, below, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,13 +55,68 @@ def _inductor_leftovers(at: str = "") -> tuple[str, ...]:
     return (f"{at}(?:{top})", at + _named(*_INDUCTOR_ANYWHERE), at + _INDUCTOR_OBJECT)
 
 
-_ANYTHING = re.compile(r".*", re.DOTALL)
+_LOCK_FILE = r"[^\x2f]+\.lock"
+_TEMPORARY_FILE = r"\.\d+\.\d+\.tmp|tmp[a-z0-9_]{8}[^\x2f]*"
+"""As torch's write_atomic() and Python's tempfile name them."""
+
+_TRITON_KERNEL = "(?:[A-Z0-9]{52}|[0-9a-f]{64})"
+"""52 characters of base32 since Triton 3.0, 64 hex digits before."""
+
+_TRITON_UNFINISHED = r"tmp\.[^\x2f]+/**"
+_TRITON_FORMS = (
+    f"{_TRITON_KERNEL}/{ANY}",
+    f"{_TRITON_KERNEL}/{_TRITON_UNFINISHED}",
+    _TRITON_UNFINISHED,
+)
+_HEADER_FORMS = (
+    rf"[^\x2f]+\.h(?:\.gch)?|{_TEMPORARY_FILE}|[^\x2f]+\.tmp",
+    f"locks/{_LOCK_FILE}",
+)
+_INDUCTOR_FORMS = (
+    # <second and third character of a digest>/<digest><suffixes>, and a folder of such a name.
+    f"{PAIR}/(?:{HASHED}|{_TEMPORARY_FILE}|kernel_information\\.json)",
+    f"{PAIR}/{HASHED}/**",
+    rf"{PAIR}/c{PAIR}[a-z0-9]*\.(?:(?:main|optimized)\.)?(?:py|cpp|so|o)",
+    f"{HASHED}/**",  # AOTInductor's packages
+    "fxgraph/**",
+    "aotautograd/**",
+    f"dynamo/code_state_{ANY}",
+    f"dynamo/{HASH}/**",
+    f"cache/(?:{HASHED}|{_TEMPORARY_FILE})",
+    f"cache/{ANY}/(?:{HASHED}|{_TEMPORARY_FILE})",
+    f"cache/{ANY}/locks/{_LOCK_FILE}",
+    *below("triton", _TRITON_FORMS),
+    *below(f"triton/{ANY}", _TRITON_FORMS),
+    "cutedsl_compile_cache/**",
+    f"halide-runtime-{ANY}/**",
+    rf"configs_{ANY}\.json|compiled_cache\.db",  # CUTLASS
+    rf"memoizer_cache\.(?:json|lock)|{_TEMPORARY_FILE}",
+    f"locks/(?:{_LOCK_FILE}|{HASHED})",
+    "(?:aoti_eager|autoheuristic|compiler_bisect|torch_cutlass|unhashed_kernel_inputs)/**",
+    *below("precompiled_headers", _HEADER_FORMS),
+)
 _NOTHING = re.compile(r"(?!)")
+_VERSION = r"\d+\.\d+[^\x2f]*"
+_FLASHINFER_FORMS = (
+    rf"{_VERSION}/[0-9][0-9a-z_.+-]*/**",  # by version and GPUs
+    "[0-9][0-9a-z_]*/(?:cached_ops|generated)/**",  # by GPUs alone, until 0.6
+    "autotune/**",
+    "cubins/**",
+    r"tmp/[^\x2f]+\.(?:cu|inc|lock|ninja|o|so)",
+    r"flashinfer_jit\.log",
+)
 _FLASHINFER_LEFT_OUT = (
     "cubins",  # downloads
     r"(?:.*/)?flashinfer_jit\.log",
     "tmp",
     r"(?:.*/)?cached_ops/tmp",
+)
+_TILELANG_FORMS = (
+    rf"\d+\.{_VERSION}/**",
+    f"{HASH}/**",
+    f"(?:autotuner|kernels)/{HASH}/**",
+    r"tmp/\d+_[^\x2f]+",
+    "py-cache/**",
 )
 _TILELANG_LEFT_OUT = (
     "tmp",
@@ -80,8 +136,8 @@ class RootKind:
         name: as stored in manifests.
         resolve: where its compiler keeps it, given the environment variables.
         left_out: the paths below it, of files and folders, that hold nothing to save.
-        within: the folders below it that are looked into; () for all.
-        layout: the form of the paths that its compiler writes.
+        is_shared: whether its program keeps other things beside the caches, models for one.
+        layout: the forms of the paths that its compiler writes; all else is foreign there.
         keeps_times: whether the modification times of its files matter to its compiler.
         bundles: the folders of which all files are of use together only: their compiler takes one
             that lacks a file for whole, and fails. Triton's kernels are such folders in any root.
@@ -92,8 +148,8 @@ class RootKind:
     name: str
     resolve: Callable[[Mapping[str, str]], str]
     left_out: re.Pattern[str] = _PLAIN_LEFT_OUT
-    within: tuple[str, ...] = ()
-    layout: re.Pattern[str] = _ANYTHING
+    is_shared: bool = False
+    layout: Layout = EVERYTHING
     keeps_times: bool = False
     bundles: re.Pattern[str] = _NOTHING
     timings: re.Pattern[str] = _NOTHING
@@ -101,50 +157,47 @@ class RootKind:
 
     def enters(self, path: str) -> bool:
         """Whether there may be artifacts in a folder, given its path below the root."""
-        if self.left_out.fullmatch(path):
-            return False
-        return not self.within or any(
-            _lies_in(path, folder) or _lies_in(folder, path) for folder in self.within
-        )
+        return self.layout.has_folder(path) and not self.left_out.fullmatch(path)
 
     def takes(self, path: str) -> bool:
         """Whether a file is an artifact, by its path below the root."""
-        if self.left_out.fullmatch(path) or not self.layout.fullmatch(path):
-            return False
-        return not self.within or any(_lies_in(path, folder) for folder in self.within)
-
-
-def _lies_in(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder + "/")
+        return self.layout.has_file(path) and not self.left_out.fullmatch(path)
 
 
 INDUCTOR = RootKind(
     name="inductor",
     resolve=cache_folders.inductor,
     left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN), *_inductor_leftovers()),
+    layout=layout_of(*_INDUCTOR_FORMS),
     timings=re.compile(_TIMINGS),
 )
 HEADERS = RootKind(
     name="inductor-headers",
     resolve=cache_folders.inductor_headers,
-    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN)),
-    layout=re.compile(r"[^/]+\.h"),
+    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN, r"[^/]+\.gch")),
+    layout=layout_of(*_HEADER_FORMS),
 )
 """The text of the headers that Inductor precompiles, without what its compiler makes of them."""
 
-FULL_HEADERS = replace(HEADERS, layout=re.compile(r"[^/]+\.h(?:\.gch)?"))
+FULL_HEADERS = replace(HEADERS, left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN)))
 """The headers with what gcc made of them, about 150 MB each."""
 
 TRITON = RootKind(
     name="triton",
     resolve=cache_folders.triton,
     left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN)),
-    # <hash of the kernel>/<file>: 52 characters of base32 since Triton 3.0, 64 hex digits before.
-    layout=re.compile(r"[A-Za-z0-9_=-]{32,}/[^/]+"),
+    layout=layout_of(*_TRITON_FORMS),
 )
 
 _KERNELS = r"cache/[^/]+"
 """The kernel folders of DeepGEMM."""
+_DEEP_GEMM_FORMS = (
+    rf"cache/kernel\.[^\x2f]+\.[^\x2f]+/{ANY}",
+    # Of DeepJIT, without further dots: both may lie in the one folder that the user chose.
+    rf"cache/[^\x2f.]+\.[0-9a-f]{{4,}}/{ANY}",
+    r"tmp/(?:\d+-[0-9a-f-]+|[0-9a-f-]{36})/**",
+    f"locks/{_LOCK_FILE}",
+)
 _DEEP_GEMM_LEFT_OUT = (
     "tmp",
     # DeepJIT takes the file `.committed` for the sign that a kernel is whole.
@@ -159,12 +212,13 @@ VLLM = RootKind(
         "deep_gemm/tmp",
         r"rocm_segmented_attention/tmp[^/]*",
     ),
-    within=(
-        "torch_compile_cache",
-        "deep_gemm",
-        "flashinfer_autotune_cache",
-        "rocm_segmented_attention",
+    layout=layout_of(
+        f"torch_compile_cache/{ANY}/**",
+        *below("deep_gemm", _DEEP_GEMM_FORMS),
+        "flashinfer_autotune_cache/**",
+        "rocm_segmented_attention/**",
     ),
+    is_shared=True,
     # Beside the graphs of a model vLLM keeps the list of them, and fails when one is not there
     # (vllm/compilation/backends.py, CompilerManager.load).
     bundles=re.compile(
@@ -186,16 +240,17 @@ SGLANG = RootKind(
         "deep_gemm/tmp",
         *(f"tilelang/{form}" for form in _TILELANG_LEFT_OUT),
     ),
-    within=(
-        ".cache/flashinfer",
-        "cute_aot",
-        "deep_gemm",
-        "flashinfer",
-        "inductor",
-        "tilelang",
-        "torch_compile_cache",
-        "triton",
+    layout=layout_of(
+        *below(r"\.cache/flashinfer", _FLASHINFER_FORMS),
+        "cute_aot/**",
+        *below("deep_gemm", _DEEP_GEMM_FORMS),
+        "flashinfer/autotune/**",
+        *below("inductor", _INDUCTOR_FORMS),
+        *below("tilelang", _TILELANG_FORMS),
+        f"torch_compile_cache/{ANY}/**",
+        *below("triton", _TRITON_FORMS),
     ),
+    is_shared=True,
     keeps_times=True,
     bundles=re.compile(f"deep_gemm/{_KERNELS}|tilelang/{_TILELANG_TUNED}"),
     timings=re.compile(
@@ -205,7 +260,11 @@ SGLANG = RootKind(
 """The one folder to which it sends the compilers that it uses (sglang/srt/environ.py). The driver's
 own cache, nv, is not among them: its files cannot be united one by one."""
 
-SGLANG_JIT = RootKind(name="sglang_jit", resolve=cache_folders.sglang_jit)
+SGLANG_JIT = RootKind(
+    name="sglang_jit",
+    resolve=cache_folders.sglang_jit,
+    layout=layout_of(f"{ANY}/{ANY}/build-[0-9a-f]{{16}}/**"),
+)
 """The kernels that it compiles itself. By default they lie in its one folder, and when that is
 elsewhere they do not go with it."""
 
@@ -213,6 +272,7 @@ FLASHINFER = RootKind(
     name="flashinfer",
     resolve=cache_folders.flashinfer,
     left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN_BUT_NINJAS), *_FLASHINFER_LEFT_OUT),
+    layout=layout_of(*_FLASHINFER_FORMS),
     # ninja compares times, to the nanosecond, and builds everything again that seems older than
     # its sources or younger than what its log says.
     keeps_times=True,
@@ -221,28 +281,31 @@ DEEP_GEMM = RootKind(
     name="deep_gemm",
     resolve=cache_folders.deep_gemm,
     left_out=_leaving_out(*_DEEP_GEMM_LEFT_OUT),
-    within=("cache",),
-    # kernel.<name>.<hash>
-    layout=re.compile(r"cache/kernel\.[^/]+\.[^/]+/[^/]+"),
+    layout=layout_of(_DEEP_GEMM_FORMS[0], *_DEEP_GEMM_FORMS[2:]),
     bundles=re.compile(_KERNELS),
 )
 DEEP_JIT = replace(
     DEEP_GEMM,
     name="deep_jit",
     resolve=cache_folders.deep_jit,
-    # <name>.<hash>, without further dots: both may lie in the one folder that the user chose.
-    layout=re.compile(r"cache/[^/.]+\.[^/.]+/[^/]+"),
+    layout=layout_of(*_DEEP_GEMM_FORMS[1:]),
 )
 TILELANG = RootKind(
     name="tilelang",
     resolve=cache_folders.tilelang,
     left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN), *_TILELANG_LEFT_OUT),
+    layout=layout_of(*_TILELANG_FORMS),
     bundles=re.compile(_TILELANG_TUNED),
 )
 CUTE_DSL = RootKind(
     name="cute_dsl",
     resolve=cache_folders.cute_dsl,
     left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN)),
+    layout=layout_of(
+        f"cute_dsl_{ANY}|[^\\x2f]*[0-9a-f]{{32,}}[^\\x2f]*",
+        "pyir_class_facts/**",
+        r"tmp\.[^\x2f]+/**",
+    ),
 )
 
 ROOT_KINDS = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from b10_transfer.cache_roots import ROOT_NAMES, resolve_roots
+from b10_transfer.cache_roots import ROOT_NAMES, resolve_roots, with_store
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.root_sizes import measure
 from b10_transfer.context import check_root, errors_as_cache_errors, open_context
 from b10_transfer.errors import CacheValidationError
-from b10_transfer.local_clear import clear_root
+from b10_transfer.local_clear import clear_roots
 from b10_transfer.units import count_text, size_text
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from b10_transfer.cache_roots import CacheRoot
     from b10_transfer.cli.call import Call
     from b10_transfer.cli.root_sizes import RootSize
+    from b10_transfer.local_clear import Cleared
     from b10_transfer.settings import Settings
 
 
@@ -31,17 +32,33 @@ def clear(call: Call) -> int:
     if not call.wants_json:
         for size in there:
             console.paragraph((f"{size.name}: ",), str(size))
-    if there and not call.options.yes and _can_answer(call) and not _agrees(call, there):
-        console.note("nothing was removed")
-        return exit_codes.PROBLEMS
+    if there and not call.options.yes:
+        if not _can_answer(call):
+            raise CacheValidationError("nothing is removed here without --yes: nobody can be asked")
+        if not _agrees(call, there):
+            console.note("nothing was removed")
+            return exit_codes.PROBLEMS
     with errors_as_cache_errors(settings):
-        for root in roots:
-            clear_root(root)
+        cleared = clear_roots(roots)
+    _show(call, there, cleared)
+    return exit_codes.PROBLEMS if any(item.problem for item in cleared) else exit_codes.DONE
+
+
+def _show(call: Call, there: Sequence[RootSize], cleared: Sequence[Cleared]) -> None:
+    console = call.console
+    problems = [item.problem for item in cleared if item.problem]
     if call.wants_json:
-        console.json({"cleared": there})
-    else:
+        left = {item.root.name: item.left for item in cleared if item.left}
+        foreign = {item.root.name: item.foreign for item in cleared if item.foreign}
+        console.json({"cleared": there, "left": left, "foreign": foreign, "problems": problems})
+        return
+    for item in cleared:
+        if item.note:
+            console.note(item.note)
+    for line in problems:
+        console.note(line)
+    if not problems:
         console.line("cleared" if there else "there is nothing to clear")
-    return exit_codes.DONE
 
 
 def _chosen_roots(settings: Settings, names: str | None) -> tuple[CacheRoot, ...]:
@@ -61,7 +78,7 @@ def _chosen_roots(settings: Settings, names: str | None) -> tuple[CacheRoot, ...
     roots = resolve_roots(settings.variables, {name: known[name] for name in chosen})
     for root in roots:
         check_root(root, settings)
-    return roots
+    return with_store(roots, settings.store)
 
 
 def _can_answer(call: Call) -> bool:

@@ -41,6 +41,7 @@ Code = Literal[
     "root.harmful",
     "root.link",
     "root.noexec",
+    "root.other_files",
     "root.present",
     "root.unreadable",
     "root.unusable",

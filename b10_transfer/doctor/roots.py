@@ -14,6 +14,7 @@ from b10_transfer.context import check_root
 from b10_transfer.doctor.filesystems import filesystem_of
 from b10_transfer.doctor.findings import ok, problem
 from b10_transfer.errors import CacheValidationError
+from b10_transfer.foreign import few, find_foreign
 from b10_transfer.host_checks import (
     existing_folder,
     find_exposure,
@@ -82,6 +83,7 @@ def examine_root(
     return local, [
         _state(local, settings),
         *_link_findings(root, links),
+        *_foreign_findings(root, settings),
         *_exposure_findings(root, settings),
         *_permission_findings(local, settings, is_gpu=is_gpu),
         *_execution_findings(local, is_gpu=is_gpu),
@@ -167,6 +169,20 @@ def _chosen_by(root: CacheRoot, settings: Settings) -> str:
 def _may_place(name: str, variables: Mapping[str, str], folder: str) -> bool:
     value = variables[name].partition(":")[0].rstrip("/")
     return bool(value) and (folder.startswith(value) or value.startswith("~") or "USER" in name)
+
+
+def _foreign_findings(root: CacheRoot, settings: Settings) -> Iterator[Finding]:
+    names = find_foreign(root, find_roots(settings)[0])
+    if names:
+        yield problem(
+            "root.other_files",
+            root.name,
+            f"{root.folder} holds other things than the cache ({few(names)}): they are neither "
+            "saved nor cleared",
+            "give the cache a folder of its own",
+            folder=root.folder,
+            foreign=names,
+        )
 
 
 def _exposure_findings(root: CacheRoot, settings: Settings) -> Iterator[Finding]:

@@ -176,7 +176,7 @@ def test_a_half_written_list_of_graphs_waits_for_the_next_save(site: Site) -> No
 
 
 def test_the_kernels_that_sglang_compiles_itself_do_not_follow_its_one_folder(site: Site) -> None:
-    module = "sm90/norm/build-0abc/deps-1def/norm.so"
+    module = "sm90/norm/build-0123456789abcdef/deps-1def/norm.so"
     saver = sglang_host(site.host("saver"))
     write_tree(saver.root, {f"jit/{module}": elf(), "jit/sm90/norm/build-0abc/.staging-1/x": b""})
     saver.save(in_server=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -40,7 +41,7 @@ def compiled_graph(name: str, seed: int = 0) -> Tree:
     library = elf(noise(2000, seed))
     graph = f"graph of {name} ".encode() + noise(500, seed)
     autograd = f"autograd of {name} ".encode() + noise(300, seed)
-    key = hashlib.sha256(name.encode()).hexdigest()[:12]
+    key = base64.b32encode(hashlib.sha256(name.encode()).digest()).decode().lower()[:51]
     return {
         f"{key[:2]}/c{key}.py": source,
         f"{key[:2]}/c{key}.main.so": library,

@@ -74,7 +74,8 @@ class Effects:
     def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = arguments
-            if flags & _WRITING and self._is_inside(path):
+            # A descriptor was counted when os.open made it.
+            if flags & _WRITING and not isinstance(path, int) and self._is_inside(path):
                 self._effect(f"open {self._shown(path)}")
         elif event in _CHANGES and self._is_inside(arguments[0]):
             names = [self._shown(item) for item in arguments[:2] if isinstance(item, str | bytes)]
@@ -92,7 +93,7 @@ class Effects:
         opened = self._open_file(file, mode, *arguments, **options)
         if not mode.startswith("r") and self._is_inside(file):
             # What is written to such a file from here on lies in a buffer of this process.
-            self._effect(f"fill {self._shown(file)}")
+            self._effect(f"fill {self._handles.get(file) or self._shown(file)}")
         return opened
 
     def _writing(self, handle: int, data: Any) -> int:

@@ -14,6 +14,7 @@ _IMPORTED = (
     "b10_transfer.local_clear",
     "tests.support.crash_points",
     "tests.support.crash_world",
+    "tests.support.at_start.sitecustomize",
 )
 
 

@@ -57,6 +57,24 @@ def _bound(folder: Path, option: str) -> Generator[None]:
         _unmount(folder)
 
 
+@contextlib.contextmanager
+def overlay(folder: Path) -> Generator[Path]:
+    """An overlay of `folder/upper` over `folder/lower`, as a container sees its image."""
+    parts = {name: folder / name for name in ("lower", "upper", "work", "merged")}
+    with tmpfs(folder / "layers", 16 << 20) as layers:
+        # An overlay cannot lie on another one, and a test may run in a container.
+        for name in ("upper", "work"):
+            parts[name] = layers / name
+            parts[name].mkdir()
+        parts["merged"].mkdir()
+        options = f"lowerdir={parts['lower']},upperdir={parts['upper']},workdir={parts['work']}"
+        _mount("-t", "overlay", "-o", options, "overlay", str(parts["merged"]))
+        try:
+            yield parts["merged"]
+        finally:
+            _unmount(parts["merged"])
+
+
 def fill(folder: Path, leave: int) -> Path:
     """Write a file that leaves `leave` bytes of its filesystem free."""
     status = os.statvfs(folder)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from b10_transfer import transfer
 from b10_transfer.settings import Settings
+from tests.support.any_names import AT_START, is_any_name_allowed
 from tests.support.cache_trees import Tree, read_tree, write_tree
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from b10_transfer.reports import LoadReport, SaveReport
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+
+_AT_START: dict[bool, list[str]] = {True: [str(AT_START)], False: []}
 
 # What would change where a compiler keeps its cache, or which environment this is.
 FOREIGN = (
@@ -66,7 +69,9 @@ class Host:
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
             "B10_AUTO_GC": "0",
-            "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "store")]),
+            "PYTHONPATH": os.pathsep.join(
+                [*_AT_START[is_any_name_allowed()], str(CHECKOUT), str(CHECKOUT / "store")]
+            ),
         }
         for name in ("HOME", "TMPDIR"):
             Path(own[name]).mkdir(parents=True, exist_ok=True)

@@ -209,6 +209,7 @@ def test_clear_takes_the_roots_of_the_users_and_those_that_are_not_in_use(
     host = site.host("host", TREE)
     mine = host.folder / "mine"
     write_tree(mine, {"a/b": b""})
+    host.save(B10_CACHE_ROOTS=f"mine={mine}")
     write_tree(host.triton, {f"{TRITON_HASH}/kernel.cubin": b"code"})
     become(host, monkeypatch, B10_CACHE_ROOTS=f"mine={mine}")
     assert b10_transfer.clear_local_cache(roots=("mine", "triton")) is True

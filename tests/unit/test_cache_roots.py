@@ -9,11 +9,16 @@ import pytest
 
 from b10_transfer.artifacts import find_files
 from b10_transfer.cache_roots import ROOT_NAMES, CacheRoot, is_root_name, resolve_roots
+from b10_transfer.layouts import Layout
 from b10_transfer.root_kinds import ROOT_KINDS, RootKind
 from tests.support.cache_trees import TRITON_HASH, write_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.layouts
+
+SOURCE = f"ab/cab{'a2b3' * 12}7.py"
 
 HOME = {"HOME": "/home/ann", "USER": "ann", "TMPDIR": "/big/tmp"}
 
@@ -90,7 +95,7 @@ ONE_FOLDER = {
     "path",
     [
         f"triton/{TRITON_HASH}/k.cubin",
-        "inductor/ab/cabc.py",
+        f"inductor/{SOURCE}",
         f"inductor/triton/0/{TRITON_HASH}/k.cubin",
         ".cache/flashinfer/0.7.0/90a/cached_ops/norm/norm.so",
         "tilelang/0.1.12/linux-x86_64/kernels/0abc/executable.so",
@@ -132,13 +137,13 @@ def test_what_the_outer_root_has_no_use_for_belongs_to_the_inner_one() -> None:
     chosen = {"vllm": "/data/vllm", "models": "/data/vllm/assets", "deep_jit": "/data/vllm"}
     found = by_name({}, chosen)
     assert owners(found, "/data/vllm/assets/weights") == ["models"]
-    assert owners(found, "/data/vllm/deep_gemm/cache/a.b/kernel.cubin") == ["vllm"]
-    assert owners(found, "/data/vllm/cache/a.b/kernel.cubin") == ["deep_jit"]
+    assert owners(found, "/data/vllm/deep_gemm/cache/a.0b0b/kernel.cubin") == ["vllm"]
+    assert owners(found, "/data/vllm/cache/a.0b0b/kernel.cubin") == ["deep_jit"]
 
 
 def test_of_three_roots_in_each_other_the_outermost_that_takes_a_file_has_it() -> None:
     def kind(name: str, *, layout: str) -> RootKind:
-        return RootKind(name, lambda _: "", layout=re.compile(layout))
+        return RootKind(name, lambda _: "", layout=Layout(re.compile(layout), re.compile(".*")))
 
     outer = CacheRoot(kind("outer", layout=r".*\.a"), "/data")
     middle = CacheRoot(kind("middle", layout=r".*\.[ab]"), "/data/x", ((outer.kind, "x/"),))
@@ -161,7 +166,7 @@ def test_folders_whose_names_only_begin_alike_are_not_in_each_other() -> None:
 def test_every_file_of_nested_roots_is_found_once(tmp_path: Path) -> None:
     write_tree(
         tmp_path,
-        dict.fromkeys([f"triton/{TRITON_HASH}/k.cubin", "inductor/ab/x.py", "models/m"], b""),
+        dict.fromkeys([f"triton/{TRITON_HASH}/k.cubin", f"inductor/{SOURCE}", "models/m"], b""),
     )
     changed = {name: value.replace("/one", str(tmp_path)) for name, value in ONE_FOLDER.items()}
     chosen = dict.fromkeys(ROOT_NAMES, "") | {"models": str(tmp_path / "models")}
@@ -171,6 +176,6 @@ def test_every_file_of_nested_roots_is_found_once(tmp_path: Path) -> None:
         if root.folder.startswith(str(tmp_path))
     }
     assert {name: paths for name, paths in found.items() if paths} == {
-        "sglang": ["inductor/ab/x.py", f"triton/{TRITON_HASH}/k.cubin"],
+        "sglang": [f"inductor/{SOURCE}", f"triton/{TRITON_HASH}/k.cubin"],
         "models": ["m"],
     }

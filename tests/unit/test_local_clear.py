@@ -1,38 +1,115 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from b10_transfer import OperationStatus
+from b10_transfer import OperationStatus, local_clear
 from b10_transfer.cache_roots import CacheRoot
-from b10_transfer.local_clear import clear_root
+from b10_transfer.clear_survey import survey
+from b10_transfer.local_clear import Cleared, clear_root
 from b10_transfer.local_lock import lock_root
-from b10_transfer.root_kinds import INDUCTOR, VLLM, user_kind
-from tests.support.cache_trees import LOCAL_RECORD, compiled_graph, leftovers, read_tree, write_tree
-from tests.support.mounts import read_only
+from b10_transfer.root_kinds import INDUCTOR, ROOT_KINDS, VLLM, user_kind
+from tests.support.cache_trees import (
+    LOCAL_RECORD,
+    TRITON_HASH,
+    compiled_graph,
+    leftovers,
+    read_tree,
+    snapshot,
+    write_tree,
+)
+from tests.support.crowd import OTHER_USER, open_the_way_to
+from tests.support.mounts import overlay, read_only, tmpfs
+from tests.support.server_trees import vllm_artifacts
 from tests.support.sites import Site
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from b10_transfer.root_kinds import RootKind
+
+pytestmark = pytest.mark.layouts
+
+needs_root = pytest.mark.skipif(
+    getattr(os, "geteuid", lambda: 1)() != 0, reason="only root can give files away"
+)
+
 TREE = compiled_graph("model")
+(GRAPH,) = (path for path in TREE if path.startswith("fxgraph/"))
+(TREE_FOLDER,) = {path.partition("/")[0] for path in TREE if path.endswith(".py")}
+HASH = "c" + "a2b3" * 13
+PROJECT = {
+    ".git/config": b"[core]",
+    "README.md": b"",
+    "ar/carousel.json": b"{}",
+    "cache/data.json": b"{}",
+    "cache/raw/part.bin": b"",
+    "dynamo/model.py": b"",
+    "io/main.py": b"import os",
+    "kernels/setup.py": b"",
+    "locks/README": b"",
+    "src/model.py": b"precious",
+    "tmp/notes.txt": b"",
+    "triton/llama/1/model.onnx": b"",
+    "weights.safetensors": b"w",
+}
+"""What a user may have in a folder that a variable happens to name."""
 
 
 def inductor_at(folder: Path) -> CacheRoot:
     return CacheRoot(INDUCTOR, str(folder))
 
 
-def test_everything_in_a_root_goes_and_the_root_itself(tmp_path: Path) -> None:
+def test_everything_of_the_compilers_goes_and_the_root_itself(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    write_tree(root, {**TREE, "locks/x.lock": b"", ".hidden/y": b"", "z": b""})
+    unfinished = {
+        "locks/x.lock": b"",
+        "fxgraph/ab/.12.34.tmp": b"",
+        "ab/tmpabcd1234.py": b"",
+        f"ab/{HASH}_CxxBuild/main.cpp": b"",
+        "aoti_eager/aten/x.so": b"",
+        f"triton/0/tmp.pid_1_{TRITON_HASH}/k.cubin": b"",
+        f"precompiled_headers/{HASH}.h.gch": b"",
+        f"precompiled_headers/{LOCAL_RECORD}/loaded": b"",
+    }
+    write_tree(root, {**TREE, **unfinished})
     write_tree(root, {f"{LOCAL_RECORD}/staging-0/a": b"", f"{LOCAL_RECORD}/loaded": b""})
-    (root / "link").symlink_to(tmp_path)
-    clear_root(inductor_at(root))
+    (root / "triton" / "1").mkdir()
+    assert clear_root(inductor_at(root)) == Cleared(inductor_at(root))
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ROOT_KINDS, ids=[kind.name for kind in ROOT_KINDS])
+def test_a_project_in_a_root_is_not_touched_and_is_named(tmp_path: Path, kind: RootKind) -> None:
+    root = CacheRoot(kind, str(tmp_path))
+    write_tree(tmp_path, PROJECT)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "io").mkdir(exist_ok=True)
+    (tmp_path / "pipe").symlink_to("nowhere")
+    before = snapshot(tmp_path)
+    cleared = clear_root(root)
+    assert read_tree(tmp_path) == PROJECT
+    assert {*before} == {*snapshot(tmp_path)}
+    assert cleared.left == ()
+    assert {"README.md", "weights.safetensors", "pipe"} <= {*cleared.foreign}
+    assert any(path.startswith("src/") for path in cleared.foreign)
+    if not kind.is_shared:
+        assert "neither saved nor cleared" in cleared.note
+
+
+def test_artifacts_go_from_among_the_files_of_a_project(tmp_path: Path) -> None:
+    write_tree(tmp_path, {**PROJECT, **TREE, "fxgraph/ab/.1.2.tmp": b""})
+    cleared = clear_root(inductor_at(tmp_path))
+    assert read_tree(tmp_path) == PROJECT
+    assert not (tmp_path / "fxgraph").exists()
+    assert not (tmp_path / LOCAL_RECORD).exists()
+    assert cleared.foreign[0] == ".git/"
 
 
 def test_a_root_that_is_not_there_is_clear(tmp_path: Path) -> None:
@@ -44,12 +121,24 @@ def test_what_links_lead_to_stays(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     write_tree(outside, {"keep.txt": b"keep"})
     root = tmp_path / "root"
-    root.mkdir()
-    (root / "folder").symlink_to(outside)
-    (root / "file").symlink_to(outside / "keep.txt")
+    write_tree(root, TREE)
+    for link in ("torch_cutlass/library", f"ab/{HASH}", f"{HASH}/x", "aotautograd/sub"):
+        (root / link).parent.mkdir(exist_ok=True)
+        (root / link).symlink_to(outside)
+        (root / f"{link}.so").symlink_to(outside / "keep.txt")
     clear_root(inductor_at(root))
     assert (outside / "keep.txt").read_bytes() == b"keep"
     assert not root.exists()
+
+
+def test_a_part_of_the_cache_that_a_link_puts_elsewhere_is_emptied_there(tmp_path: Path) -> None:
+    write_tree(tmp_path / "root", TREE)
+    (tmp_path / "root" / "fxgraph").rename(tmp_path / "big disk")
+    (tmp_path / "root" / "fxgraph").symlink_to(tmp_path / "big disk")
+    clear_root(inductor_at(tmp_path / "root"))
+    assert read_tree(tmp_path / "root") == {}
+    assert os.listdir(tmp_path / "big disk") == []
+    assert (tmp_path / "root" / "fxgraph").is_symlink()
 
 
 def test_what_cannot_be_removed_is_an_error(tmp_path: Path) -> None:
@@ -64,13 +153,13 @@ def test_what_cannot_be_removed_is_an_error(tmp_path: Path) -> None:
 def test_entries_go_before_the_parts_they_refer_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_tree(tmp_path, dict.fromkeys(["ab/x.py", "fxgraph/a/b/c", "aotautograd/a/b"], b""))
+    write_tree(tmp_path, dict.fromkeys([f"ab/{HASH}.py", "fxgraph/a/b/c", "aotautograd/a/b"], b""))
     gone: list[str] = []
     rename = os.rename
 
-    def note_and_rename(source: str, target: str) -> None:
+    def note_and_rename(source: str, target: str, **folders: int) -> None:
         gone.append(os.path.basename(source))
-        rename(source, target)
+        rename(source, target, **folders)
 
     monkeypatch.setattr("b10_transfer.local_clear.os.rename", note_and_rename)
     clear_root(inductor_at(tmp_path))
@@ -109,7 +198,8 @@ def test_after_a_clear_a_load_brings_everything_again(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_clear_left_is_removed_by_the_next(tmp_path: Path) -> None:
-    write_tree(tmp_path / "root", {f"{LOCAL_RECORD}/cleared-0123/ab/x.py": b"", "cd/y.py": b""})
+    moved = {f"{LOCAL_RECORD}/cleared-0123/0/x.py": b"", f"cd/{HASH}.py": b""}
+    write_tree(tmp_path / "root", moved)
     assert leftovers(tmp_path / "root") == ["cleared-0123"]
     clear_root(inductor_at(tmp_path / "root"))
     assert os.listdir(tmp_path) == []
@@ -123,29 +213,242 @@ def test_of_a_root_that_is_more_than_a_cache_only_the_caches_go(tmp_path: Path) 
         "startup_plan/plan.json": b"{}",
         ".hidden/x": b"",
     }
-    caches = dict.fromkeys([f"{folder}/x/y" for folder in VLLM.within], b"")
+    caches = vllm_artifacts(tmp_path)
     write_tree(tmp_path, {**kept, **caches, f"{LOCAL_RECORD}/loaded": b""})
-    clear_root(CacheRoot(VLLM, str(tmp_path)))
+    cleared = clear_root(CacheRoot(VLLM, str(tmp_path)))
     assert read_tree(tmp_path) == kept
     assert sorted(os.listdir(tmp_path)) == sorted({path.partition("/")[0] for path in kept})
+    assert cleared.note == ""
 
 
 def test_a_root_with_nothing_but_caches_goes_with_them(tmp_path: Path) -> None:
-    write_tree(tmp_path / "vllm", {"torch_compile_cache/x/y": b"", "deep_gemm/tmp/z": b""})
+    caches = {"torch_compile_cache/x/y": b"", "deep_gemm/tmp/12-00-11-22/z": b""}
+    write_tree(tmp_path / "vllm", caches)
     clear_root(CacheRoot(VLLM, str(tmp_path / "vllm")))
     assert os.listdir(tmp_path) == []
 
 
-def test_of_a_folder_of_the_users_the_artifacts_go_and_all_else_stays(tmp_path: Path) -> None:
-    root = CacheRoot(user_kind("mine", str(tmp_path / "mine")), str(tmp_path / "mine"))
-    own = {".git/config": b"", "locks/b.lock": b""}
-    write_tree(tmp_path / "mine", {"a": b"", "deep/er/c": b"", **own})
-    clear_root(root)
-    assert read_tree(tmp_path / "mine") == own
-    assert not (tmp_path / "mine" / "deep").exists()
+# Folders of the user's own, of which nothing is known.
 
 
-def test_of_a_folder_of_the_users_with_artifacts_alone_nothing_stays(tmp_path: Path) -> None:
-    write_tree(tmp_path / "mine", {"a": b"", "deep/er/c": b""})
-    clear_root(CacheRoot(user_kind("mine", str(tmp_path / "mine")), str(tmp_path / "mine")))
-    assert os.listdir(tmp_path) == []
+def test_of_a_folder_of_the_users_what_the_store_has_too_goes_and_all_else_stays(
+    site: Site, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    saved = {"a": b"1", "deep/er/c": b"2", "changed": b"3", "kept/d": b"4"}
+    own = {".hidden/x": b"", "locks/b.lock": b"", "kept/new": b"5"}
+    write_tree(mine, {**saved, ".hidden/x": b"", "locks/b.lock": b""})
+    host = site.host("host")
+    host.save(B10_CACHE_ROOTS=f"mine={mine}")
+    write_tree(mine, {"changed": b"since", "kept/new": b"5"})
+    cleared = clear_root(CacheRoot(user_kind("mine", str(mine)), str(mine)))
+    assert read_tree(mine) == {**own, "changed": b"since"}
+    assert not (mine / "deep").exists()
+    assert cleared.left == ()
+    assert (
+        "in common with the store stays (.hidden/, changed, kept/new, and 1 more)" in cleared.note
+    )
+    assert host.load(B10_CACHE_ROOTS=f"mine={mine}").loaded == 3
+    assert read_tree(mine) == {**saved, **own, "changed": b"since"}
+
+
+def test_of_a_folder_of_the_users_that_was_never_saved_or_loaded_all_stays(tmp_path: Path) -> None:
+    homes = {"ann/letters": b"", "bob/thesis.tex": b""}
+    write_tree(tmp_path, homes)
+    clear_root(CacheRoot(user_kind("mine", str(tmp_path)), str(tmp_path)))
+    assert read_tree(tmp_path) == homes
+
+
+def test_of_a_folder_of_the_users_with_artifacts_alone_nothing_stays(
+    site: Site, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    write_tree(mine, {"a": b"", "deep/er/c": b""})
+    site.host("host").save(B10_CACHE_ROOTS=f"mine={mine}")
+    clear_root(CacheRoot(user_kind("mine", str(mine)), str(mine)))
+    assert not mine.exists()
+
+
+# What cannot be removed, or moved.
+
+
+@pytest.mark.parametrize("below", ["fxgraph", "fxgraph/ab", TREE_FOLDER, "aotautograd"])
+def test_what_lies_on_a_mount_inside_a_root_is_removed_there(tmp_path: Path, below: str) -> None:
+    root = tmp_path / "root"
+    (root / below).mkdir(parents=True)
+    with tmpfs(root / below, 1 << 20):
+        write_tree(root, TREE)
+        assert clear_root(inductor_at(root)) == Cleared(inductor_at(root))
+        assert read_tree(root) == {}
+        assert os.listdir(root / below) == []
+        assert not (root / LOCAL_RECORD).exists()
+    assert os.listdir(root) == [below.partition("/")[0]]
+
+
+def test_a_root_that_is_a_mount_itself_is_emptied(tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "root", 1 << 20) as root:
+        write_tree(root, {**TREE, "lost+found/x": b""})
+        assert clear_root(inductor_at(root)).left == ()
+        assert os.listdir(root) == ["lost+found"]
+
+
+def test_a_root_in_the_layer_of_an_image_is_emptied(tmp_path: Path) -> None:
+    write_tree(tmp_path / "lower" / "root", TREE)
+    with overlay(tmp_path) as merged:
+        root = merged / "root"
+        write_tree(root, compiled_graph("of this container"))
+        assert clear_root(inductor_at(root)) == Cleared(inductor_at(root))
+        assert not root.exists()
+
+
+def test_what_is_read_only_is_left_whole_and_named(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    write_tree(root, TREE)
+    with read_only(root / "fxgraph"):
+        cleared = clear_root(inductor_at(root))
+        assert [item.path for item in cleared.left] == [GRAPH]
+        assert "Read-only file system" in cleared.problem
+        assert read_tree(root) == {GRAPH: TREE[GRAPH]}
+        assert leftovers(root) == []
+    assert clear_root(inductor_at(root)).left == ()
+    assert not root.exists()
+
+
+def test_what_cannot_be_removed_from_a_folder_that_was_moved_goes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    write_tree(root, TREE)
+    unlink = os.unlink
+
+    def unlink_like_nfs(path: str, *, dir_fd: int | None = None) -> None:
+        """A file that is open goes on under another name, which cannot be removed."""
+        if path.startswith(".nfs"):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+        if path.endswith(".so"):
+            os.rename(path, ".nfs0000000000000001", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        else:
+            unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink_like_nfs)
+    for reason in ("open in another process", "busy"):
+        cleared = clear_root(inductor_at(root))
+        assert [item.path for item in cleared.left] == [f"{TREE_FOLDER}/.nfs0000000000000001"]
+        assert reason in cleared.problem
+        assert [*read_tree(root)] == [f"{TREE_FOLDER}/.nfs0000000000000001"]
+        assert leftovers(root) == []
+    monkeypatch.undo()
+    assert clear_root(inductor_at(root)).left == ()
+    assert not root.exists()
+
+
+@needs_root
+def test_what_another_user_closed_is_left_and_named_and_the_rest_goes(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    write_tree(root, TREE)
+    open_the_way_to(root)
+    (root / "fxgraph").chmod(0o700)
+    for path in [root, *root.rglob("*")]:
+        if "fxgraph" not in path.parts:
+            os.chown(path, OTHER_USER, OTHER_USER)
+    os.seteuid(OTHER_USER)
+    try:
+        problem = clear_root(inductor_at(root)).problem
+    finally:
+        os.seteuid(0)
+    assert problem == f"1 left in {root} that could not be removed: fxgraph: Permission denied"
+    assert [*read_tree(root)] == [GRAPH]
+
+
+# Other users.
+
+
+@needs_root
+def test_a_root_of_another_user_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    write_tree(root, TREE)
+    os.chown(root, OTHER_USER, OTHER_USER)
+    with pytest.raises(OSError, match=f"another user .uid {OTHER_USER}.: clear it as that user"):
+        clear_root(inductor_at(root))
+    assert read_tree(root) == TREE
+
+
+@needs_root
+def test_a_link_that_another_user_planted_for_a_root_is_refused(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    write_tree(victim, TREE)
+    tmp_path.chmod(0o777)
+    (tmp_path / "root").symlink_to(victim)
+    os.chown(tmp_path / "root", OTHER_USER, OTHER_USER, follow_symlinks=False)
+    with pytest.raises(OSError, match="a link of another user"):
+        clear_root(inductor_at(tmp_path / "root"))
+    assert read_tree(victim) == TREE
+
+
+@needs_root
+def test_a_link_that_another_user_planted_inside_a_root_is_left(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    write_tree(victim, TREE)
+    root = tmp_path / "root"
+    root.mkdir(mode=0o777)
+    root.chmod(0o777)
+    (root / "fxgraph").symlink_to(victim)
+    os.chown(root / "fxgraph", OTHER_USER, OTHER_USER, follow_symlinks=False)
+    cleared = clear_root(inductor_at(root))
+    assert "a link of another user" in cleared.problem
+    assert read_tree(victim) == TREE
+
+
+def test_a_clear_stays_in_the_root_whatever_takes_the_place_of_its_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, victim = tmp_path / "root", tmp_path / "victim"
+    write_tree(victim, TREE)
+    write_tree(root, TREE)
+
+    def swap_then_go_on(*arguments: Any) -> Any:
+        found = survey(*arguments)
+        if root.exists() and not root.is_symlink():
+            root.rename(tmp_path / "moved")
+            root.symlink_to(victim)
+        return found
+
+    monkeypatch.setattr(local_clear, "survey", swap_then_go_on)
+    clear_root(inductor_at(root))
+    assert read_tree(victim) == TREE
+    assert read_tree(tmp_path / "moved") == {}
+
+
+@needs_root
+def test_folders_that_are_swapped_for_planted_links_meanwhile_lead_nowhere(tmp_path: Path) -> None:
+    root, victim = tmp_path / "root", tmp_path / "victim"
+    write_tree(victim, TREE)
+    write_tree(root, {"stays.txt": b""})
+    root.chmod(0o777)
+    names = ("fxgraph", "aotautograd", TREE_FOLDER)
+    for name in names:
+        (tmp_path / name).symlink_to(victim / name)
+        os.chown(tmp_path / name, OTHER_USER, OTHER_USER, follow_symlinks=False)
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            for name in names:
+                with contextlib.suppress(OSError):
+                    os.rename(root / name, tmp_path / "aside")
+                    os.rename(tmp_path / name, root / name)
+                    os.rename(root / name, tmp_path / name)
+                    os.rename(tmp_path / "aside", root / name)
+
+    attacker = threading.Thread(target=swap)
+    attacker.start()
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                write_tree(root, TREE)
+            with contextlib.suppress(OSError):
+                clear_root(inductor_at(root))
+    finally:
+        stop.set()
+        attacker.join()
+    assert read_tree(victim) == TREE

@@ -178,13 +178,13 @@ def test_clear_empties_the_roots_and_leaves_the_store(
     host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host.save()
-    out = ran("clear", capsys)
+    out = ran("clear --yes", capsys)
     assert f"inductor: {len(TREE)} files" in out
     assert out.endswith("cleared\n")
     assert host.tree() == {}
-    assert ran("clear", capsys) == "there is nothing to clear\n"
+    assert ran("clear --yes", capsys) == "there is nothing to clear\n"
     assert host.load().loaded == len(TREE)
-    found = json.loads(ran("clear --json", capsys))
+    found = json.loads(ran("clear --json --yes", capsys))
     assert [item["name"] for item in found["cleared"]] == ["inductor"]
     assert host.tree() == {}
 
@@ -193,7 +193,7 @@ def test_clear_of_some_roots_leaves_the_others(
     host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host.triton.mkdir()
-    ran("clear --roots triton", capsys)
+    ran("clear --roots triton --yes", capsys)
     assert not host.triton.exists()
     assert host.tree() == TREE
     for names in ("triton,cuda", ""):

@@ -1,0 +1,89 @@
+"""The forms of the paths that a compiler writes below its cache root.
+
+What has another form is somebody else's, whatever variable points at the folder: it is neither
+saved nor removed. So a form is as wide as its compiler's names are, where only a compiler gives
+such names, and no wider.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+ANY = r"[^\x2f]+"
+"""A name of any kind: a form has its slashes between components alone."""
+
+BELOW = "**"
+"""The last component of a form: everything in the folder, at any depth."""
+
+HASH = r"[a-z0-9]{40,}"
+HASHED = rf"{HASH}(?:[^a-z0-9\x2f][^\x2f]*)?"
+"""A name that begins with a digest, in base32 or hexadecimal digits."""
+
+PAIR = "<pair>"
+"""Two characters of a digest; the same ones wherever it occurs in a form."""
+
+_PAIR = "[a-z0-9]{2}"
+_NETWORK_LEFTOVER = r"\.nfs[0-9a-f]{8,}"
+"""NFS keeps a file by such a name that was removed while a process has it open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which paths below a cache root its compiler may have written.
+
+    Attributes:
+        files: the paths of files.
+        folders: the paths of the folders in which there may be such files.
+    """
+
+    files: re.Pattern[str]
+    folders: re.Pattern[str]
+
+    def has_file(self, path: str) -> bool:
+        """Whether a file at `path` may be the compiler's."""
+        return self.files.fullmatch(path) is not None
+
+    def has_folder(self, path: str) -> bool:
+        """Whether there may be files of the compiler's below `path`."""
+        return self.folders.fullmatch(path) is not None
+
+
+def layout_of(*forms: str) -> Layout:
+    """The layout of some forms: a pattern for each component, with slashes between them.
+
+    No pattern may match a slash. `**`, as the last component, stands for everything below.
+    """
+    folders = [_folders_of(form) for form in forms if "/" in form]
+    files = [_files_of(form, number) for number, form in enumerate(forms)]
+    return Layout(_one_of(files), _one_of(folders))
+
+
+def below(folder: str, forms: tuple[str, ...]) -> tuple[str, ...]:
+    """The forms of what lies in a folder, seen from above it."""
+    return tuple(f"{folder}/{form}" for form in forms)
+
+
+def _one_of(patterns: list[str]) -> re.Pattern[str]:
+    return re.compile("|".join(patterns) or r"(?!)", re.DOTALL)
+
+
+def _files_of(form: str, number: int) -> str:
+    first = form.replace(PAIR, f"(?P<pair{number}>{_PAIR})", 1)
+    folder, slash, name = first.replace(PAIR, f"(?P=pair{number})").rpartition("/")
+    if name == BELOW:
+        return f"{folder}{slash}.+"
+    return f"{folder}{slash}(?:{name}|{_NETWORK_LEFTOVER})"
+
+
+def _folders_of(form: str) -> str:
+    first, *inner = form.replace(PAIR, _PAIR).split("/")[:-1]
+    pattern = "/.*" if form.endswith(f"/{BELOW}") else ""
+    pattern = f"(?:{pattern})?" if pattern else ""
+    for name in reversed(inner):
+        pattern = f"(?:/{name}{pattern})?"
+    return first + pattern
+
+
+EVERYTHING = Layout(re.compile(".+", re.DOTALL), re.compile(".*", re.DOTALL))
+"""A folder of which nothing is known."""

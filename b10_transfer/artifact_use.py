@@ -13,7 +13,7 @@ import re
 import secrets
 import time
 from collections import defaultdict
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from b10_store.manifest import Identity
@@ -24,7 +24,7 @@ from b10_transfer.local_record import TEMPORARY_SUFFIX
 from b10_transfer.root_kinds import HEADERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from b10_store.scan import FoundFile, Scanned
     from b10_transfer.cache_roots import CacheRoot
@@ -54,19 +54,15 @@ def artifact_use(
         records: what is remembered of the loads into each root.
         max_age_days: what was neither made nor opened for longer is not in use; 0: no limit.
     """
-    unit_of = partial(_unit_of, {name: root.kind for name, root in roots.items()})
+    unit_of = cache(partial(_unit_of, {name: root.kind for name, root in roots.items()}))
     since_ns = time.time_ns() - max_age_days * _DAY_NS if max_age_days else 0
-    used: set[tuple[str, str]] = set()
-    for item in artifacts:
-        name = item.file.identity.root
-        if _last_use(item, records[name]) > since_ns:
-            used.add((name, unit_of(item.file.identity)))
-    dormant: defaultdict[str, set[Identity]] = defaultdict(set)
+    used: set[Identity] = set()
     for item in artifacts:
         identity = item.file.identity
         # Of headers, Inductor looks only whether they are there.
-        if identity.root != HEADERS.name and (identity.root, unit_of(identity)) not in used:
-            dormant[identity.root].add(identity)
+        if identity.root == HEADERS.name or _last_use(item, records[identity.root]) > since_ns:
+            used.add(identity)
+    dormant = _outside(used, [item.file.identity for item in artifacts], unit_of)
     telling = {name for name in dormant if keeps_access_times(roots[name].folder)}
     return Use(
         idle=_all_of(dormant[name] for name in telling),
@@ -107,6 +103,20 @@ def older_profiles(found: Sequence[FoundFile], limit: int) -> set[str]:
     return {item.path for item in profiles[:-limit]}
 
 
+def _outside(
+    used: set[Identity], here: Sequence[Identity], unit_of: Callable[[Identity], str]
+) -> Mapping[str, set[Identity]]:
+    """Those of units of which nothing is used, by root."""
+    dormant: defaultdict[str, set[Identity]] = defaultdict(set)
+    if len(used) == len(here):
+        return dormant
+    units = {(identity.root, unit_of(identity)) for identity in used}
+    for identity in here:
+        if (identity.root, unit_of(identity)) not in units:
+            dormant[identity.root].add(identity)
+    return dormant
+
+
 def _last_use(item: Scanned, record: Loaded) -> int:
     """When an artifact was made here or opened, ns since the epoch; 0: not since it was brought."""
     path, found = item.file.identity.path, item.file.found
@@ -123,14 +133,13 @@ def _unit_of(kinds: Mapping[str, RootKind], identity: Identity) -> str:
     group = path[: variant_group_length(path)]
     if named or group:
         return named or group
+    # ninja compares the times of files all over its root, and opens few of them.
+    if kind is not None and kind.keeps_times and not kind.is_users and not _is_kernel(folder):
+        return ""
     if _UNRELATED.fullmatch(folder):
         # A source, and what is made of it.
-        return path[: path.index(".", len(folder))] if "." in path[len(folder) :] else path
-    if _PROFILE.fullmatch(path):
-        return path
-    # ninja compares the times of files all over its root, and opens few of them.
-    is_ninjas = kind is not None and kind.keeps_times and not kind.is_users
-    return "" if is_ninjas and not _is_kernel(folder) else folder
+        return f"{folder}/{path[len(folder) + 1 :].partition('.')[0]}"
+    return path if _PROFILE.fullmatch(path) else folder
 
 
 def _is_kernel(folder: str) -> bool:

@@ -42,6 +42,35 @@ _FORGED = ("tests/unit/store/test_envelope.py", "tests/unit/store/test_manifest_
 _FRAMES = ("tests/unit/store/test_frame.py", "tests/hostile/test_forged_stores.py")
 
 PROTECTIONS = (
+    # What is in use does not expire.
+    _simple(
+        "what is in use here, and was not noted for long",
+        _STORE + "expiry.py",
+        "    kept = {_unit(identity, use) for identity in wanted}\n",
+        "    kept = set[tuple[str, str]]()\n",
+        "tests/unit/store/test_expiry.py",
+    ),
+    _simple(
+        "a clock that is wrong by days",
+        _STORE + "save.py",
+        "if abs(time.time_ns() // 1_000_000 - now_ms) < _CREDIBLE_MS:",
+        "if now_ms:",
+        "tests/unit/store/test_store_expiry.py",
+    ),
+    _simple(
+        "a load that uses nothing, which does not bring back what expired",
+        _STORE + "save_plan.py",
+        "if present is None and stored.entries and candidate.identity in knowledge.dormant:",
+        "if present is None and not knowledge:",
+        "tests/unit/store/test_save_plan.py",
+    ),
+    _simple(
+        "a process of another machine, of which nothing is known",
+        _STORE + "session_owner.py",
+        "if match is None or match[1].decode() != _machine():",
+        "if match is None:",
+        "tests/unit/store/session/test_session_owner.py",
+    ),
     # What is read is what was saved.
     _simple(
         "the digest of an artifact that is read",
@@ -390,7 +419,7 @@ PROTECTIONS = (
             ),
             Edit(
                 _STORE + "save.py",
-                "        view = _look(remote, reader, request, suspects)\n    elif",
+                "        view = _look(remote, reader, request, now_ms, suspects)\n    elif",
                 "        view = first\n    elif",
             ),
         ),

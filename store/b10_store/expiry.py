@@ -58,14 +58,12 @@ def expire_unused(
     entries: Mapping[Identity, Entry], here: Collection[Identity], use: Use, now_ms: int
 ) -> Entries:
     """Leave out what no saver found in use for the maximum age, whole units."""
-    if not use.max_age_ms:
-        return dict(entries)
     wanted, oldest = use.wanted(here), now_ms - use.max_age_ms
-    kept = {
-        _unit(identity, use)
-        for identity, entry in entries.items()
-        if identity in wanted or entry.saved_ms >= oldest
-    }
+    if not use.max_age_ms or all(entry.saved_ms >= oldest for entry in entries.values()):
+        return dict(entries)
+    # A unit of which this host has a part that is not stored is in use all the same.
+    kept = {_unit(identity, use) for identity in wanted}
+    kept |= {_unit(key, use) for key, entry in entries.items() if entry.saved_ms >= oldest}
     return {identity: entry for identity, entry in entries.items() if _unit(identity, use) in kept}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from hypothesis.stateful import initialize, rule
 from b10_store.digest import digest_of
 from b10_store.errors import StoreError
 from b10_store.layout import pack_path
+from b10_store.manifest import Identity
+from b10_store.use import Use
 from tests.support.cache_trees import noise
 from tests.support.checked_stores import kind_of
 from tests.support.gc_world import DAY, HOUR, KEEP_ALL, MINUTE, MONTH, STAGE, WITNESS
@@ -93,6 +96,29 @@ class StoreMachine(Steps):
         if outcome.published is not None:
             self.note_use(host.address)
         self.model.saved(self.world.observer.look(), local, alone=not self.flying)
+
+    @rule(number=HOSTS, used=st.sets(st.sampled_from(PATHS)))
+    def save_what_is_used(self, number: int, used: set[str]) -> None:
+        """A save of a host that uses some of what it and the store have in common."""
+        host = self.world.hosts[number]
+        local, request = self.prepare(host, wait=True)
+        if not local.files or self.flying or self.was_hidden:
+            return
+        idle = {
+            path
+            for path, digest in local.files.items()
+            if path not in used and local.loaded.get(path) == digest
+        }
+        use = Use(
+            frozenset(Identity("inductor", path) for path in idle),
+            max_age_ms=int(MONTH.max_age_seconds * 1000),
+        )
+        outcome = self.world.store().save(replace(request, use=use))
+        self.note_saved(host, local, outcome)
+        if outcome.published is not None:
+            self.note_use(host.address)
+        oldest_ms = int((self.world.raw.now() - MONTH.max_age_seconds) * 1000)
+        self.model.shed(self.world.observer.look(), local, idle, oldest_ms)
 
     @rule(number=HOSTS, effects=EFFECTS, torn=st.booleans())
     def crash_in_save(self, number: int, effects: int, torn: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
@@ -112,6 +112,31 @@ class Model:
         if extra and alone and not self.was_damaged:
             raise LostError(f"nobody saved {sorted(extra)}")
         self._others_same(local.address, after)
+
+    def shed(self, after: View, local: Local, idle: Collection[str], oldest_ms: int) -> None:
+        """A host saved that uses all it has but what is idle, while nobody else did anything.
+
+        Args:
+            after: the view.
+            local: what it has.
+            idle: the paths of what it has and does not use.
+            oldest_ms: what was found in use since then may not expire.
+        """
+        before = self.offers(local.address)
+        found = after.offers.get(local.address, {})
+        for path in before.keys() - found.keys():
+            if path in local.files and path not in idle:
+                raise LostError(f"{path} is in use and expired")
+            if before[path].used_ms >= oldest_ms:
+                raise LostError(f"{path} expired too early")
+        staying = {path: offered for path, offered in before.items() if path in found}
+        self.view = replace(self.view, offers={**self.view.offers, local.address: staying})
+        offered_files = {
+            path: digest
+            for path, digest in local.files.items()
+            if path not in idle or path in found
+        }
+        self.saved(after, replace(local, files=offered_files), alone=True)
 
     def may_have_saved(self, after: View, local: Local, *, alone: bool) -> None:
         """A save was stopped somewhere, or goes on; it may have published.

@@ -32,11 +32,13 @@ class Offered:
         digest: of its bytes.
         group: the folder of its variant group; "" for none.
         in_packs: whether a save relies on it; a load looks in trash too.
+        used_ms: when a save last found it in use, or when it was saved.
     """
 
     digest: Digest
     group: str
     in_packs: bool
+    used_ms: int = 0
 
 
 Offers = dict[str, Offered]
@@ -78,9 +80,15 @@ class Decoder:
         self._known: dict[tuple[bytes, SnapshotName], Manifest] = {}
 
     def __call__(
-        self, data: bytes, name: SnapshotName, scratch: str, keys: tuple[SigningKey, ...] = ()
+        self,
+        data: bytes,
+        name: SnapshotName,
+        scratch: str,
+        keys: tuple[SigningKey, ...] = (),
+        budget: object = None,
     ) -> Manifest:
-        """See `decode_manifest`."""
+        """See `decode_manifest`; what is read here is small."""
+        del budget
         assert not keys
         if (data, name) not in self._known:
             self._known[data, name] = decode_manifest(data, name, scratch)
@@ -171,7 +179,7 @@ class _Packs:
             if any(self._can_be_read(pack) for pack in places[entry.digest]):
                 in_packs = self._is_relied_on(entry)
                 found[identity.path] = Offered(
-                    entry.digest, identity.path[: entry.group_length], in_packs
+                    entry.digest, identity.path[: entry.group_length], in_packs, entry.saved_ms
                 )
         return found
 

@@ -118,6 +118,11 @@ def test_what_is_of_use_together_is_kept_while_one_of_it_is_used() -> None:
     assert names_in(expire_unused(entries, named(), use, NOW)) == {"k/new", "k/old"}
 
 
+def test_a_unit_is_in_use_by_a_part_that_is_here_and_not_stored() -> None:
+    use = Use(max_age_ms=AGE, unit_of=folder_of)
+    assert names_in(expire_unused(aged(**{"k/old": 99}), named("k/new"), use, NOW)) == {"k/old"}
+
+
 # By number.
 
 

@@ -8,7 +8,7 @@ needs no step of its own: the others go on from every state without it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 
-class Step(NamedTuple, Generic[S]):
+@dataclass(frozen=True, slots=True)
+class Step(Generic[S]):
     """What an actor does next, in words, and the state afterwards."""
 
     label: str
@@ -89,11 +90,11 @@ def explore(
             trace = _trace(states, parents, number, actors)
             return Explored(len(states), frozenset(labels), Found(wrong, trace))
         for actor in actors:
-            for label, successor in actor(state):
-                labels.add(label)
-                if successor not in known:
-                    known.add(successor)
-                    states.append(successor)
+            for step in actor(state):
+                labels.add(step.label)
+                if step.state not in known:
+                    known.add(step.state)
+                    states.append(step.state)
                     parents.append(number)
         if len(states) > limit:
             raise TooManyStatesError(f"more than {limit} states")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from b10_store.paths import RECORD_FOLDER
+from b10_transfer.units import until_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -34,7 +36,11 @@ else:
 
 _PRIVATE = 0o700
 _FOR_OTHERS = 0o077
+_logger = logging.getLogger("b10_transfer")
+
 _POLL_SECONDS = 0.05
+_SILENT_SECONDS = 1.0
+"""Most loads take no longer: waiting for so long is nothing to speak of."""
 _OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _OPEN_ATTEMPTS = 10
 
@@ -59,12 +65,12 @@ def lock_root(folder: str, timeout: float) -> Generator[bool | None]:
     deadline = time.monotonic() + timeout
     handle = _open_lock(folder)
     try:
-        held = _acquire(handle, deadline)
+        held = _acquire(handle, deadline, folder)
         while held and not _is_in_place(handle, own):
             # A clear removed the root while its lock was waited for: this one locks nobody out.
             stale, handle = handle, _open_lock(folder)
             os.close(stale)
-            held = _acquire(handle, deadline)
+            held = _acquire(handle, deadline, folder)
         yield held
     finally:
         # A process forked meanwhile shares the lock, and would keep it for its whole life.
@@ -123,13 +129,23 @@ def _is_in_place(handle: int, own: str) -> bool:
         return False
 
 
-def _acquire(handle: int, deadline: float) -> bool | None:
+def _acquire(handle: int, deadline: float, folder: str) -> bool | None:
+    tell_at = time.monotonic() + _SILENT_SECONDS
     while True:
         try:
             _try_lock(handle)
         except BlockingIOError:
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if now >= deadline:
                 return False
+            if now >= tell_at:
+                tell_at = deadline
+                _logger.warning(
+                    "another process of this host is at work in %s: it is waited for, until %s at "
+                    "the latest",
+                    folder,
+                    until_text(deadline - now),
+                )
             time.sleep(_POLL_SECONDS)
         except OSError:
             return None  # a filesystem or a system without locks

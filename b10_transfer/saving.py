@@ -19,7 +19,7 @@ from b10_transfer.progress import Meter
 from b10_transfer.reports import SaveReport, by_reason, count_refused, problem_lines
 from b10_transfer.signing import warn_when_unsigned
 from b10_transfer.status import OperationStatus
-from b10_transfer.units import count_text
+from b10_transfer.units import count_text, until_text
 
 if TYPE_CHECKING:
     from b10_store.save_request import SaveOutcome
@@ -126,7 +126,7 @@ def _request(context: Context, scan: LocalScan, *, wait: bool) -> SaveRequest:
 
 
 def _tell_wait(slots: int, wait: Wait) -> None:
-    until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait.seconds))
+    until = until_text(wait.seconds)
     if wait.running >= slots:
         _logger.warning(
             "save: as many saves are running as MAX_CONCURRENT_SAVES allows, %d: one of them is "

@@ -52,3 +52,9 @@ def date_text(then: float) -> str:
 def count_text(count: int, noun: str, plural: str = "") -> str:
     """A number and what it counts: `1 manifest`, `2 manifests`."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def until_text(seconds: float) -> str:
+    """The time of day so many seconds from now: until when something is waited for."""
+    form = "%H:%M:%S" if seconds < 86_400 else "%Y-%m-%d %H:%M"
+    return time.strftime(form, time.localtime(time.time() + seconds))

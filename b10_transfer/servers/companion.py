@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from b10_transfer.errors import CacheError
 from b10_transfer.servers.endpoints import is_server_at
-from b10_transfer.servers.operations import call_within, clock_time
+from b10_transfer.servers.operations import call_within
 from b10_transfer.servers.options import settings_for
 from b10_transfer.servers.processes import ServerSearch, is_alive
 from b10_transfer.servers.readiness import Readiness, still_answers, wait_until_ready
 from b10_transfer.servers.saving import Pace, keep_saving, save_when_settled
+from b10_transfer.units import until_text
 
 if TYPE_CHECKING:
     import threading
@@ -118,7 +119,7 @@ class _Company:
             f"{self.options.url} answers"
             if self.options.url
             else "a vLLM or SGLang server is ready",
-            clock_time(max(0.0, deadline - time.monotonic())),
+            until_text(max(0.0, deadline - time.monotonic())),
         )
         waited = wait_until_ready(
             search.find,

@@ -60,14 +60,6 @@ def call_within(
     return call.result()
 
 
-def clock_time(seconds: float) -> str:
-    """The time of day, so many seconds from now: until when something is waited for."""
-    until = time.time() + seconds
-    return time.strftime(
-        "%H:%M:%S" if seconds < 86_400 else "%Y-%m-%d %H:%M", time.localtime(until)
-    )
-
-
 class _Call(Generic[_T]):
     """A call and what came of it."""
 

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from b10_transfer.refusals import refusal
-from b10_transfer.servers.operations import clock_time
+from b10_transfer.units import until_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -221,7 +221,7 @@ class _Saver:
         _logger.info(
             "found %s; saving begins when it is ready, which is waited for until %s",
             server,
-            clock_time(self._ready_within),
+            until_text(self._ready_within),
         )
 
     def _follow_program(self, own: Settings) -> None:

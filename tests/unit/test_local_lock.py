@@ -154,3 +154,13 @@ def test_the_descriptor_is_closed_when_the_holder_fails(tmp_path: Path) -> None:
         with pytest.raises(KeyError), lock_root(str(tmp_path), 0):
             raise KeyError
     assert descriptors() == before
+
+
+def test_who_waits_says_for_what_and_until_when(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with lock_root(str(tmp_path), 1):
+        with lock_root(str(tmp_path), 1.5) as held:
+            assert held is False
+        told = f"another process of this host is at work in {tmp_path}: it is waited for, until "
+        assert caplog.text.count(told) == 1

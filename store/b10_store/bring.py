@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PACKS_AT_ONCE = 8
 _FRAMES_IN_FLIGHT_PER_WORKER = 8
-_PATIENCE_SECONDS = 0.2
+_PATIENCE_SECONDS = 0.1
 """How long what is being written, and then its removal, is waited for after Ctrl-C."""
 
 

@@ -30,7 +30,7 @@ def origin_findings(roots: Iterable[LocalRoot], environment: Environment) -> Ite
         )
         for reason, count in sorted(counts.items()):
             yield note(
-                "root.foreign",
+                "root.other_machine",
                 root.name,
                 f"{count_text(count, 'file')} in {root.folder}: {reason}; not saved",
                 "`b10-transfer clear` empties the cache root, and all is made here",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer import OperationStatus, machine_start
+from b10_transfer.context import open_context
+from b10_transfer.local_clear import clear_root
 from tests.support.cache_trees import LOCAL_RECORD, Tree, read_tree
 from tests.support.machines import CPU_MACHINE, GPU_MACHINE, Machine, running_on
 from tests.support.mounts import read_only
@@ -276,3 +278,12 @@ def test_a_load_noted_while_the_clock_was_ahead_takes_nothing_compiled_later_for
         load_on(WIDE, host)
     host.write({"aa/second.py": b"2"})
     assert save_on(WIDE, host).compiled_anew == 1
+
+
+def test_a_clear_removes_what_was_moved_aside(site: Site) -> None:
+    host = site.host("replica", compiled_for(16))
+    load_on(NARROW, host)
+    assert aside(host)
+    (root,) = (root for root in open_context(host.settings()).roots if root.name == "inductor")
+    clear_root(root)
+    assert not host.root.exists()

@@ -26,4 +26,4 @@ def test_doctor_has_nothing_to_say_of_what_was_made_here(site: Site) -> None:
     host = site.host("replica", compiled_for(8))
     with running_on(CPU_MACHINE.but(flags=AVX2_FLAGS)):
         codes = {item.code for item in examine(host.settings())}
-    assert not codes & {"root.harmful", "root.foreign"}
+    assert not codes & {"root.harmful", "root.other_machine"}

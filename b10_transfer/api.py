@@ -12,6 +12,7 @@ from b10_store.errors import StoreError
 from b10_transfer.background import BackgroundLoad
 from b10_transfer.errors import CacheError, CacheValidationError
 from b10_transfer.imports import import_all
+from b10_transfer.printable import spell_out
 from b10_transfer.refusals import refusal
 from b10_transfer.settings import MEBIBYTE, Settings, is_enabled
 from b10_transfer.status import OperationStatus
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from b10_transfer.progress import ProgressCallback
 
 _logger = logging.getLogger("b10_transfer")
+_logger.addFilter(spell_out)
 
 _OFF = "the cache is off: set BASETEN_FS_ENABLED=1 to use it"
 

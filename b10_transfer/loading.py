@@ -57,8 +57,8 @@ if TYPE_CHECKING:
     from b10_transfer.environment import Difference
     from b10_transfer.progress import ProgressCallback
 
-_LOCK_SECONDS = 60.0
-"""How long a load waits for another one of this host; then it works beside it, as safely."""
+_LOCK_SECONDS = 10.0
+"""How long a load waits for others of this host, in all; then it works beside them, as safely."""
 
 _NEAREST_AMONG = 32
 """How many environments are looked at, when there is nothing for this one."""
@@ -230,9 +230,11 @@ def _lock_roots(
     """
     roots = {root.folder: root for root in context.roots}
     usable: set[str] = set()
+    deadline = time.monotonic() + _LOCK_SECONDS
     for folder in sorted(folders):
         try:
-            if locks.enter_context(lock_root(folder, _LOCK_SECONDS)):
+            left = max(0.0, deadline - time.monotonic())
+            if locks.enter_context(lock_root(folder, left)):
                 sweep(folder)
             note_machine(folder, context.environment)
         except OSError as error:

@@ -125,6 +125,11 @@ _TILELANG_LEFT_OUT = (
 _TIMINGS = r"cache/[0-9a-f]{64}"
 _TILELANG_TUNED = r"(?:.*/)?autotuner/[^/]+"
 
+# The first such folder on the way. With `.*` before and behind it, the time to find out that a path
+# has none of these forms would grow with the square of its length.
+_VLLM_INDUCTOR = r"torch_compile_cache/(?:(?!inductor_cache/)[^/]+/)*inductor_cache/"
+"""Where vLLM has Inductor keep its cache, below its own root."""
+
 _PLAIN_LEFT_OUT = _leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN_BUT_NINJAS))
 
 
@@ -208,7 +213,7 @@ VLLM = RootKind(
     resolve=cache_folders.vllm,
     left_out=_leaving_out(
         _named(*_LOCKS, *_TEMPORARY, r"\.(?!committed$)[^/]*"),
-        *_inductor_leftovers(r"torch_compile_cache/(?:.*/)?inductor_cache/"),
+        *_inductor_leftovers(_VLLM_INDUCTOR),
         "deep_gemm/tmp",
         r"rocm_segmented_attention/tmp[^/]*",
     ),
@@ -225,7 +230,7 @@ VLLM = RootKind(
         rf"deep_gemm/{_KERNELS}"
         r"|torch_compile_cache/[0-9a-f]+/rank_[^/]*/(?!inductor_cache(?:/|$))[^/]+"
     ),
-    timings=re.compile(rf"torch_compile_cache/(?:.*/)?inductor_cache/{_TIMINGS}", re.DOTALL),
+    timings=re.compile(f"{_VLLM_INDUCTOR}{_TIMINGS}", re.DOTALL),
 )
 """Its compile caches. The rest is models, logs, and what was measured of one machine's GPUs."""
 
@@ -235,7 +240,7 @@ SGLANG = RootKind(
     left_out=_leaving_out(
         _named(*_LOCKS, *_TEMPORARY, r"\.(?!(?:cache|committed|ninja_(?:log|deps))(?:/|$))[^/]*"),
         *_inductor_leftovers("inductor/"),
-        *_inductor_leftovers(r"torch_compile_cache/(?:.*/)?inductor_cache/"),
+        *_inductor_leftovers(_VLLM_INDUCTOR),
         *(rf"\.cache/flashinfer/{form}" for form in _FLASHINFER_LEFT_OUT),
         "deep_gemm/tmp",
         *(f"tilelang/{form}" for form in _TILELANG_LEFT_OUT),
@@ -253,9 +258,7 @@ SGLANG = RootKind(
     is_shared=True,
     keeps_times=True,
     bundles=re.compile(f"deep_gemm/{_KERNELS}|tilelang/{_TILELANG_TUNED}"),
-    timings=re.compile(
-        rf"(?:inductor|torch_compile_cache/(?:.*/)?inductor_cache)/{_TIMINGS}", re.DOTALL
-    ),
+    timings=re.compile(f"(?:inductor/|{_VLLM_INDUCTOR}){_TIMINGS}", re.DOTALL),
 )
 """The one folder to which it sends the compilers that it uses (sglang/srt/environ.py). The driver's
 own cache, nv, is not among them: its files cannot be united one by one."""

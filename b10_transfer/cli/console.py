@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from b10_transfer.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
@@ -222,19 +224,6 @@ def wrapped(text: str, room: int) -> list[str]:
             rest = rest[cut:]
         line = rest
     return [*lines, line]
-
-
-def printable(text: str) -> str:
-    """The text, with what would move a terminal's cursor or worse spelled out.
-
-    Names of files and fields of a manifest come from whoever can write to the store.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
 
 
 def _shown(part: Part, *, paints: bool) -> str:

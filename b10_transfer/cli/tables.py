@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_transfer.cli.console import Painted, Part, Style, printable
+from b10_transfer.cli.console import Painted, Part, Style
+from b10_transfer.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,8 @@ from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFo
 from b10_store.format_file import check_format
 from b10_store.heads import ManifestReader
 from b10_store.layout import FOLDERS, FORMAT_FILE, NO_FOLDER, pack_path
-from b10_store.remote import Range
-from b10_store.repair import Repair, is_intact, is_no_file
+from b10_store.remote import Range, is_no_file
+from b10_store.repair import Repair, is_intact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

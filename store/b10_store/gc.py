@@ -37,6 +37,7 @@ from b10_store.layout import (
     TEMPORARY_MARK,
     TRASH,
     TRASH_SECONDS,
+    age,
     is_leftover,
     is_quarantined,
     is_snapshot_id,
@@ -115,7 +116,7 @@ class _Visit:
     def ask(self) -> GcReport:
         """Find out what would be condemned; nothing is written, so the local clock has to do."""
         now = time.time()
-        found = survey(self._remote, self._scratch, self._keys, self._may_go_on)
+        found = self._survey(now)
         if self._is_sound(found):
             departures = choose_departures(found, self._policy, now)
             self._count(departures, self._unreferenced(found, departures, now))
@@ -130,6 +131,8 @@ class _Visit:
         now = self._remote.now()
         folders = read_trash(self._remote, self._may_go_on)
         ripe = [folder for folder in folders if folder.is_ripe(now)]
+        for folder in folders:
+            self._stages.restart(folder, now)
         for folder in ripe:
             if self._may_go_on():
                 self._stages.advance(folder, now)
@@ -137,7 +140,7 @@ class _Visit:
         adopted = [folder for folder in map(self._stages.adopt, fenced) if folder is not None]
         # Read after the adoption, and ten minutes or more after the last fence: whatever a fenced
         # or ended session published shows.
-        found = survey(self._remote, self._scratch, self._keys, self._may_go_on)
+        found = self._survey(now)
         if self._is_sound(found):
             for folder in adopted:
                 self._stages.empty(folder, referenced_packs(found))
@@ -148,6 +151,16 @@ class _Visit:
                 self._rewrite(found)
         self._tell_waiting()
         return self._report
+
+    def _survey(self, now: float) -> Survey:
+        return survey(
+            self._remote,
+            self._scratch,
+            self._keys,
+            self._may_go_on,
+            now=now,
+            measures=bool(self._policy.max_store_bytes),
+        )
 
     def _is_sound(self, found: Survey) -> bool:
         """Whether anything may be concluded from the manifests."""
@@ -293,13 +306,15 @@ class _Visit:
 
     def _fence_the_dead(self, now: float) -> None:
         """Fence sessions silent for a day, which no folder of trash may be waiting for."""
-        for name in self._remote.list(SESSIONS):
-            if _is_session(name):
-                with contextlib.suppress(FileNotFoundError):
-                    source = f"{SESSIONS}/{name}"
-                    if now - self._remote.stat(source).mtime > LEFTOVER_SECONDS:
-                        self._remote.rename(source, f"{FENCED}/{name}")
-                        self._report.fenced += 1
+        for listed in self._remote.list(SESSIONS):
+            name = parse_session_name(listed)
+            if name is None or not self._may_go_on():
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                mtime = self._remote.stat(name.session_path).mtime
+                if age(mtime, now) > LEFTOVER_SECONDS:
+                    self._remote.rename(name.session_path, f"{FENCED}/{listed}")
+                    self._report.fenced += 1
 
     def _remove_empty(self, folder: TrashFolder) -> None:
         if is_snapshot_id(folder.name):
@@ -320,7 +335,7 @@ class _Visit:
                 self._remote.remove_folder(path[:-1])
                 continue
             with contextlib.suppress(FileNotFoundError):
-                if now - self._remote.stat(path).mtime > older_than:
+                if age(self._remote.stat(path).mtime, now) > older_than:
                     self._remote.delete(path)
                     self._report.swept += 1
 

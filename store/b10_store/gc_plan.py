@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.layout import SUPERSEDE_AGE_SECONDS, UNREFERENCED_SECONDS
+from b10_store.layout import SUPERSEDE_AGE_SECONDS, UNREFERENCED_SECONDS, age
 from b10_store.survey import superseders
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from b10_store.layout import Address, PackId, SnapshotName
     from b10_store.remote import FileStat
@@ -74,12 +74,14 @@ def choose_departures(found: Survey, policy: GcPolicy, now: float) -> Departures
         for referrers in by_address.values()
         for name in _superseded(referrers, now - SUPERSEDE_AGE_SECONDS)
     ]
-    addresses = _expired(by_address, policy, now)
-    expired = [referrer.name for address in addresses for referrer in by_address[address]]
+    parts = _parts(found)
+    gone = _expired(parts, policy, now)
+    staying = {part.address for part in parts if part not in gone}
+    expired = [referrer.name for part in gone for referrer in part.referrers]
     return Departures(
         tuple(sorted(superseded, key=lambda name: name.snapshot)),
         tuple(sorted(expired, key=lambda name: name.snapshot)),
-        tuple(addresses),
+        tuple(dict.fromkeys(part.address for part in gone if part.address not in staying)),
     )
 
 
@@ -98,7 +100,9 @@ def choose_packs(unreferenced: Mapping[PackId, FileStat], now: float) -> tuple[P
     """
     return tuple(
         sorted(
-            pack for pack, known in unreferenced.items() if now - known.mtime > UNREFERENCED_SECONDS
+            pack
+            for pack, known in unreferenced.items()
+            if age(known.mtime, now) > UNREFERENCED_SECONDS
         )
     )
 
@@ -113,44 +117,65 @@ def _superseded(referrers: Iterable[Referrer], begun_before: float) -> list[Snap
     ]
 
 
-def _expired(
-    by_address: Mapping[Address, Collection[Referrer]], policy: GcPolicy, now: float
-) -> list[Address]:
-    loaded = {
-        address: max(referrer.loaded_at for referrer in referrers)
-        for address, referrers in by_address.items()
-    }
-    by_age = sorted(loaded, key=lambda address: (loaded[address], address))
+class _Part(NamedTuple):
+    """Manifests of one address that expire together.
+
+    Attributes:
+        is_trusted: whether they are sealed as this host seals; True for all where it has no keys.
+        loaded_at: when the last of them was loaded.
+        address: of all of them.
+        referrers: the manifests.
+    """
+
+    is_trusted: bool
+    loaded_at: float
+    address: Address
+    referrers: tuple[Referrer, ...]
+
+
+def _parts(found: Survey) -> list[_Part]:
+    """The manifests by address and trust: what expires first where room is short comes first.
+
+    A manifest that somebody planted must not drive out what was signed, nor keep it.
+    """
+    groups: defaultdict[tuple[Address, bool], list[Referrer]] = defaultdict(list)
+    for referrer in found.referrers:
+        groups[referrer.name.address, referrer.is_trusted or not found.has_keys].append(referrer)
+    parts = [
+        _Part(is_trusted, max(item.loaded_at for item in group), address, tuple(group))
+        for (address, is_trusted), group in groups.items()
+    ]
+    return sorted(parts, key=lambda part: part[:3])
+
+
+def _expired(parts: Sequence[_Part], policy: GcPolicy, now: float) -> list[_Part]:
     expired = [
-        address
-        for address in by_age
-        if policy.max_age_seconds and now - loaded[address] > policy.max_age_seconds
+        part
+        for part in parts
+        if policy.max_age_seconds and now - part.loaded_at > policy.max_age_seconds
     ]
     if not policy.max_store_bytes:
         return expired
-    kept = [address for address in by_age if address not in set(expired)]
-    users, sizes = _pack_users(by_address, kept)
+    kept = [part for part in parts if part not in expired]
+    users, sizes = _pack_users(kept)
     total = sum(sizes.values())
-    for address in kept[:-1]:
+    for part in kept[:-1]:
         if total <= policy.max_store_bytes:
             break
-        expired.append(address)
-        for pack in [pack for pack, addresses in users.items() if address in addresses]:
-            users[pack].discard(address)
+        expired.append(part)
+        for pack in {pack for referrer in part.referrers for pack in referrer.packs}:
+            users[pack] -= 1
             if not users[pack]:
                 total -= sizes[pack]
-                del users[pack]
     return expired
 
 
-def _pack_users(
-    by_address: Mapping[Address, Collection[Referrer]], addresses: Iterable[Address]
-) -> tuple[dict[PackId, set[Address]], dict[PackId, int]]:
-    users: defaultdict[PackId, set[Address]] = defaultdict(set)
+def _pack_users(parts: Iterable[_Part]) -> tuple[Counter[PackId], dict[PackId, int]]:
+    """How many of the parts reference each pack, and how large it is."""
+    users: Counter[PackId] = Counter()
     sizes: dict[PackId, int] = {}
-    for address in addresses:
-        for referrer in by_address[address]:
-            for pack, size in referrer.packs.items():
-                users[pack].add(address)
-                sizes[pack] = size
-    return dict(users), sizes
+    for part in parts:
+        packs = {pack: size for item in part.referrers for pack, size in item.packs.items()}
+        users.update(packs.keys())
+        sizes.update(packs)
+    return users, sizes

@@ -10,9 +10,11 @@ from b10_store.layout import (
     FENCED,
     OLDEST_SESSION_SECONDS,
     SESSIONS,
+    STAGE_DISTANCE_SECONDS,
     STALE_SESSION_SECONDS,
     TRASH,
     SnapshotName,
+    age,
     new_snapshot_id,
     pack_path,
     parse_pack_name,
@@ -54,6 +56,16 @@ class Stages:
                 self._witness(folder)
             elif folder.stage is Stage.WITNESSED:
                 self._fence(folder, now)
+
+    def restart(self, folder: TrashFolder, now: float) -> None:
+        """Let a stage that was reached in the future begin now: nobody would live to see its end.
+
+        Unlike elsewhere, far away is not long ago: a stage that is too short could cost blobs.
+        """
+        for stage, reached in folder.marks.items():
+            if reached > now + STAGE_DISTANCE_SECONDS:
+                with contextlib.suppress(FileNotFoundError):
+                    self._remote.touch(f"{folder.path}/{stage.mark}")
 
     def adopt(self, folder: TrashFolder) -> TrashFolder | None:
         """Make a folder this visit's own; None when another visit was faster."""
@@ -119,7 +131,8 @@ class Stages:
 
     def _is_stale(self, name: SnapshotName, now: float) -> bool:
         try:
-            return now - self._remote.stat(name.session_path).mtime > STALE_SESSION_SECONDS
+            mtime = self._remote.stat(name.session_path).mtime
+            return age(mtime, now) > STALE_SESSION_SECONDS
         except FileNotFoundError:
             return False
 

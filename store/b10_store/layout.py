@@ -200,6 +200,15 @@ def snapshot_milliseconds(snapshot: SnapshotId) -> int:
     return int(snapshot[:13])
 
 
+def age(then: float, now: float) -> float:
+    """How long ago something was touched, in seconds.
+
+    A time in the future is as old as it is far away: whoever can write to a store can set any time,
+    and what comes from years ahead must not count as fresh for years.
+    """
+    return abs(now - then)
+
+
 def published_at(snapshot: SnapshotId, changed: float) -> float:
     """When a manifest was given its name, or later, in seconds since the epoch.
 

@@ -7,10 +7,14 @@ slashes.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+# What a `Remote` raises for a link, and for anything else that is no regular file.
+_NO_FILE = frozenset({errno.ELOOP, errno.EINVAL})
 
 
 class Range(NamedTuple):
@@ -116,6 +120,11 @@ class Remote(Protocol):
     def now(self) -> float:
         """The filesystem's own time, seconds since the epoch: the mtime of a probe just written."""
         ...
+
+
+def is_no_file(error: OSError) -> bool:
+    """Whether what has a file's name is a link, a folder or a pipe: that does not pass."""
+    return error.errno in _NO_FILE
 
 
 def read_bounded(remote: Remote, name: str, limit: int) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import secrets
 from collections import defaultdict
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from b10_store.damage import Damage, Fault
 from b10_store.digest import digest_of_chunks
+from b10_store.format_file import check_format
 from b10_store.layout import (
     PACKS,
     QUARANTINE,
@@ -19,7 +19,7 @@ from b10_store.layout import (
     parse_pack_name,
     quarantined_name,
 )
-from b10_store.remote import Range
+from b10_store.remote import Range, is_no_file
 from b10_store.trash import read_trash
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from b10_store.remote import Remote
 
 _BLOCK = 4 << 20
-# What a `Remote` raises for a link, and for anything else that is no regular file.
-_NO_FILE = frozenset({errno.ELOOP, errno.EINVAL})
 _AGAIN = "~"
 """Before the random part of a name in quarantine that was taken."""
 
@@ -43,11 +41,6 @@ def is_intact(remote: Remote, name: str, pack: PackId, size: int) -> bool:
     """
     ranges = [Range(at, min(_BLOCK, size - at)) for at in range(0, size, _BLOCK)]
     return pack_id_of(digest_of_chunks(remote.read(name, ranges))) == pack
-
-
-def is_no_file(error: OSError) -> bool:
-    """Whether what has a file's name is a link, a folder or a pipe: that does not pass."""
-    return error.errno in _NO_FILE
 
 
 class Repair:
@@ -63,8 +56,14 @@ class Repair:
         self._spares = _find_spares(remote)
 
     def repair_manifest(self, fault: Fault) -> Fault:
-        """Move a manifest to quarantine if it is damaged; returns the fault, and what was done."""
-        return self._quarantined(fault) if fault.damage is Damage.DAMAGED else fault
+        """Move a manifest to quarantine if nobody can use it; returns the fault, and what was done.
+
+        In a store of this release's format, a manifest of another one is nobody's.
+        """
+        is_useless = fault.damage is Damage.DAMAGED or (
+            fault.damage is Damage.UNSUPPORTED and check_format(self._remote)
+        )
+        return self._quarantined(fault) if is_useless else fault
 
     def repair_pack(self, pack: PackId, size: int, fault: Fault) -> Fault:
         """Put an intact copy in the place of a missing or damaged pack.

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from b10_store.errors import BusyError, FencedError
 from b10_store.layout import (
     HEARTBEAT_SECONDS,
+    OLDEST_SESSION_SECONDS,
     SESSIONS,
     UNMARKED_DEAD_SECONDS,
     WAITING_DEAD_SECONDS,
     SnapshotName,
+    age,
     new_snapshot_id,
     parse_session_name,
+    snapshot_milliseconds,
 )
 from b10_store.patient_remote import is_passing
 from b10_store.remote import read_bounded
@@ -180,17 +183,23 @@ class Session:
         Those of processes that ran on this machine and ended are dead at once.
         """
         parsed = (parse_session_name(name) for name in self._remote.list(SESSIONS))
-        earlier = {
-            name
-            for name in parsed
-            if name is not None
-            and (name.snapshot, name.address) < (self.name.snapshot, self.name.address)
-            and not is_gone(self._mark_of(name))
-        }
+        own = (self.name.snapshot, self.name.address)
+        earlier = [
+            name for name in parsed if name is not None and (name.snapshot, name.address) < own
+        ]
         if not earlier:
-            return earlier
+            return set()
         now = self._remote.now()
-        return {name for name in earlier if self._silence(name, now) <= self._patience(name)}
+        return {name for name in earlier if self._lives(name, now)}
+
+    def _lives(self, name: SnapshotName, now: float) -> bool:
+        if age(snapshot_milliseconds(name.snapshot) / 1000, now) > OLDEST_SESSION_SECONDS:
+            return False
+        silence = self._silence(name, now)
+        if silence > WAITING_DEAD_SECONDS:
+            return False
+        # Read last: there may be many that nobody waits for.
+        return not is_gone(self._mark_of(name)) and silence <= self._patience(name)
 
     def _patience(self, name: SnapshotName) -> float:
         """How long a session may be silent: a saver that lives marks its token at once."""
@@ -206,7 +215,7 @@ class Session:
 
     def _silence(self, name: SnapshotName, now: float) -> float:
         try:
-            return now - self._remote.stat(name.session_path).mtime
+            return age(self._remote.stat(name.session_path).mtime, now)
         except OSError:
             # Ended since the listing; on NFS that may also show as a stale handle.
             return float("inf")

@@ -17,7 +17,7 @@ from b10_store.format_file import check_format
 from b10_store.gc import visit
 from b10_store.gc_report import GcReport
 from b10_store.heads import Heads, ManifestReader, Problem
-from b10_store.layout import TOUCH_INTERVAL_SECONDS, TRASH, VISIT_INTERVAL_SECONDS
+from b10_store.layout import TOUCH_INTERVAL_SECONDS, TRASH, VISIT_INTERVAL_SECONDS, age
 from b10_store.patient_remote import PatientRemote
 from b10_store.removal import Restored, remove, restore, trashed_manifests
 from b10_store.resign import sign_again
@@ -141,7 +141,7 @@ class Store:
             last = self._remote.stat(_VISITED).mtime
         except FileNotFoundError:
             return True
-        return self._remote.now() - last > VISIT_INTERVAL_SECONDS
+        return age(last, self._remote.now()) > VISIT_INTERVAL_SECONDS
 
     def note_visit(self) -> None:
         """Note that a visit is about to be made, for other hosts to see.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from b10_store.errors import StoreError
+from b10_store.envelope import PREFIX_LIMIT, open_prefix
+from b10_store.errors import CorruptError, LimitError, StoreError
 from b10_store.heads import ManifestReader, Problem
-from b10_store.layout import published_at
+from b10_store.layout import pack_path, published_at
+from b10_store.remote import is_no_file, read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,12 +57,14 @@ class Survey:
     Attributes:
         referrers: the manifests.
         problems: why what was read is not all of them; then nothing may be concluded from it.
+        has_keys: whether this host has keys, so that others' manifests are told from its own.
         half_dead: packs of which at least half is used by no manifest.
     """
 
     referrers: tuple[Referrer, ...]
     problems: tuple[Problem, ...] = ()
     half_dead: frozenset[PackId] = frozenset()
+    has_keys: bool = False
 
     def by_address(self) -> Mapping[Address, Sequence[Referrer]]:
         """The manifests of each address."""
@@ -92,7 +96,13 @@ def superseders(referrers: Sequence[Referrer]) -> Mapping[SnapshotId, float]:
 
 
 def survey(
-    remote: Remote, scratch: str, keys: tuple[Key, ...], may_go_on: Callable[[], bool]
+    remote: Remote,
+    scratch: str,
+    keys: tuple[Key, ...],
+    may_go_on: Callable[[], bool],
+    *,
+    now: float = float("inf"),
+    measures: bool = False,
 ) -> Survey:
     """Read every manifest of a store, whoever signed it.
 
@@ -104,12 +114,33 @@ def survey(
         scratch: a local folder for databases while they are read.
         keys: of this host; see `Store`.
         may_go_on: asked now and then; when it says no, the survey ends with a problem.
+        now: by the store's filesystem; nothing was loaded later.
+        measures: whether the sizes of packs are those of their files, and not what manifests claim.
 
     Raises:
         OSError: the store cannot be listed.
         StoreError: the scratch folder cannot take the databases.
     """
-    return _Surveyor(remote, scratch, keys, may_go_on).look()
+    found = _Surveyor(remote, scratch, keys, may_go_on, now).look()
+    return _measured(remote, found, may_go_on) if measures else found
+
+
+def _measured(remote: Remote, found: Survey, may_go_on: Callable[[], bool]) -> Survey:
+    sizes: dict[PackId, int] = {}
+    for pack in sorted({pack for referrer in found.referrers for pack in referrer.packs}):
+        if not may_go_on():
+            break
+        try:
+            sizes[pack] = remote.stat(pack_path(pack)).size
+        except FileNotFoundError:
+            sizes[pack] = 0
+    return replace(
+        found,
+        referrers=tuple(
+            replace(item, packs={pack: sizes.get(pack, 0) for pack in item.packs})
+            for item in found.referrers
+        ),
+    )
 
 
 class _Surveyor:
@@ -119,8 +150,10 @@ class _Surveyor:
         scratch: str,
         keys: tuple[Key, ...],
         may_go_on: Callable[[], bool],
+        now: float,
     ) -> None:
         self._remote = remote
+        self._now = now
         self._scratch = scratch
         self._keys = keys
         self._may_go_on = may_go_on
@@ -145,7 +178,7 @@ class _Surveyor:
             for pack, blobs in self._used.items()
             if 2 * sum(blobs.values()) <= self._raw_sizes[pack]
         )
-        return Survey(tuple(referrers), tuple(problems), half_dead)
+        return Survey(tuple(referrers), tuple(problems), half_dead, bool(self._keys))
 
     def _read(self, wanted: Sequence[SnapshotName]) -> list[Problem]:
         problems: list[Problem] = []
@@ -162,7 +195,7 @@ class _Surveyor:
 
     def _note(self, manifest: Manifest | Problem) -> list[Problem]:
         if isinstance(manifest, Problem):
-            return [manifest]
+            return [] if self._is_nobodys(manifest) else [manifest]
         name = manifest.name
         try:
             stat = self._remote.stat(name.manifest_path)
@@ -175,7 +208,7 @@ class _Surveyor:
             name,
             manifest.lineage.supersedes,
             {pack: known.size for pack, known in manifest.packs.items()},
-            stat.mtime,
+            min(stat.mtime, self._now),
             is_trusted,
             stat.changed,
         )
@@ -184,6 +217,26 @@ class _Surveyor:
         for pack, known in manifest.packs.items():
             self._raw_sizes[pack] = known.frames.raw_size
         return []
+
+    def _is_nobodys(self, problem: Problem) -> bool:
+        """Whether what cannot be used was signed with none of this host's keys.
+
+        Whoever can write to the store can plant such files every day; without a key, what cannot be
+        read may as well be somebody's own. One that is short may be so for this client alone.
+        """
+        if not self._keys or problem.missing or problem.unread:
+            return False
+        try:
+            first = read_bounded(self._remote, problem.name, PREFIX_LIMIT)
+            whole = len(first) == min(PREFIX_LIMIT, self._remote.stat(problem.name).size)
+            open_prefix(first, self._keys)
+        except CorruptError:
+            return whole
+        except LimitError:
+            return False
+        except OSError as error:
+            return is_no_file(error)
+        return False
 
     def _is_trusted(self, manifest: Manifest) -> bool:
         if not self._keys:

@@ -271,3 +271,16 @@ for logger in ours:
     write_tree(host.triton / TRITON_HASH, {"more.cubin": b"code"})
     done = run_python(code, host.variables())
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_line_of_the_log_is_one_line_whatever_is_told_in_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logger = logging.getLogger("b10_transfer")
+    logger.error("load: torch %s", "2.0\n2026-01-01 ERROR b10_transfer: forged \x1b[31m\u2028")
+    logger.error("100 %")
+    logger.error("%s", "long " * 10_000)
+    forged, plain, long = (record.getMessage() for record in caplog.records)
+    assert forged == (r"load: torch 2.0\n2026-01-01 ERROR b10_transfer: forged \x1b[31m\u2028")
+    assert plain == "100 %"
+    assert len(long) < 21_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -371,3 +372,15 @@ def test_a_folder_is_a_bundle_where_a_compiler_fails_on_a_part_of_it(
 ) -> None:
     folder = path.rpartition("/")[0]
     assert Bundles(kind, [path]).of(path) == (folder if is_bundle else "")
+
+
+@pytest.mark.parametrize("kind", ROOT_KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("part", ["inductor_cache/", "a/", "fxgraph/", "cache/", "rank_/"])
+def test_a_long_path_is_told_from_others_in_time_that_grows_with_its_length(
+    kind: RootKind, part: str
+) -> None:
+    path = "torch_compile_cache/" + part * (40_000 // len(part)) + "x"
+    started = time.process_time()
+    for pattern in (kind.left_out, kind.layout, kind.bundles, kind.timings):
+        pattern.fullmatch(path)
+    assert time.process_time() - started < 0.2

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer.cli import progress_display as display
-from b10_transfer.cli.console import Console, Painted, Style, printable, wrapped
+from b10_transfer.cli.console import Console, Painted, Style, wrapped
 from b10_transfer.cli.progress_display import busy_display, count_display, progress_display
 from b10_transfer.cli.tables import Column, table_lines
+from b10_transfer.printable import printable
 from b10_transfer.progress import Progress
 from b10_transfer.units import (
     ago_text,

@@ -96,12 +96,19 @@ def test_a_manifest_under_the_name_of_another_is_a_fault(store: CheckedStore) ->
     assert store.faults() == [(first, "DAMAGED")]
 
 
-def test_a_manifest_of_another_format_is_a_fault_but_not_damaged(store: CheckedStore) -> None:
+def test_a_manifest_of_another_format_is_a_fault_and_goes_where_the_store_is_of_this_one(
+    store: CheckedStore,
+) -> None:
     name, _ = store.in_folder("manifests")
     store.place.put(name, of_another_format(store.get(name)))
+    line = store.get("FORMAT")
+    store.remote.delete("FORMAT")
     before = store.files()
-    assert store.faults(repair=True) == [(name, "UNSUPPORTED")]
+    assert store.faults(repair=True)[-1] == (name, "UNSUPPORTED")
     assert store.files() == before
+    store.place.put("FORMAT", line)
+    assert store.faults(repair=True) == [(name, "UNSUPPORTED")]
+    assert name not in store.files()
 
 
 @pytest.mark.parametrize("read_data", [False, True])

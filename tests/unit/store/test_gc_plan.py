@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from b10_store.gc_plan import GcPolicy, choose_departures, choose_packs, referenced_packs
 from b10_store.remote import FileStat
+from b10_store.survey import Survey
 from tests.support.referrers import DAY, HOUR, NOW, address, named, referrer, surveyed
 from tests.support.values import ADDRESS, pack_id
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from b10_store.gc_plan import Departures
     from b10_store.layout import Address, SnapshotName
-    from b10_store.survey import Referrer, Survey
+    from b10_store.survey import Referrer
 
 KEEP_ALL = GcPolicy(max_age_seconds=0)
 
@@ -287,6 +289,19 @@ def test_what_stays_fits_or_is_one_address(
         assert len({pack for item in back for pack in item.packs}) > max_store_bytes
 
 
+def test_what_no_key_signed_neither_stays_nor_drives_out_what_one_did() -> None:
+    own = sized(1, {1: 100}, 20)
+    beside = referrer(named(400, at=address(1)), packs={3: 900})
+    planted = [sized(2, {2: 900}, 0), beside, sized(3, {1: 100}, 0)]
+    found = Survey((own, *(replace(item, is_trusted=False) for item in planted)), has_keys=True)
+    departures = choose_departures(found, limit(100), NOW)
+    assert set(departures.expired) == {planted[0].name, beside.name}
+    assert departures.addresses == (address(2),)
+    assert choose_departures(replace(found, has_keys=False), limit(100), NOW).addresses[
+        0
+    ] == address(1)
+
+
 # Packs.
 
 
@@ -307,7 +322,14 @@ def test_a_pack_is_referenced_by_whatever_manifest_stays_trusted_or_not() -> Non
 
 @pytest.mark.parametrize(
     ("age", "goes"),
-    [(-5000 * DAY, False), (0, False), (0.99 * DAY, False), (DAY, False), (1.01 * DAY, True)],
+    [
+        (-5000 * DAY, True),
+        (-0.5 * DAY, False),
+        (0, False),
+        (0.99 * DAY, False),
+        (DAY, False),
+        (1.01 * DAY, True),
+    ],
 )
 def test_a_pack_that_nothing_references_goes_when_it_is_over_a_day_old(
     age: float, goes: bool

@@ -225,3 +225,22 @@ def test_what_supersedes_since_when_is_told_by_the_oldest_trusted() -> None:
         old.snapshot: NOW - 5 * HOUR,
         middle.snapshot: NOW - 2 * HOUR,
     }
+
+
+def test_nothing_was_loaded_later_than_now(
+    remote: MemoryRemote, clock: SleepingClock, tmp_path: Path
+) -> None:
+    (made,) = chain(1)
+    publish(remote, str(tmp_path), made)
+    vars(remote)["_nodes"][made.name.manifest_path].mtime += 4e9
+    now = clock.time()
+    (found,) = survey(remote, str(tmp_path), (), lambda: True, now=now).referrers
+    assert found.loaded_at == now
+
+
+def test_the_size_of_a_pack_is_that_of_its_file(remote: MemoryRemote, tmp_path: Path) -> None:
+    claims = manifest(1, [entry("a"), entry("b", pack=2)], packs={1: pack(), 2: pack()})
+    publish(remote, str(tmp_path), claims)
+    remote.create("packs", f"{pack_id(1)}.pack", [b"123"])
+    (found,) = survey(remote, str(tmp_path), (), lambda: True, measures=True).referrers
+    assert dict(found.packs) == {pack_id(1): 3, pack_id(2): 0}

@@ -192,6 +192,20 @@ def test_a_session_without_a_sign_of_life_for_a_minute_is_not_waited_for(
     assert clock.passed == 61
 
 
+def test_sessions_from_the_future_or_from_long_ago_are_not_waited_for(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    """Planted ones: a save would wait for each of them for ever."""
+    nodes = vars(remote)["_nodes"]
+    for number in range(50):
+        name = rival(remote, -number - 1, OTHER if number % 2 else ADDRESS)
+        nodes[name.session_path].mtime += 4e9
+    ancient = SnapshotName(ADDRESS, snapshot(1))
+    remote.open_token(ancient.session_path).close()
+    assert opened(remote).wait_for_turn(1, unasked, MINUTE)
+    assert clock.passed == 0
+
+
 def test_a_session_that_dies_meanwhile_has_ended(
     remote: MemoryRemote, clock: SleepingClock, opened: Opened
 ) -> None:

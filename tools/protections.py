@@ -588,8 +588,8 @@ PROTECTIONS = (
     _simple(
         "packs that a save may just have written stay",
         _STORE + "gc_plan.py",
-        "if now - known.mtime > UNREFERENCED_SECONDS",
-        "if now - known.mtime > 0",
+        "if age(known.mtime, now) > UNREFERENCED_SECONDS",
+        "if age(known.mtime, now) > 0",
         *_GC,
     ),
     _simple(

@@ -228,14 +228,15 @@ class _Surveyor:
             return False
         try:
             first = read_bounded(self._remote, problem.name, PREFIX_LIMIT)
-            whole = len(first) == min(PREFIX_LIMIT, self._remote.stat(problem.name).size)
-            open_prefix(first, self._keys)
-        except CorruptError:
-            return whole
-        except LimitError:
-            return False
+            is_whole = len(first) == min(PREFIX_LIMIT, self._remote.stat(problem.name).size)
         except OSError as error:
             return is_no_file(error)
+        try:
+            open_prefix(first, self._keys)
+        except CorruptError:
+            return is_whole
+        except LimitError:
+            pass
         return False
 
     def _is_trusted(self, manifest: Manifest) -> bool:

@@ -381,6 +381,6 @@ def test_a_long_path_is_told_from_others_in_time_that_grows_with_its_length(
 ) -> None:
     path = "torch_compile_cache/" + part * (40_000 // len(part)) + "x"
     started = time.process_time()
-    for pattern in (kind.left_out, kind.layout, kind.bundles, kind.timings):
+    for pattern in (kind.left_out, kind.bundles, kind.timings):
         pattern.fullmatch(path)
     assert time.process_time() - started < 0.2

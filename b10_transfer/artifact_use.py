@@ -59,7 +59,7 @@ def artifact_use(
     used: set[Identity] = set()
     for item in artifacts:
         identity = item.file.identity
-        # Of headers, Inductor looks only whether they are there.
+        # Inductor looks only whether its headers are there.
         if identity.root == HEADERS.name or _last_use(item, records[identity.root]) > since_ns:
             used.add(identity)
     dormant = _outside(used, [item.file.identity for item in artifacts], unit_of)
@@ -74,7 +74,7 @@ def artifact_use(
 
 
 def keeps_access_times(folder: str) -> bool:
-    """Whether reading a file in a cache root shows in its access time; tried on one of our own."""
+    """Find out whether reading a file in a cache root shows, by reading one of our own."""
     try:
         own = make_own_folder(folder)
         path = os.path.join(own, f"access.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
@@ -127,7 +127,7 @@ def _last_use(item: Scanned, record: Loaded) -> int:
 
 
 def _unit_of(kinds: Mapping[str, RootKind], identity: Identity) -> str:
-    """What is of use together, or not at all, by its path alone: it is kept or expires as one."""
+    """Name the unit of an artifact by its path: a unit is of use whole, and expires whole."""
     kind, path, folder = kinds.get(identity.root), identity.path, folder_of(identity)
     named = Bundles(kind, ()).named(path) if kind is not None else ""
     group = path[: variant_group_length(path)]

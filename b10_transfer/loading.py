@@ -147,7 +147,7 @@ def _not_cold(context: Context) -> list[str]:
     """A line for each cache root that holds artifacts although the start is to be cold."""
     return [
         f"{root.folder} already holds {count_text(len(found), 'artifact')}, which compilers use "
-        f"whatever is loaded: run `b10-transfer clear --roots {root.name}` first to start cold"
+        f"whatever is loaded: to start cold, `b10-transfer clear --roots {root.name} --yes` first"
         for root, found in walk_roots(context.roots)
         if found
     ]

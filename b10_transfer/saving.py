@@ -143,13 +143,13 @@ def _tell_wait(slots: int, wait: Wait) -> None:
 
 
 def _not_cold(context: Context, scan: LocalScan) -> tuple[str, ...]:
-    """What to know of a start that was to be cold, beside what a load had brought before."""
+    """Say that a start was not cold: artifacts from an earlier load were here."""
     if context.settings.load_enabled or not scan.brought:
         return ()
     return (
         "B10_CACHE_LOAD=0 replaces nothing that was here before: "
-        f"{count_text(scan.brought, 'artifact')} from an earlier load; run `b10-transfer clear` "
-        "and start again to replace what is stored",
+        f"{count_text(scan.brought, 'artifact')} from an earlier load; run `b10-transfer clear "
+        "--yes` and start again to replace what is stored",
     )
 
 

@@ -12,6 +12,7 @@ as a file, which takes a few hundredths of a second.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -238,6 +239,11 @@ class Trial:
         return _wait_for(lambda: not os.path.exists(path) and name not in os.listdir(self._parent))
 
 
+_TRIES = 2
+_PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN)
+"""After these all steps are taken once more; what they say then counts."""
+
+
 def take(steps: Iterator[Step]) -> Iterator[Facts]:
     """Take the steps: of each that it begins, then its seconds, and its facts or its error."""
     for name, step in steps:
@@ -256,6 +262,16 @@ def take(steps: Iterator[Step]) -> Iterator[Facts]:
 
 def run(arguments: list[str]) -> Generator[Facts, None, None]:
     """Carry out `look` or `try`; see the module."""
+    for _ in range(_TRIES):
+        failed_in_passing = False
+        for line in _run_once(arguments):
+            failed_in_passing |= line.get("errno") in _PASSING
+            yield line
+        if not failed_in_passing:
+            return
+
+
+def _run_once(arguments: list[str]) -> Generator[Facts, None, None]:
     if arguments[0] == "look":
         yield from take(look(arguments[1]))
         return

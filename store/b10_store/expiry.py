@@ -1,4 +1,4 @@
-"""What a manifest leaves out: what nobody uses, and what is beyond its size.
+"""Expiry: a manifest leaves out artifacts that nobody uses, and those beyond its size.
 
 An entry's time tells when its bytes were first saved, or when a saver last found them in use.
 """
@@ -34,7 +34,7 @@ Entries = dict["Identity", "Entry"]
 def is_renewal_due(
     entries: Mapping[Identity, Entry], here: Collection[Identity], use: Use, now_ms: int
 ) -> bool:
-    """Whether something that is in use has been found so so long ago that it might expire."""
+    """Whether something that is in use has been found so, so long ago that it might expire."""
     oldest = now_ms - use.max_age_ms // _RENEWALS_PER_AGE
     return use.max_age_ms > 0 and any(
         entries[identity].saved_ms < oldest for identity in use.wanted(here) if identity in entries

@@ -329,7 +329,7 @@ def _outcome(
         ),
         added=replaced.count(False),
         superseded=replaced.count(True),
-        expired=len(view.stored.entries.keys() - manifest.entries.keys()),
+        expired=len(finish_entries(plan, written.locations, 0).keys() - manifest.entries.keys()),
         uploaded_bytes=written.stored_bytes,
         stored_bytes=stored_bytes(manifest.entries.values(), manifest.packs),
         left_out=_left_out(view, plan, written),

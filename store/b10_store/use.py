@@ -18,7 +18,7 @@ def folder_of(identity: Identity) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What is known of the use of artifacts that are here; what is in neither set is in use.
+    """The use of the artifacts that are here; those in neither set are in use.
 
     Attributes:
         idle: those that are here as they are stored, and that nothing opened lately.
@@ -37,13 +37,13 @@ class Use:
 
     @property
     def dormant(self) -> frozenset[Identity]:
-        """What is here and not known to be in use."""
+        """The artifacts that are here and not known to be in use."""
         return self.idle | self.unsure
 
     def wanted(self, here: Collection[Identity]) -> frozenset[Identity]:
-        """What of `here` no saver should take for unused."""
+        """Those of `here` that no saver should take for unused."""
         return frozenset(here) - self.idle
 
     def owned(self, here: Collection[Identity]) -> frozenset[Identity]:
-        """What of `here` is known to be in use, and never expires."""
+        """Those of `here` that are known to be in use, and never expire."""
         return frozenset(here) - self.dormant

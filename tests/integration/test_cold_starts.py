@@ -36,7 +36,7 @@ def test_a_cold_start_over_what_is_here_names_the_folder_and_the_way_out(site: S
     assert report.status is OperationStatus.DOES_NOT_EXIST
     (line,) = [line for line in report.problems if str(host.root) in line]
     assert "already holds 1 artifact, " in line
-    assert "clear --roots inductor" in line
+    assert "clear --roots inductor --yes" in line
 
 
 def test_a_save_after_such_a_start_says_that_nothing_was_replaced(site: Site) -> None:
@@ -55,7 +55,7 @@ def test_a_cold_start_in_empty_folders_says_nothing_and_leads_out(site: Site) ->
     assert not [line for line in host.load(B10_CACHE_LOAD="0").problems if "already holds" in line]
     host.write(RIGHT)
     report = host.save(B10_CACHE_LOAD="0")
-    assert (report.superseded, report.problems) == (1, ())
+    assert (report.superseded, report.expired, report.problems) == (1, 0, ())
     assert stored(site) == RIGHT
 
 

@@ -258,6 +258,7 @@ def test_a_replica_that_started_cold_replaces_the_whole_set_and_no_variant_of_it
     report = cold.save(B10_CACHE_LOAD="0")
     assert report.status is OperationStatus.SUCCESS
     assert report.stored_bytes < 1.1 * report.uploaded_bytes
+    assert report.expired == 0
     assert without_paths(loaded_by_a_new_host(site)) == without_paths(compiled_by(1))
     assert cold.save(B10_CACHE_LOAD="0").status is OperationStatus.SKIPPED
     # Those who had the set before do not bring it back.

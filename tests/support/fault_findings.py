@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -70,7 +71,8 @@ class Loads:
         for name in published(store_files(store)):
             namespace = _namespace(Path(name).name)
             with manifest_alone(store, name) as alone:
-                (alone / TRASH).symlink_to(store / TRASH)
+                if (store / TRASH).is_dir():
+                    shutil.copytree(store / TRASH, alone / TRASH, copy_function=os.link)
                 found += [f"{name}: {line}" for line in self._load(alone, namespace)[1]]
         return found
 

@@ -222,3 +222,26 @@ def test_a_mount_that_lets_new_files_show_late_is_waited_for(
     step = try_out(str(tmp_path), ()).steps["visible"]
     assert step.holds
     assert 0.1 < step.facts["after"] < 1.5
+
+
+@pytest.mark.parametrize("name", ["stat", "listdir", "replace", "rename", "utime", "fsync"])
+def test_one_passing_error_changes_nothing_of_what_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    forbid_processes(monkeypatch)
+    real: Callable[..., Any] = getattr(os, name)
+    failed: list[str] = []
+
+    def fail_once(path: object, *rest: Any, **options: Any) -> object:
+        if not failed and (isinstance(path, int) or str(path).startswith(str(tmp_path))):
+            failed.append(name)
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, *rest, **options)
+
+    monkeypatch.setattr(os, name, fail_once)
+    answers = try_out(str(tmp_path), ())
+    assert [step for step, found in answers.steps.items() if not found.holds] == []
+    assert failed == [name]
+    assert list(tmp_path.iterdir()) == []
+    failed.clear()
+    assert not [step for step, found in look_at(str(tmp_path)).steps.items() if found.error]

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from b10_transfer.cache_roots import CacheRoot
 
-_OF_FILESYSTEMS = frozenset({"lost+found", ".snapshot"})
+OF_FILESYSTEMS = frozenset({"lost+found", ".snapshot"})
+"""Folders at the top of a mount, which nobody put there."""
+
 _NAMED = 3
 
 
@@ -36,7 +38,7 @@ def find_foreign(root: CacheRoot, others: Iterable[CacheRoot] = ()) -> tuple[str
 
 def _foreign(root: CacheRoot, item: os.DirEntry[str], nested: Collection[str]) -> str:
     name, layout = item.name, root.kind.layout
-    if name == RECORD_FOLDER or name in _OF_FILESYSTEMS:
+    if name == RECORD_FOLDER or name in OF_FILESYSTEMS:
         return ""
     if not item.is_dir():
         return "" if layout.has_file(name) else name

@@ -19,7 +19,7 @@ from b10_store.paths import RECORD_FOLDER
 from b10_transfer.artifacts import placing_order, refuse_link
 from b10_transfer.cache_folders import is_below
 from b10_transfer.clear_survey import Folder, Scope, join, survey
-from b10_transfer.foreign import few, foreign_line
+from b10_transfer.foreign import OF_FILESYSTEMS, few, foreign_line
 from b10_transfer.local_lock import lock_root
 from b10_transfer.local_scan import common_with_store
 
@@ -76,14 +76,15 @@ class Cleared(NamedTuple):
     @property
     def note(self) -> str:
         """What stays because it is no part of the cache, in a line; "" when nothing does."""
-        if not self.foreign or self.root.kind.is_shared:
+        foreign = [path for path in self.foreign if path.rstrip("/") not in OF_FILESYSTEMS]
+        if not foreign or self.root.kind.is_shared:
             return ""
         if self.root.kind.is_users:
             return (
                 f"{self.root.folder}: what this host has not in common with the store stays "
-                f"({few(self.foreign)})"
+                f"({few(foreign)})"
             )
-        return foreign_line(self.root, self.foreign)
+        return foreign_line(self.root, foreign)
 
 
 def clear_roots(roots: Sequence[CacheRoot]) -> list[Cleared]:

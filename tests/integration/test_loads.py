@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
-from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +13,7 @@ import b10_transfer
 from b10_store.placement import place_staged
 from b10_transfer import CacheError, OperationStatus
 from b10_transfer.cache_roots import CacheRoot
+from b10_transfer.clear_survey import survey
 from b10_transfer.local_clear import clear_root
 from b10_transfer.root_kinds import INDUCTOR
 from tests.support.cache_trees import (
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     from b10_store.placement import Placed, Placement
     from b10_store.scan import Fingerprint
+    from b10_transfer.clear_survey import Survey
     from tests.support.sites import Site
 
 TREE = {**compiled_graph("model"), **compiled_graph("another model", 1)}
@@ -258,14 +258,14 @@ def test_a_root_that_is_cleared_while_a_load_waits_for_it_is_filled_all_the_same
 
     load = threading.Thread(target=load_now)
 
-    def remove_slowly(path: str) -> None:
+    def survey_slowly(*arguments: Any) -> Survey:
         # The clear holds the lock now.
         if not load.ident:
             load.start()
             time.sleep(0.3)
-        shutil.rmtree(path)
+        return survey(*arguments)
 
-    monkeypatch.setattr("b10_transfer.local_clear.shutil", SimpleNamespace(rmtree=remove_slowly))
+    monkeypatch.setattr("b10_transfer.local_clear.survey", survey_slowly)
     clear_root(CacheRoot(INDUCTOR, str(host.root)))
     load.join()
     (report,) = reports

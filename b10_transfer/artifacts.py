@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from b10_store.errors import LimitError
 from b10_store.manifest import Identity
+from b10_store.open_folder import Bounds
 from b10_store.paths import check_path, local_path
 from b10_store.scan import INCOMPLETE, UNITED_LIMIT, LocalFile, Skipped
 from b10_store.walk import walk
 from b10_transfer.cache_folders import is_below
+from b10_transfer.host_checks import others_can_write
 from b10_transfer.relocation import canonical_group, group_children, is_group, restore_group
 from b10_transfer.settings import is_private
 from b10_transfer.tuning import unite_timings
@@ -70,8 +72,14 @@ def find_files(root: CacheRoot, skipped: list[Skipped] | None = None) -> list[Fo
         root: the cache root.
         skipped: takes the links in it that are not followed.
     """
-    found = walk(root.folder, root.kind.enters, partial(refuse_link, root), skipped)
+    found = walk(root.folder, root.kind.enters, bounds_of(root), skipped)
     return [item for item in found if root.takes(item.path)]
+
+
+def bounds_of(root: CacheRoot) -> Bounds:
+    """Return what of a cache root is not used."""
+    bounds = Bounds(refuse_link=partial(refuse_link, root))
+    return bounds._replace(refuse=others_can_write) if root.is_strict else bounds
 
 
 def refuse_link(root: CacheRoot, target: str) -> str:

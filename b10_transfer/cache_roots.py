@@ -27,12 +27,14 @@ class CacheRoot:
         outer: the kinds of the roots that it lies in, and where in them, as a path that ends in a
             slash, or "". What their rules take is theirs.
         apart: the folders of the other roots, and of the store: no link is followed there.
+        is_strict: whether what others could write is not used.
     """
 
     kind: RootKind
     folder: str
     outer: tuple[tuple[RootKind, str], ...] = ()
     apart: tuple[str, ...] = ()
+    is_strict: bool = False
 
     @property
     def name(self) -> str:
@@ -97,11 +99,17 @@ def without_refused(roots: Sequence[CacheRoot], refused: Collection[str]) -> tup
     )
 
 
-def with_store(roots: Sequence[CacheRoot], store: str) -> tuple[CacheRoot, ...]:
-    """Return cache roots that know the store, and each other, as folders that are not theirs."""
+def with_store(
+    roots: Sequence[CacheRoot], store: str, *, is_strict: bool = False
+) -> tuple[CacheRoot, ...]:
+    """Return cache roots that know what is not theirs: the store, each other, what others write."""
     folders = [root.folder for root in roots]
     return tuple(
-        replace(root, apart=(store, *(item for item in folders if item != root.folder)))
+        replace(
+            root,
+            apart=(store, *(item for item in folders if item != root.folder)),
+            is_strict=is_strict,
+        )
         for root in roots
     )
 

@@ -17,7 +17,7 @@ from b10_transfer.cache_roots import CacheRoot, resolve_roots, with_store, witho
 from b10_transfer.environment import Environment
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
 from b10_transfer.foreign import foreign_lines
-from b10_transfer.host_checks import exposure, strict_exposure
+from b10_transfer.host_checks import exposure, find_planted_link, strict_exposure
 from b10_transfer.local_space import NO_ROOM
 from b10_transfer.refusals import describe, refusal
 from b10_transfer.root_places import find_misplacement
@@ -87,7 +87,8 @@ def _open_context(settings: Settings) -> Context:
         unresolved=problems,
     )
     refused = {root.name for root in roots if not _is_usable(root, settings, problems)}
-    usable = without_refused(with_store(roots, settings.store), refused)
+    limited = with_store(roots, settings.store, is_strict=settings.strict_roots)
+    usable = without_refused(limited, refused)
     problems += foreign_lines(usable)
     return Context(
         settings,
@@ -131,14 +132,28 @@ def _is_usable(root: CacheRoot, settings: Settings, problems: list[str]) -> bool
             raise
         problems.append(f"{error}; it is left out")
         return False
+    planted = find_planted_link(root)
+    if planted is not None:
+        problems.append(f"{planted.fact} ({planted.advice})")
+        return False
     exposed = strict_exposure(root) if settings.strict_roots else exposure(root)
     if exposed is None:
         return True
     if settings.strict_roots:
-        problems.append(f"{exposed}: it is left out, as B10_STRICT_ROOTS says")
+        problems.append(strict_line(exposed))
         return False
-    problems.append(f"{exposed}: whoever can write there can run code here")
+    problems.append(exposure_line(exposed))
     return True
+
+
+def strict_line(exposed: str) -> str:
+    """Say that a cache root is not used, given who could write to it."""
+    return f"{exposed}: it is left out, as B10_STRICT_ROOTS says"
+
+
+def exposure_line(exposed: str) -> str:
+    """Say that a cache root is used all the same, given who could write to it."""
+    return f"{exposed}: whoever can write there can run code here"
 
 
 def check_root(root: CacheRoot, settings: Settings) -> None:

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING
+
+from b10_store.open_folder import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,13 +30,15 @@ def plant_placeholders(folder: str, headers: Iterable[str]) -> None:
 
     Args:
         folder: the cache root.
-        headers: paths of headers' texts below it; those that are not there get no placeholder.
+        headers: names of headers' texts in it; those that are not there get no placeholder.
     """
-    for path in headers:
-        text = os.path.join(folder, path)
-        if os.path.isfile(text):
+    with contextlib.suppress(OSError), open_folder(folder) as root:
+        for name in headers:
             with contextlib.suppress(OSError):
-                os.close(os.open(text + _SUFFIX, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+                if stat.S_ISREG(root.stat(name).st_mode):
+                    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                    empty = root.at(name + _SUFFIX)
+                    os.close(os.open(empty, flags, 0o666, dir_fd=root.handle))
 
 
 def remove_placeholders(folder: str, precompiled: Iterable[str]) -> None:
@@ -41,10 +46,10 @@ def remove_placeholders(folder: str, precompiled: Iterable[str]) -> None:
 
     Args:
         folder: the cache root.
-        precompiled: paths of precompiled headers below it.
+        precompiled: names of precompiled headers in it.
     """
-    for path in precompiled:
-        location = os.path.join(folder, path)
-        with contextlib.suppress(OSError):
-            if path.endswith(_SUFFIX) and os.stat(location).st_size == 0:
-                os.unlink(location)
+    with contextlib.suppress(OSError), open_folder(folder) as root:
+        for name in precompiled:
+            with contextlib.suppress(OSError):
+                if name.endswith(_SUFFIX) and root.stat(name).st_size == 0:
+                    os.unlink(root.at(name), dir_fd=root.handle)

@@ -8,7 +8,7 @@ import shutil
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.open_folder import foreign_owner
+from b10_store.open_folder import ForeignLinkError, foreign_owner, open_folder
 from b10_transfer import probes
 from b10_transfer.probes import NONE
 
@@ -123,17 +123,21 @@ def find_exposure(root: CacheRoot) -> Lack | None:
         None when nobody could, or when it does not exist.
     """
     try:
-        link, status = os.lstat(root.folder), os.stat(root.folder)
+        status = os.stat(root.folder)
     except OSError:
         return None
-    for owner in (foreign_owner(link), foreign_owner(status)):
-        if owner is not None:
-            return Lack(
-                f"the cache root {root.folder} belongs to another user (uid {owner})",
-                "chown it, or put the cache root elsewhere",
-            )
-    if not stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_ISVTX:
-        return None
+    return exposure_of(root, status) if stat.S_ISDIR(status.st_mode) else None
+
+
+def exposure_of(root: CacheRoot, status: os.stat_result) -> Lack | None:
+    """As `find_exposure`, of a cache root with this status."""
+    owner = foreign_owner(status)
+    if owner is not None:
+        return Lack(
+            f"the cache root {root.folder} belongs to another user (uid {owner})",
+            "chown it, or put the cache root elsewhere",
+        )
+    # The sticky bit keeps others from replacing a file, and not from adding one.
     if status.st_mode & stat.S_IWOTH:
         return Lack(
             f"the cache root {root.folder} can be written by every user", "chmod o-w ends that"
@@ -147,9 +151,33 @@ def find_exposure(root: CacheRoot) -> Lack | None:
     return None
 
 
-def exposure(root: CacheRoot) -> str | None:
-    """What `find_exposure` finds, as a clause."""
-    lack = find_exposure(root)
+def find_planted_link(root: CacheRoot) -> Lack | None:
+    """A link of another user's that leads to a cache root: whoever made it may turn it anywhere."""
+    try:
+        open_folder(root.folder).close()
+    except ForeignLinkError as error:
+        return Lack(
+            f"the cache root {root.folder} is not used: {error.strerror}",
+            "remove the link, or put the cache root elsewhere",
+        )
+    except OSError:
+        return None
+    return None
+
+
+def others_can_write(status: os.stat_result) -> str:
+    """Whether a user who is neither this one nor root can write to a folder or file; "" or why."""
+    owner = foreign_owner(status)
+    if owner is not None:
+        return f"belongs to uid {owner}"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"can be written by others (mode {stat.S_IMODE(status.st_mode):o})"
+    return ""
+
+
+def exposure(root: CacheRoot, status: os.stat_result | None = None) -> str | None:
+    """What `find_exposure` finds, or `exposure_of` a status, as a clause."""
+    lack = find_exposure(root) if status is None else exposure_of(root, status)
     if lack is None:
         return None
     # One pair of brackets for all that is in them.
@@ -166,10 +194,9 @@ def strict_exposure(root: CacheRoot) -> str | None:
         can write to them.
     """
     found = exposure(root)
-    own = getattr(os, "geteuid", lambda: 0)()
     folder = os.path.realpath(root.folder)
     while found is None:
-        found = _weakness(root, folder, own)
+        found = _weakness(root, folder)
         parent = os.path.dirname(folder)
         if parent == folder:
             break
@@ -177,17 +204,17 @@ def strict_exposure(root: CacheRoot) -> str | None:
     return found
 
 
-def _weakness(root: CacheRoot, folder: str, own: int) -> str | None:
+def _weakness(root: CacheRoot, folder: str) -> str | None:
     try:
         status = os.stat(folder)
     except OSError:
         return None
+    reason = others_can_write(status)
+    is_above = folder != os.path.realpath(root.folder)
+    # In a folder with the sticky bit nobody can replace what is another's.
+    if not reason or (is_above and status.st_mode & stat.S_ISVTX and foreign_owner(status) is None):
+        return None
     subject = f"the cache root {root.folder}"
-    if folder != os.path.realpath(root.folder):
+    if is_above:
         subject += f" lies in {folder}, which"
-    if status.st_uid not in (0, own):
-        return f"{subject} belongs to uid {status.st_uid}"
-    for_others = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
-    if for_others and not status.st_mode & stat.S_ISVTX:
-        return f"{subject} can be written by others (mode {stat.S_IMODE(status.st_mode):o})"
-    return None
+    return f"{subject} {reason}"

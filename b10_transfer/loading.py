@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING
 
 from b10_store.bring import Brought
 from b10_store.errors import StoreError
-from b10_store.placement import Placed
+from b10_store.open_folder import make_folder
+from b10_store.placement import Placed, Target
 from b10_store.union import union
-from b10_transfer.artifacts import find_files
-from b10_transfer.context import reader_count, worker_count
+from b10_transfer.artifacts import bounds_of, find_files
+from b10_transfer.context import exposure_line, reader_count, strict_line, worker_count
 from b10_transfer.errors import CacheError
 from b10_transfer.harmful_files import move_aside
 from b10_transfer.header_placeholders import plant_placeholders, remove_placeholders
-from b10_transfer.host_checks import check_execution, check_tools
+from b10_transfer.host_checks import (
+    check_execution,
+    check_tools,
+    exposure,
+    others_can_write,
+)
 from b10_transfer.host_placements import choose_placements, not_here
 from b10_transfer.load_outcome import Counts, bring_problems, load_report
 from b10_transfer.local_lock import lock_root
@@ -46,9 +52,10 @@ from b10_transfer.units import count_text
 from b10_transfer.unusable_roots import describe_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from b10_store.heads import Heads
+    from b10_store.open_folder import OpenFolder
     from b10_store.placement import Placement
     from b10_store.scan import Fingerprint
     from b10_store.union import Union
@@ -107,11 +114,11 @@ def load_artifacts(
     _sweep_idle({item.folder for item in placements} - {item.folder for item in lacking})
     with contextlib.ExitStack() as locks:
         folders = {item.folder for item in lacking}
-        usable = _lock_roots(locks, context, folders, problems)
+        usable = _open_roots(locks, context, folders, problems)
         # Another load of this host may have brought everything while the lock was waited for.
         wanted = not_here([item for item in lacking if item.folder in usable])
-        brought = _bring(context, stored, wanted, on_progress)
-        _remember({item.folder for item in placements}, brought)
+        brought = _bring(context, stored, wanted, usable, on_progress)
+        _remember({item.folder for item in placements} - (folders - usable.keys()), brought)
     _plant_placeholders(context, placements)
     note_newest(context, (head.name.snapshot for head in heads.manifests))
     context.store.note_use(heads)
@@ -221,29 +228,54 @@ def _nothing_stored(
     )
 
 
-def _lock_roots(
-    locks: contextlib.ExitStack, context: Context, folders: Iterable[str], problems: list[str]
-) -> set[str]:
-    """Lock cache roots and sweep what killed processes left there; returns those that can be used.
+def _open_roots(
+    held: contextlib.ExitStack, context: Context, folders: Iterable[str], problems: list[str]
+) -> dict[str, Target]:
+    """Open and lock cache roots, and sweep what killed processes left; return the usable ones.
 
-    Always in the same order, so that two loads never wait for each other.
+    What is checked is the open folder, and all is placed into it: whoever takes its name meanwhile
+    gets nothing. The order is always the same, so that two loads never wait for each other.
     """
     roots = {root.folder: root for root in context.roots}
-    usable: set[str] = set()
+    usable: dict[str, Target] = {}
     deadline = time.monotonic() + _LOCK_SECONDS
     for folder in sorted(folders):
+        root = roots[folder]
         try:
+            with _open_root(root) as looked_at:
+                if not _may_use(root, looked_at, problems):
+                    continue
             left = max(0.0, deadline - time.monotonic())
-            if locks.enter_context(lock_root(folder, left)):
+            if held.enter_context(lock_root(folder, left)):
                 sweep(folder)
+            # A clear may have removed the root while its lock was waited for.
+            opened = held.enter_context(_open_root(root))
+            if not _may_use(root, opened, problems):
+                continue
             note_machine(folder, context.environment)
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise
-            problems.append(describe_failure(roots[folder], error))
+            problems.append(describe_failure(root, error))
         else:
-            usable.add(folder)
+            usable[folder] = Target(opened, bounds_of(root))
     return usable
+
+
+def _open_root(root: CacheRoot) -> OpenFolder:
+    return make_folder(root.folder, 0o700 if root.is_strict else 0o777)
+
+
+def _may_use(root: CacheRoot, opened: OpenFolder, problems: list[str]) -> bool:
+    """Whether an open cache root may be written to; it may not be the one that was seen before."""
+    exposed = exposure(root, opened.status)
+    weakness = others_can_write(opened.status)
+    if root.is_strict and weakness:
+        problems.append(strict_line(exposed or f"the cache root {root.folder} {weakness}"))
+        return False
+    if exposed and exposure_line(exposed) not in problems:
+        problems.append(exposure_line(exposed))
+    return True
 
 
 def _sweep_idle(folders: Iterable[str]) -> None:
@@ -277,6 +309,7 @@ def _bring(
     context: Context,
     stored: Union,
     wanted: Sequence[Placement],
+    roots: Mapping[str, Target],
     on_progress: ProgressCallback | None,
 ) -> Brought:
     if not wanted:
@@ -296,6 +329,7 @@ def _bring(
         watch=watch,
         workers=worker_count(),
         readers=reader_count(),
+        roots=roots,
     )
     if not (brought.damaged or brought.unread):
         meter.finish()

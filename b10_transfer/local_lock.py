@@ -6,15 +6,19 @@ import contextlib
 import errno
 import logging
 import os
+import stat
 import sys
 import time
 from typing import TYPE_CHECKING
 
+from b10_store.open_folder import make_folder
 from b10_store.paths import RECORD_FOLDER
 from b10_transfer.units import until_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from b10_store.open_folder import OpenFolder
 
 if sys.platform == "win32":
 
@@ -61,7 +65,7 @@ def lock_root(folder: str, timeout: float) -> Generator[bool | None]:
     Raises:
         OSError: the root cannot be written.
     """
-    own = own_folder(folder)
+    own = os.path.join(folder, RECORD_FOLDER)
     deadline = time.monotonic() + timeout
     handle = _open_lock(folder)
     try:
@@ -79,47 +83,51 @@ def lock_root(folder: str, timeout: float) -> Generator[bool | None]:
         os.close(handle)
 
 
-def own_folder(folder: str) -> str:
-    """The folder of our own in a cache root, which may not exist yet.
-
-    Raises:
-        OSError: a link is in its place, and leads where others want us to write.
-    """
-    own = os.path.join(folder, RECORD_FOLDER)
-    if os.path.islink(own):
-        raise OSError(errno.ELOOP, "a link is in the place of our own folder", own)
-    return own
-
-
 def make_own_folder(folder: str) -> str:
-    """Make the folder of our own in a cache root, which nobody else may enter.
-
-    Whoever may open the lock in it can keep every load waiting.
+    """Make the folder of our own in a cache root, and the root; returns its path.
 
     Raises:
         OSError: it cannot be made.
     """
-    own = own_folder(folder)
-    os.makedirs(folder, exist_ok=True)
+    with make_folder(folder) as root, open_own_folder(root) as own:
+        return own.location
+
+
+def open_own_folder(root: OpenFolder) -> OpenFolder:
+    """Open the folder of our own in an open cache root; make it where there is none.
+
+    Nobody else may enter it: whoever may open the lock in it can keep every load waiting.
+
+    Raises:
+        OSError: it cannot be made or opened, or a link is in its place.
+    """
     with contextlib.suppress(FileExistsError):
-        os.mkdir(own, _PRIVATE)
-    status = os.stat(own, follow_symlinks=False)
-    if status.st_mode & _FOR_OTHERS and status.st_uid == getattr(os, "geteuid", lambda: -1)():
-        os.chmod(own, _PRIVATE)  # earlier releases made it for everybody
+        os.mkdir(root.at(RECORD_FOLDER), _PRIVATE, dir_fd=root.handle)
+    try:
+        own = root.enter_child(RECORD_FOLDER)
+    except OSError as error:
+        if stat.S_ISLNK(root.stat(RECORD_FOLDER).st_mode):
+            message = "a link is in the place of our own folder"
+            raise OSError(errno.ELOOP, message, root.locate(RECORD_FOLDER)) from error
+        raise OSError(error.errno, error.strerror, root.locate(RECORD_FOLDER)) from error
+    is_ours = own.status.st_uid == getattr(os, "geteuid", lambda: -1)()
+    if is_ours and own.status.st_mode & _FOR_OTHERS and own.handle is not None:
+        os.fchmod(own.handle, _PRIVATE)  # earlier releases made it for everybody
     return own
 
 
 def _open_lock(folder: str) -> int:
     for _ in range(_OPEN_ATTEMPTS - 1):
-        own = make_own_folder(folder)
+        # A clear may have removed the folder just now.
         with contextlib.suppress(FileNotFoundError):
-            return _open_file(own)
-        # A clear removed the folder just now.
-    return _open_file(make_own_folder(folder))
+            return _open_file(folder)
+    return _open_file(folder)
 
 
-def _open_file(own: str) -> int:
-    return os.open(os.path.join(own, "lock"), os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, 0o600)
+def _open_file(folder: str) -> int:
+    with make_folder(folder) as root, open_own_folder(root) as own:
+        flags = os.O_RDWR | os.O_CREAT | _OPEN_FLAGS
+        return os.open(own.at("lock"), flags, 0o600, dir_fd=own.handle)
 
 
 def _is_in_place(handle: int, own: str) -> bool:

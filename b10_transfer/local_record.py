@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any, cast
 from b10_store.digest import Digest, parse_digest
 from b10_store.errors import StoreError
 from b10_store.layout import PackId
-from b10_store.open_folder import foreign_owner
+from b10_store.open_folder import foreign_owner, make_folder, open_folder
+from b10_store.paths import RECORD_FOLDER
 from b10_store.scan import Fingerprint, read_file
-from b10_transfer.local_lock import make_own_folder, own_folder
+from b10_transfer.local_lock import open_own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from b10_store.open_folder import OpenFolder
     from b10_store.scan import FoundFile, Scanned
 
 _VERSION = 1
@@ -98,14 +100,15 @@ def filesystem_now_ns(folder: str) -> int:
     It may be another host's, and the clock here may be set to another time at any moment.
     """
     try:
-        own = make_own_folder(folder)
-        probe = os.path.join(own, f"clock.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
-        handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            return os.fstat(handle).st_ctime_ns
-        finally:
-            os.close(handle)
-            os.unlink(probe)
+        with make_folder(folder) as root, open_own_folder(root) as own:
+            probe = own.at(f"clock.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            handle = os.open(probe, flags, 0o600, dir_fd=own.handle)
+            try:
+                return os.fstat(handle).st_ctime_ns
+            finally:
+                os.close(handle)
+                os.unlink(probe, dir_fd=own.handle)
     except OSError:
         return time.time_ns()
 
@@ -153,8 +156,7 @@ def read_record(folder: str, name: str) -> dict[str, Any]:
     bytes that are not the file's, or keep files from being saved.
     """
     try:
-        own = own_folder(folder)
-        content: object = json.loads(_read_private(own, name))
+        content: object = json.loads(_read_private(folder, name))
     except (OSError, ValueError, RecursionError):
         return {}
     record = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
@@ -163,45 +165,41 @@ def read_record(folder: str, name: str) -> dict[str, Any]:
 
 def write_record(folder: str, name: str, content: Mapping[str, object]) -> None:
     """Replace a record of a cache root; failing to is of no consequence beyond work done twice."""
-    if not os.path.isdir(folder):
-        return  # there is nothing to remember of a cache root that does not exist
+    data = json.dumps({"version": _VERSION, **content}, separators=(",", ":"))
+    # There is nothing to remember of a cache root that does not exist.
+    with contextlib.suppress(OSError), open_folder(folder) as root, open_own_folder(root) as own:
+        if _is_private(own.status):
+            _replace(own, name, data)
+
+
+def _replace(own: OpenFolder, name: str, data: str) -> None:
+    temporary = f"{name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        own = make_own_folder(folder)
-        if not _is_private(own):
-            return
-    except OSError:
-        return
-    temporary = os.path.join(own, f"{name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        handle = os.open(own.at(temporary), flags, 0o600, dir_fd=own.handle)
         with open(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps({"version": _VERSION, **content}, separators=(",", ":")))
-        os.replace(temporary, os.path.join(own, name))
+            file.write(data)
+        os.replace(own.at(temporary), own.at(name), src_dir_fd=own.handle, dst_dir_fd=own.handle)
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(own.at(temporary), dir_fd=own.handle)
 
 
-def _read_private(own: str, name: str) -> bytes:
+def _read_private(folder: str, name: str) -> bytes:
     """The bytes of a file of our own folder, where nobody else can have put them there.
 
     Raises:
         OSError: there is none, or it cannot be read.
         ValueError: somebody else can have written it.
     """
-    location = os.path.join(own, name)
-    if not (_is_private(own) and _is_private(location)):
-        raise ValueError(f"{location} can be written by others")
-    return read_file(location, _RECORD_LIMIT)
+    with open_folder(folder) as root, root.enter_child(RECORD_FOLDER) as own:
+        if not (_is_private(own.status) and _is_private(own.stat(name))):
+            raise ValueError(f"{own.locate(name)} can be written by others")
+        return read_file(own.at(name), _RECORD_LIMIT, own.handle)
 
 
-def _is_private(location: str) -> bool:
-    """Whether something belongs to this user or root, and nobody else may write to it.
-
-    Raises:
-        OSError: there is nothing.
-    """
-    status = os.stat(location, follow_symlinks=False)
+def _is_private(status: os.stat_result) -> bool:
+    """Whether something belongs to this user or root, and nobody else may write to it."""
     if not hasattr(os, "geteuid"):
         return True  # Windows tells no owners and no modes
     return foreign_owner(status) is None and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
+from typing import TYPE_CHECKING
 
 from b10_store.materialize import STAGING_PREFIX
+from b10_store.open_folder import open_folder, remove_tree
 from b10_store.paths import RECORD_FOLDER
 from b10_transfer.local_clear import CLEARED_PREFIX
 from b10_transfer.local_record import TEMPORARY_SUFFIX
 
+if TYPE_CHECKING:
+    from b10_store.open_folder import OpenFolder
+
 
 def has_leftovers(folder: str) -> bool:
     """Whether there is something to sweep, or another process is at work in the cache root."""
-    return bool(_leftovers(folder))
+    with contextlib.suppress(OSError), _own_folder(folder) as own:
+        return bool(_leftovers(own))
+    return False
 
 
 def sweep(folder: str) -> None:
@@ -22,22 +27,17 @@ def sweep(folder: str) -> None:
 
     A save at work does not hold it: at worst its record is lost, and it hashes once more.
     """
-    for location in _leftovers(folder):
-        if os.path.isdir(location):
-            shutil.rmtree(location, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                os.unlink(location)
+    with contextlib.suppress(OSError), _own_folder(folder) as own:
+        for name in _leftovers(own):
+            remove_tree(own, name)
 
 
-def _leftovers(folder: str) -> list[str]:
-    own = os.path.join(folder, RECORD_FOLDER)
-    try:
-        names = os.listdir(own)
-    except OSError:
-        return []
-    return [
-        os.path.join(own, name)
-        for name in names
-        if name.startswith((STAGING_PREFIX, CLEARED_PREFIX)) or name.endswith(TEMPORARY_SUFFIX)
-    ]
+def _own_folder(folder: str) -> OpenFolder:
+    with open_folder(folder) as root:
+        return root.enter_child(RECORD_FOLDER)
+
+
+def _leftovers(own: OpenFolder) -> list[str]:
+    names = [item.name for item in own.entries()]
+    prefixes = (STAGING_PREFIX, CLEARED_PREFIX)
+    return [name for name in names if name.startswith(prefixes) or name.endswith(TEMPORARY_SUFFIX)]

@@ -62,7 +62,8 @@ def find_roots(settings: Settings) -> tuple[tuple[CacheRoot, ...], list[Finding]
         problem("root.unusable", _FOLDERS, line, "set LOCAL_WORK_DIR and TMPDIR to local folders")
         for line in unresolved
     ]
-    return with_store(roots, settings.store), findings
+    limited = with_store(roots, settings.store, is_strict=settings.strict_roots)
+    return limited, findings
 
 
 def examine_root(
@@ -220,6 +221,17 @@ def is_wanted(root: CacheRoot, settings: Settings, *, is_gpu: bool) -> bool:
 
 def _link_findings(root: CacheRoot, links: Iterable[Skipped]) -> Iterator[Finding]:
     for location, reason in links:
+        if location == root.folder:
+            continue  # as a whole it is looked at elsewhere
+        if root.is_strict and not reason.startswith("a link"):
+            yield problem(
+                "root.exposed",
+                root.name,
+                f"{location} {reason}: it is left out, as B10_STRICT_ROOTS says",
+                "chown it, or let nobody else write there",
+                folder=location,
+            )
+            continue
         yield problem(
             "root.link",
             root.name,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from b10_store.frame import FrameTable
     from b10_store.layout import PackId
     from b10_store.manifest import Entry, Manifest, Pack
-    from b10_store.placement import Placement
+    from b10_store.placement import Placement, Target
     from b10_store.remote import Remote
 
 PACKS_AT_ONCE = 8
@@ -62,6 +62,7 @@ def bring(
     refresh: Callable[[], Sequence[Manifest]],
     workers: int,
     readers: int = PACKS_AT_ONCE,
+    roots: Mapping[str, Target] | None = None,
 ) -> Brought:
     """Read, verify, write aside, and move into place.
 
@@ -75,12 +76,13 @@ def bring(
         refresh: reads the heads once more; asked at most once, when a blob could not be had.
         workers: threads that decompress and write.
         readers: packs that are read at once, a thread each.
+        roots: see `Staging`.
 
     Raises:
         NoSpaceError: the local disk is full; nothing is left behind.
         OSError: a cache root cannot be written; nothing is left behind.
     """
-    staging = Staging(watch)
+    staging = Staging(watch, roots)
     try:
         staging.expect(placements)
         pool = ThreadPoolExecutor(workers, "b10-decompress")

@@ -10,20 +10,21 @@ import contextlib
 import errno
 import os
 import secrets
-import shutil
 import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from b10_store.errors import NoSpaceError
-from b10_store.paths import RECORD_FOLDER, local_path
-from b10_store.placement import Placed, Placement, place_staged
+from b10_store.open_folder import open_folder, remove_tree
+from b10_store.paths import RECORD_FOLDER
+from b10_store.placement import Placed, Placement, Target, place_staged
 from b10_store.scan import CANONICAL_LIMIT, Fingerprint, fingerprint_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from b10_store.digest import Digest
+    from b10_store.open_folder import OpenFolder
 
 STAGING_PREFIX = "staging-"
 """Begins the name of a load's private folder; the next load removes one that was left."""
@@ -36,6 +37,9 @@ _FLAGS = (
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_BINARY", 0)
 )
+_LONGEST_PATH = 4096
+_SURELY_SHORT = 1000
+
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -45,16 +49,22 @@ class Staging:
     A `fetch.Sink`: `put` and `stream` may be called from several threads.
     """
 
-    def __init__(self, watch: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, watch: Callable[[str, int], None], roots: Mapping[str, Target] | None = None
+    ) -> None:
         """Write nothing yet.
 
         Args:
             watch: called with a cache root and a number of bytes before they are written there;
                 raises NoSpaceError when there is no room for them.
+            roots: open cache roots, by the folder that placements name. Others are opened here.
         """
         self._watch = watch
+        self._roots = dict(roots or {})
         self._targets: defaultdict[Digest, list[Placement]] = defaultdict(list)
-        self._folders: dict[str, str] = {}
+        self._folders: dict[str, OpenFolder] = {}
+        self._held = contextlib.ExitStack()
+        self._removals = contextlib.ExitStack()
         self._written: list[tuple[Placement, Fingerprint]] = []
         self._failed: list[tuple[Placement, str]] = []
         self._lock = threading.Lock()
@@ -66,17 +76,16 @@ class Staging:
             NoSpaceError: there is no room for them.
             OSError: a cache root cannot be written.
         """
-        made: set[tuple[str, str]] = set()
+        made: defaultdict[str, set[str]] = defaultdict(set)
         for placement in placements:
             staging = self._folders.get(placement.folder) or self._open_folder(placement.folder)
             folder = placement.entry.identity.path.rpartition("/")[0]
-            if folder and (staging, folder) not in made:
-                try:
-                    os.makedirs(local_path(staging, folder), exist_ok=True)
-                except OSError as error:
-                    self.note_failure(placement, error)
-                    continue
-                made.add((staging, folder))
+            try:
+                _check_length(placement.location)
+                _make_folders(staging, folder, made[placement.folder])
+            except OSError as error:
+                self.note_failure(placement, error)
+                continue
             self._targets[placement.entry.digest].append(placement)
 
     def put(self, digest: Digest, data: bytes | memoryview) -> None:
@@ -111,7 +120,7 @@ class Staging:
                 for item in self._written
                 if item[0].folder == folder and (folder, item[0].bundle) not in torn
             ]
-            place_staged(staging, folder, written, result)
+            place_staged(staging, self._roots[folder], written, result)
         return result
 
     def _torn_bundles(self) -> set[tuple[str, str]]:
@@ -127,19 +136,25 @@ class Staging:
 
     def close(self) -> None:
         """Remove the private folders and whatever is left in them."""
-        for staging in self._folders.values():
-            shutil.rmtree(staging, ignore_errors=True)
+        self._removals.close()
+        self._held.close()
 
     def abandon(self, seconds: float) -> None:
-        """Do the same beside the caller, who waits so long at most; the next load does the rest."""
-        thread = threading.Thread(target=self.close, name="b10-abandon", daemon=True)
+        """Do the same beside the caller, who waits so long at most; the next load does the rest.
+
+        Threads may still be writing: the descriptors stay open, so that no other folder gets their
+        numbers.
+        """
+        thread = threading.Thread(target=self._removals.close, name="b10-abandon", daemon=True)
         thread.start()
         thread.join(seconds)
 
     def open_file(self, placement: Placement) -> int:
         """Create the staged file of an artifact; returns its descriptor."""
         mode = 0o777 if placement.entry.executable else 0o666
-        return os.open(_staged(self._folders[placement.folder], placement), _FLAGS, mode)
+        staging = self._folders[placement.folder]
+        path = placement.entry.identity.path
+        return os.open(staging.at(path), _FLAGS, mode, dir_fd=staging.handle)
 
     def write(self, placement: Placement, handle: int, data: bytes | memoryview) -> None:
         """Write bytes of an artifact.
@@ -167,17 +182,18 @@ class Staging:
 
     def remove_file(self, placement: Placement) -> None:
         """Remove a staged file that is not whole."""
+        staging = self._folders[placement.folder]
         with contextlib.suppress(OSError):
-            os.unlink(_staged(self._folders[placement.folder], placement))
+            os.unlink(staging.at(placement.entry.identity.path), dir_fd=staging.handle)
 
     def _remove_folder(self, placement: Placement) -> None:
         """Remove the staged folder of an artifact, and those above it, once nothing is in them."""
         staging = self._folders[placement.folder]
-        folder = os.path.dirname(_staged(staging, placement))
+        folder = placement.entry.identity.path.rpartition("/")[0]
         with contextlib.suppress(OSError):
-            while folder != staging:
-                os.rmdir(folder)
-                folder = os.path.dirname(folder)
+            while folder:
+                os.rmdir(staging.at(folder), dir_fd=staging.handle)
+                folder = folder.rpartition("/")[0]
 
     def note_failure(self, placement: Placement, error: OSError) -> None:
         """Note an artifact that this filesystem does not take (its name, say); the load goes on.
@@ -211,11 +227,16 @@ class Staging:
         with self._lock:
             self._failed.append((placement, reason))
 
-    def _open_folder(self, root: str) -> str:
-        staging = os.path.join(root, RECORD_FOLDER, STAGING_PREFIX + secrets.token_hex(8))
-        os.mkdir(staging, 0o700)
-        self._folders[root] = staging
-        return staging
+    def _open_folder(self, root: str) -> OpenFolder:
+        target = self._roots.get(root)
+        if target is None:
+            target = self._roots[root] = Target(self._held.enter_context(open_folder(root)))
+        own = self._held.enter_context(target.folder.enter_child(RECORD_FOLDER))
+        name = STAGING_PREFIX + secrets.token_hex(8)
+        os.mkdir(own.at(name), 0o700, dir_fd=own.handle)
+        self._removals.callback(remove_tree, own, name)
+        self._folders[root] = self._held.enter_context(own.enter_child(name))
+        return self._folders[root]
 
 
 class StagedBlob:
@@ -258,5 +279,21 @@ class StagedBlob:
         self._open = []
 
 
-def _staged(staging: str, placement: Placement) -> str:
-    return local_path(staging, placement.entry.identity.path)
+def _check_length(location: str) -> None:
+    """Refuse what no compiler could open by its path, though it could be made from a descriptor.
+
+    Raises:
+        OSError: the path is too long.
+    """
+    if len(location) > _SURELY_SHORT and len(os.fsencode(location)) >= _LONGEST_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), location)
+
+
+def _make_folders(staging: OpenFolder, folder: str, made: set[str]) -> None:
+    """Make a folder below the staging folder, and those above it; `made` are there already."""
+    if not folder or folder in made:
+        return
+    _make_folders(staging, folder.rpartition("/")[0], made)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(staging.at(folder), dir_fd=staging.handle)
+    made.add(folder)

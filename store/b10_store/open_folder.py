@@ -7,14 +7,15 @@ nobody but this user or root can have made it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from typing_extensions import Self
 
@@ -33,6 +34,10 @@ _LINKS = 40
 
 class ForeignLinkError(OSError):
     """A link that another user made is in the place of a folder."""
+
+
+def _never(_: object) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,99 @@ def open_folder(location: str) -> OpenFolder:
     if not _HAS_DESCRIPTORS:
         return _open_by_name(location)
     return _opened(_descend(os.open("/", _STEP), location, location), location)
+
+
+def make_folder(location: str, mode: int = 0o777) -> OpenFolder:
+    """Open a folder by its absolute path; make it, and those above it, where there is none.
+
+    Args:
+        location: see `open_folder`.
+        mode: of the folder itself, less the umask.
+
+    Raises:
+        ForeignLinkError: a link that another user made is in the way.
+        OSError: it cannot be made or opened.
+    """
+    try:
+        return open_folder(location)
+    except FileNotFoundError:
+        above, name = os.path.split(location)
+        if not name:
+            raise
+    with make_folder(above) as parent:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(parent.at(name), mode, dir_fd=parent.handle)
+        return parent.enter(name)
+
+
+def remove_tree(folder: OpenFolder, name: str) -> None:
+    """Remove what is at a name directly in an open folder, as far as that is possible."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISDIR(folder.stat(name).st_mode):
+            os.unlink(folder.at(name), dir_fd=folder.handle)
+            return
+        with folder.enter_child(name) as below:
+            for item in list(below.entries()):
+                remove_tree(below, item.name)
+        os.rmdir(folder.at(name), dir_fd=folder.handle)
+
+
+class Bounds(NamedTuple):
+    """Which folders below an open one are used. Each function returns "" or why one is not.
+
+    Attributes:
+        refuse: asked with the status of every folder and file.
+        refuse_link: asked with the path of the folder that a link leads to.
+    """
+
+    refuse: Callable[[os.stat_result], str] = _never
+    refuse_link: Callable[[str], str] = _never
+
+    def enter(self, folder: OpenFolder, name: str) -> OpenFolder:
+        """Open a folder directly in an open one, or the one that a link there leads to.
+
+        Raises:
+            OSError: there is none, or it is not used: its `strerror` tells why.
+        """
+        try:
+            opened = folder.enter_child(name)
+        except OSError:
+            if not stat.S_ISLNK(folder.stat(name).st_mode):
+                raise
+            return self.follow(folder, name)
+        return self._checked(opened, self.refuse(opened.status))
+
+    def follow(self, folder: OpenFolder, path: str) -> OpenFolder:
+        """Open the folder that a link leads to, where it and the link are this user's or root's.
+
+        Raises:
+            OSError: it is not used: its `strerror` tells why.
+        """
+        location = folder.locate(path)
+        try:
+            opened = folder.enter(path)
+        except ForeignLinkError:
+            raise OSError(errno.ELOOP, "a link of another user", location) from None
+        except OSError as error:
+            raise OSError(error.errno, "a link that leads to no folder", location) from error
+        if foreign_owner(opened.status) is not None:
+            return self._checked(opened, "a link to a folder of another user")
+        reason = self.refuse(opened.status) or self.refuse_link(os.path.realpath(location))
+        return self._checked(opened, reason)
+
+    @staticmethod
+    def _checked(opened: OpenFolder, reason: str) -> OpenFolder:
+        if reason:
+            opened.close()
+            raise OSError(errno.EACCES, reason, opened.location)
+        return opened
+
+
+def _any_link(_: str) -> str:
+    return "a link"
+
+
+NO_LINKS = Bounds(refuse_link=_any_link)
 
 
 def foreign_owner(status: os.stat_result) -> int | None:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from b10_store.open_folder import Bounds
 from b10_store.paths import local_path
 from b10_store.scan import UNITED_LIMIT, Fingerprint, fingerprint_of, read_file
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from b10_store.manifest import Entry
+    from b10_store.open_folder import OpenFolder
+
+_BINARY = getattr(os, "O_BINARY", 0)
+_OPEN_AT_ONCE = 32
+"""How many folders of a cache root are kept open: many files in a row belong into one."""
 
 _NO_LINKS = {
     errno.EXDEV,
@@ -79,6 +85,18 @@ class Placed:
     torn: list[Placement] = field(default_factory=list[Placement])
 
 
+class Target(NamedTuple):
+    """A cache root that artifacts are placed into.
+
+    Attributes:
+        folder: the open folder.
+        bounds: what of it is not used.
+    """
+
+    folder: OpenFolder
+    bounds: Bounds = Bounds()
+
+
 class LocalNames:
     """Which files of a cache root are there, asking the filesystem once a folder."""
 
@@ -115,22 +133,35 @@ class _Unit(NamedTuple):
 
 
 def place_staged(
-    staging: str, root: str, written: Sequence[tuple[Placement, Fingerprint]], result: Placed
+    staging: OpenFolder,
+    target: Target,
+    written: Sequence[tuple[Placement, Fingerprint]],
+    result: Placed,
 ) -> None:
     """Move staged files of one cache root to their places, those of a lower order first.
 
     A sub-folder that is not there yet comes in one rename. Where a compiler made it meanwhile, its
-    content is moved one level further down. A file that is there is never replaced.
+    content is moved one level further down. A file that is there is never replaced. Nothing is
+    placed behind a link that another user made, whatever happens to names meanwhile.
     """
-    _Mover(staging, root, result).move(written)
+    mover = _Mover(staging, target, result)
+    try:
+        mover.move(written)
+    finally:
+        mover.close()
 
 
 class _Mover:
-    def __init__(self, staging: str, root: str, result: Placed) -> None:
+    def __init__(self, staging: OpenFolder, target: Target, result: Placed) -> None:
         self._staging = staging
-        self._root = root
+        self._target = target
         self._result = result
-        self._is_folder: dict[str, bool] = {}
+        self._open: dict[str, OpenFolder] = {}
+        self._obstacles: dict[str, str] = {}
+
+    def close(self) -> None:
+        for opened in self._open.values():
+            opened.close()
 
     def move(self, written: Sequence[tuple[Placement, Fingerprint]]) -> None:
         for unit in self._units(written):
@@ -157,37 +188,79 @@ class _Mover:
         end = path.find("/")
         while end >= 0:
             folder = path[:end]
-            known = self._is_folder.get(folder)
-            if known is None:
-                known = self._is_folder[folder] = _is_folder(local_path(self._root, folder))
-            if not known:
+            if not self._is_there(folder):
                 return folder
             end = path.find("/", end + 1)
         return None
 
-    def _move_folder(self, unit: _Unit) -> None:
-        target = local_path(self._root, unit.relative)
+    def _is_there(self, folder: str) -> bool:
+        if folder in self._open:
+            return True
+        if folder in self._obstacles:
+            return False
         try:
-            # A link or a file in the way is never followed or replaced: rename refuses both.
-            os.rename(local_path(self._staging, unit.relative), target)
+            self._enter(folder)
         except OSError as error:
-            if error.errno == errno.EXDEV:
-                # The folder above is a mount of its own: what is staged is copied file by file.
-                with contextlib.suppress(OSError):
-                    os.mkdir(target)
-            self._is_folder[unit.relative] = _is_folder(target)
-            if self._is_folder[unit.relative]:
-                self.move(unit.members)
-            else:
-                reason = f"{target} is in the way: {error.strerror}"
-                self._result.failed.extend((placement, reason) for placement, _ in unit.members)
+            self._obstacles[folder] = error.strerror or str(error)
+            return False
+        return True
+
+    def _enter(self, folder: str) -> OpenFolder:
+        """Open a folder of the cache root, as its compiler would, past no link of another user's.
+
+        Raises:
+            OSError: there is none, or nothing may be placed in it.
+        """
+        if not folder:
+            return self._target.folder
+        opened = self._open.get(folder)
+        if opened is not None:
+            return opened
+        above, _, name = folder.rpartition("/")
+        opened = self._target.bounds.enter(self._enter(above), name)
+        if len(self._open) >= _OPEN_AT_ONCE:
+            self.close()
+            self._open.clear()
+        self._open[folder] = opened
+        return opened
+
+    def _move_folder(self, unit: _Unit) -> None:
+        above, _, name = unit.relative.rpartition("/")
+        try:
+            parent = self._enter(above)
+            # A link or a file in the way is never followed or replaced: rename refuses both.
+            os.rename(
+                self._staging.at(unit.relative),
+                parent.at(name),
+                src_dir_fd=self._staging.handle,
+                dst_dir_fd=parent.handle,
+            )
+        except OSError as error:
+            self._move_content(unit, error)
         else:
             self._result.placed.extend(unit.members)
 
+    def _move_content(self, unit: _Unit, error: OSError) -> None:
+        above, _, name = unit.relative.rpartition("/")
+        if error.errno == errno.EXDEV:
+            # The folder above is a mount of its own: what is staged is copied file by file.
+            with contextlib.suppress(OSError):
+                parent = self._enter(above)
+                os.mkdir(parent.at(name), dir_fd=parent.handle)
+        told = self._obstacles.pop(unit.relative, "")
+        if self._is_there(unit.relative):
+            self.move(unit.members)
+            return
+        told = self._obstacles.get(unit.relative) or told or str(error.strerror)
+        reason = f"{self._target.folder.locate(unit.relative)} is in the way: {told}"
+        self._result.failed.extend((placement, reason) for placement, _ in unit.members)
+
     def _move_file(self, placement: Placement, fingerprint: Fingerprint) -> None:
-        target = placement.location
+        path = placement.entry.identity.path
+        above, _, name = path.rpartition("/")
         try:
-            source = local_path(self._staging, placement.entry.identity.path)
+            parent = self._enter(above)
+            source, target = _Name(self._staging, path), _Name(parent, name)
             if placement.unite is not None:
                 _move_united(source, target, placement.unite)
                 moved = True
@@ -195,7 +268,7 @@ class _Mover:
                 moved = _move_without_replacing(source, target)
             if moved:
                 # Moving a single file may change its ctime, which is part of the fingerprint.
-                fingerprint = fingerprint_of(os.stat(target, follow_symlinks=False))
+                fingerprint = fingerprint_of(parent.stat(name))
         except (OSError, ValueError) as error:
             self._result.failed.append((placement, str(error)))
             return
@@ -205,17 +278,34 @@ class _Mover:
             self._result.kept.append(placement)
 
 
-def _is_folder(path: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except OSError:
-        return False
+class _Name(NamedTuple):
+    """A name in an open folder; in the staging folder, which is private, a path."""
+
+    folder: OpenFolder
+    path: str
+
+    @property
+    def at(self) -> str:
+        return self.folder.at(self.path)
+
+    @property
+    def dir_fd(self) -> int | None:
+        return self.folder.handle
+
+    def sibling(self, name: str) -> _Name:
+        return _Name(self.folder, name)
 
 
-def _move_without_replacing(source: str, target: str) -> bool:
+def _move_without_replacing(source: _Name, target: _Name) -> bool:
     """Move a file unless there is one at `target` already. Returns whether it was moved."""
     try:
-        os.link(source, target, follow_symlinks=False)
+        os.link(
+            source.at,
+            target.at,
+            src_dir_fd=source.dir_fd,
+            dst_dir_fd=target.dir_fd,
+            follow_symlinks=False,
+        )
     except FileExistsError:
         return False
     except OSError as error:
@@ -223,23 +313,24 @@ def _move_without_replacing(source: str, target: str) -> bool:
             raise
         # Without links the check and the rename are two steps. What another process may put there
         # in between has the same name, so it was made from the same input.
-        if os.path.lexists(target):
+        with contextlib.suppress(FileNotFoundError):
+            target.folder.stat(target.path)
             return False
         _move_over(source, target)
     else:
-        os.unlink(source)
+        os.unlink(source.at, dir_fd=source.dir_fd)
     return True
 
 
-def _move_united(source: str, target: str, unite: Callable[[bytes, bytes], bytes]) -> None:
+def _move_united(source: _Name, target: _Name, unite: Callable[[bytes, bytes], bytes]) -> None:
     """Put in the place of a file what it and the staged one hold together.
 
     The file that is there is read last, so that what its compiler adds to it meanwhile is lost only
     within the moment that this takes.
     """
-    stored = read_file(source, UNITED_LIMIT)
+    stored = read_file(source.at, UNITED_LIMIT, source.dir_fd)
     try:
-        local = read_file(target, UNITED_LIMIT)
+        local = read_file(target.at, UNITED_LIMIT, target.dir_fd)
     except FileNotFoundError:
         _move_over(source, target)
         return
@@ -247,23 +338,41 @@ def _move_united(source: str, target: str, unite: Callable[[bytes, bytes], bytes
     if content == local:
         return
     if content != stored:
-        with open(source, "wb") as file:
+        handle = os.open(source.at, os.O_WRONLY | os.O_TRUNC | _BINARY, dir_fd=source.dir_fd)
+        with open(handle, "wb") as file:
             file.write(content)
     _move_over(source, target)
 
 
-def _move_over(source: str, target: str) -> None:
+def _move_over(source: _Name, target: _Name) -> None:
     """Rename, also into a folder that is a mount of its own, where it takes a copy."""
     try:
-        os.rename(source, target)
+        _rename(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        temporary = f"{target}.{secrets.token_hex(8)}.tmp"
+        temporary = target.sibling(f"{target.path}.{secrets.token_hex(8)}.tmp")
         try:
-            shutil.copy2(source, temporary)
-            os.rename(temporary, target)
+            _copy(source, temporary)
+            _rename(temporary, target)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                os.unlink(temporary.at, dir_fd=temporary.dir_fd)
             raise
+
+
+def _rename(source: _Name, target: _Name) -> None:
+    os.rename(source.at, target.at, src_dir_fd=source.dir_fd, dst_dir_fd=target.dir_fd)
+
+
+def _copy(source: _Name, target: _Name) -> None:
+    """Copy a file with its mode and times to a new name."""
+    reading = os.open(source.at, os.O_RDONLY | _BINARY, dir_fd=source.dir_fd)
+    with open(reading, "rb") as file:
+        status = os.fstat(reading)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
+        writing = os.open(target.at, flags, stat.S_IMODE(status.st_mode), dir_fd=target.dir_fd)
+        with open(writing, "wb") as copy:
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            os.utime(writing, ns=(status.st_atime_ns, status.st_mtime_ns))

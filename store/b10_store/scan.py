@@ -190,7 +190,7 @@ def hash_files(
     return scanned, [result for result in results if isinstance(result, Skipped)]
 
 
-def read_file(location: str, limit: int) -> bytes:
+def read_file(location: str, limit: int, dir_fd: int | None = None) -> bytes:
     """The bytes of a regular file; a link is not followed, and a pipe not waited for.
 
     Raises:
@@ -199,7 +199,7 @@ def read_file(location: str, limit: int) -> bytes:
     """
     parts: list[bytes] = []
     size = 0
-    for block in _read_blocks(location):
+    for block in _read_blocks(location, dir_fd):
         parts.append(block)
         size += len(block)
         if size > limit:
@@ -207,17 +207,17 @@ def read_file(location: str, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def open_unnoticed(location: str) -> int:
+def open_unnoticed(location: str, dir_fd: int | None = None) -> int:
     """Open a file for reading, leaving its access time alone: that tells what compilers use.
 
     Raises:
         OSError: it cannot be read, or is a link.
     """
     try:
-        return os.open(location, _FLAGS | _NO_ACCESS_TIME)
+        return os.open(location, _FLAGS | _NO_ACCESS_TIME, dir_fd=dir_fd)
     except PermissionError:
         # Another user's file, which this one may only read.
-        return os.open(location, _FLAGS)
+        return os.open(location, _FLAGS, dir_fd=dir_fd)
 
 
 def fingerprint_of(status: os.stat_result) -> Fingerprint:
@@ -281,8 +281,8 @@ def _scanned(file: LocalFile, digest: Digest, size: int) -> Scanned:
     return Scanned(file, candidate)
 
 
-def _read_blocks(location: str) -> Iterator[bytes]:
-    handle = open_unnoticed(location)
+def _read_blocks(location: str, dir_fd: int | None = None) -> Iterator[bytes]:
+    handle = open_unnoticed(location, dir_fd)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(f"{location} is no regular file")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from b10_store.layout import Address, PackId, SnapshotName
     from b10_store.manifest import Manifest, Pack
     from b10_store.manifest_file import Header
-    from b10_store.placement import Placement
+    from b10_store.placement import Placement, Target
     from b10_store.remote import Remote
     from b10_store.save_request import SaveOutcome, SaveRequest
 
@@ -83,6 +83,7 @@ class Store:
         watch: Callable[[str, int], None],
         workers: int,
         readers: int = PACKS_AT_ONCE,
+        roots: Mapping[str, Target] | None = None,
     ) -> Brought:
         """Bring artifacts of `address` to this host; see `b10_store.bring.bring`."""
 
@@ -100,6 +101,7 @@ class Store:
             refresh=refresh,
             workers=workers,
             readers=readers,
+            roots=roots,
         )
 
     def note_use(self, heads: Heads) -> None:

@@ -7,7 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from b10_store.open_folder import ForeignLinkError, foreign_owner, open_folder
+from b10_store.open_folder import NO_LINKS, Bounds, open_folder
 from b10_store.paths import DEPTH_LIMIT
 from b10_store.scan import FoundFile, Skipped, fingerprint_of
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def walk(
     folder: str,
     enter: Callable[[str], bool],
-    refuse: Callable[[str], str] = lambda _: "a link",
+    bounds: Bounds = NO_LINKS,
     skipped: list[Skipped] | None = None,
 ) -> list[FoundFile]:
     """Find the regular files below a folder, sorted by path.
@@ -33,11 +33,10 @@ def walk(
     Args:
         folder: absolute path.
         enter: whether to look into a folder, or to follow a link, given its relative path.
-        refuse: why a link is not followed, given the absolute path of the folder that it leads to;
-            "" where it is.
-        skipped: takes the links that are not followed.
+        bounds: what of the folder is not used; by default what links lead to.
+        skipped: takes the links that are not followed, and what the bounds refuse.
     """
-    found = _Walk(folder, enter, refuse)
+    found = _Walk(folder, enter, bounds)
     found.begin()
     if skipped is not None:
         skipped += found.skipped
@@ -46,14 +45,12 @@ def walk(
 
 
 class _Walk:
-    def __init__(
-        self, folder: str, enter: Callable[[str], bool], refuse: Callable[[str], str]
-    ) -> None:
+    def __init__(self, folder: str, enter: Callable[[str], bool], bounds: Bounds) -> None:
         self.files: list[FoundFile] = []
         self.skipped: list[Skipped] = []
         self._folder = folder
         self._enter = enter
-        self._refuse = refuse
+        self._bounds = bounds
         self._links: list[str] = []
         self._seen: set[tuple[int, int]] = set()
 
@@ -62,7 +59,11 @@ class _Walk:
             root = open_folder(self._folder)
         except OSError:
             return
+        reason = self._bounds.refuse(root.status)
         with root:
+            if reason:
+                self.skipped.append(Skipped(self._folder, reason))
+                return
             self._look_into(root, "")
             # Following a link may find further ones.
             while self._links:
@@ -83,6 +84,10 @@ class _Walk:
     def _look_at(self, opened: OpenFolder, item: os.DirEntry[str], path: str) -> None:
         if item.is_file(follow_symlinks=False):
             status = item.stat(follow_symlinks=False)
+            reason = self._bounds.refuse(status)
+            if reason:
+                self._skip(path, reason)
+                return
             self.files.append(
                 FoundFile(
                     path,
@@ -96,28 +101,22 @@ class _Walk:
             # Deeper ones hold no artifacts, and would take a descriptor each.
             if self._enter(path) and path.count("/") < DEPTH_LIMIT:
                 with opened.enter_child(item.name) as below:
-                    self._look_into(below, path + "/")
+                    reason = self._bounds.refuse(below.status)
+                    if reason:
+                        self._skip(path, reason)
+                    else:
+                        self._look_into(below, path + "/")
         elif item.is_symlink() and self._enter(path):
             self._links.append(path)
 
     def _follow(self, root: OpenFolder, path: str) -> None:
         try:
-            opened = root.enter(path)
-        except ForeignLinkError:
-            self._skip(path, "a link of another user")
-            return
-        except OSError:
-            self._skip(path, "a link that leads to no folder")
+            opened = self._bounds.follow(root, path)
+        except OSError as error:
+            self._skip(path, str(error.strerror))
             return
         with opened:
-            if foreign_owner(opened.status) is not None:
-                self._skip(path, "a link to a folder of another user")
-                return
-            reason = self._refuse(os.path.realpath(opened.location))
-            if reason:
-                self._skip(path, reason)
-            else:
-                self._look_into(opened, path + "/")
+            self._look_into(opened, path + "/")
 
     def _skip(self, path: str, reason: str) -> None:
         self.skipped.append(Skipped(f"{self._folder}{os.sep}{path}", reason))

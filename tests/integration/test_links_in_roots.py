@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from b10_transfer import CacheError
 from b10_transfer import OperationStatus as Status
 from tests.support.cache_trees import compiled_graph, read_tree
 from tests.support.doctor_views import found
@@ -68,3 +69,44 @@ def test_a_link_to_no_folder_of_the_roots_own_is_named_by_save_and_doctor(
     (told,) = link_problems(host)
     assert told.startswith(f"{link} is {reason}: it is not followed")
     assert read_tree(host.root).keys() == TREE.keys()
+
+
+def test_a_load_places_behind_ones_own_links_as_a_compiler_would(site: Site) -> None:
+    site.host("saver", TREE).save()
+    loader = site.host("loader")
+    big = site.folder / "big"
+    move_away(loader, "fxgraph", big)
+    first = next(path for path in sorted(TREE) if path.count("/") > 1)
+    report = loader.load()
+    assert (report.loaded, report.problems) == (len(TREE), ())
+    behind = {path for path in TREE if path.startswith("fxgraph/")}
+    assert behind, first
+    assert {f"fxgraph/{path}" for path in read_tree(big / "fxgraph")} == behind
+    assert all((loader.root / path).read_bytes() == data for path, data in TREE.items())
+    assert loader.load().status is Status.SKIPPED
+    assert loader.save().status is Status.SKIPPED
+
+
+def test_a_link_to_nowhere_keeps_a_load_from_what_would_be_behind_it_and_is_named(
+    site: Site,
+) -> None:
+    site.host("saver", TREE).save()
+    loader = site.host("loader")
+    loader.root.mkdir(parents=True)
+    (loader.root / "fxgraph").symlink_to("nowhere")
+    report = loader.load()
+    behind = sum(path.startswith("fxgraph/") for path in TREE)
+    assert (report.loaded, report.missed) == (len(TREE) - behind, behind)
+    (line,) = report.problems
+    assert f"{loader.root}/fxgraph is in the way: a link that leads to no folder" in line
+
+
+def test_a_root_that_is_a_link_to_nowhere_is_named_with_the_way_out(site: Site) -> None:
+    site.host("saver", TREE).save()
+    loader = site.host("loader")
+    loader.root.parent.mkdir(parents=True)
+    loader.root.symlink_to(site.folder / "purged")
+    with pytest.raises(
+        CacheError, match=r"is a link to .*/purged, which is not there .*: make that"
+    ):
+        loader.load()

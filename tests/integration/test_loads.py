@@ -32,7 +32,8 @@ from tests.support.mounts import read_only
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from b10_store.placement import Placed, Placement
+    from b10_store.open_folder import OpenFolder
+    from b10_store.placement import Placed, Placement, Target
     from b10_store.scan import Fingerprint
     from b10_transfer.clear_survey import Survey
     from tests.support.sites import Site
@@ -232,10 +233,13 @@ def test_a_compiler_at_work_in_the_tree_meanwhile_keeps_its_own_files(
     own = dict.fromkeys(list(LARGE)[:10], b"compiled at the same time")
 
     def compile_then_place(
-        staging: str, root: str, written: Sequence[tuple[Placement, Fingerprint]], result: Placed
+        staging: OpenFolder,
+        target: Target,
+        written: Sequence[tuple[Placement, Fingerprint]],
+        result: Placed,
     ) -> None:
         loader.write(own)
-        place_staged(staging, root, written, result)
+        place_staged(staging, target, written, result)
 
     monkeypatch.setattr("b10_store.materialize.place_staged", compile_then_place)
     report = loader.load()

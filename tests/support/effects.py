@@ -21,16 +21,17 @@ STOPPED = 77
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _LONG_HEX = re.compile(r"[0-9a-f]{16,}")
 _CHANGES = {
-    "os.rename",
-    "os.remove",
-    "os.mkdir",
-    "os.rmdir",
-    "os.link",
-    "os.symlink",
-    "os.truncate",
-    "os.utime",
-    "os.chmod",
+    "os.rename": (2, 3),
+    "os.remove": (1,),
+    "os.mkdir": (2,),
+    "os.rmdir": (1,),
+    "os.link": (2, 3),
+    "os.symlink": (2,),
+    "os.truncate": (),
+    "os.utime": (3,),
+    "os.chmod": (2,),
 }
+"""By event: which of its arguments are the folders that its names are relative to."""
 
 
 class Effects:
@@ -53,6 +54,7 @@ class Effects:
         self._stop_before = stop_before
         self._count = 0
         self._lock = threading.Lock()
+        self._opened_in = threading.local()
         self._handles: dict[int, str] = {}
         self._open = os.open
         self._write = os.write
@@ -74,20 +76,38 @@ class Effects:
     def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = arguments
+            whole = self._whole(path, getattr(self._opened_in, "folder", None))
             # A descriptor was counted when os.open made it.
-            if flags & _WRITING and not isinstance(path, int) and self._is_inside(path):
-                self._effect(f"open {self._shown(path)}")
-        elif event in _CHANGES and self._is_inside(arguments[0]):
-            names = [self._shown(item) for item in arguments[:2] if isinstance(item, str | bytes)]
-            if not names:
-                names = [self._handles[arguments[0]]]
+            if flags & _WRITING and not isinstance(path, int) and self._is_inside(whole):
+                self._effect(f"open {self._shown(whole)}")
+        elif event in _CHANGES:
+            folders = [arguments[place] for place in _CHANGES[event]]
+            paths = [self._whole(*item) for item in zip(arguments, folders or [None], strict=False)]
+            if not self._is_inside(paths[0]):
+                return
+            names = [self._shown(path) for path in paths]
             self._effect(" -> ".join([f"{event.removeprefix('os.')} {names[0]}", *names[1:]]))
 
     def _opening(self, path: Any, flags: int, mode: int = 0o777, **options: Any) -> int:
-        handle = self._open(path, flags, mode, **options)
-        if flags & _WRITING and self._is_inside(path):
-            self._handles[handle] = self._shown(path)
+        # The audit event does not tell it.
+        self._opened_in.folder = options.get("dir_fd")
+        try:
+            handle = self._open(path, flags, mode, **options)
+        finally:
+            self._opened_in.folder = None
+        # A file object closes its descriptor without a word, and the number is used again.
+        self._handles.pop(handle, None)
+        whole = self._whole(path, options.get("dir_fd"))
+        if flags & _WRITING and self._is_inside(whole):
+            self._handles[handle] = self._shown(whole)
         return handle
+
+    @staticmethod
+    def _whole(path: Any, folder: int | None) -> Any:
+        """The absolute path of a name in an open folder."""
+        if isinstance(path, int) or folder is None or folder < 0:
+            return path
+        return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(path))
 
     def _opening_file(self, file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
         opened = self._open_file(file, mode, *arguments, **options)
@@ -122,6 +142,8 @@ class Effects:
         return not os.path.isabs(name) or name.startswith(self._inside)
 
     def _shown(self, path: Any) -> str:
+        if isinstance(path, int):
+            return self._handles.get(path, "a file")
         name = os.fsdecode(path)
         return _LONG_HEX.sub("*", name.removeprefix(self._inside).lstrip("/"))
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
 from b10_store.materialize import Staging
+from b10_store.open_folder import Bounds, open_folder
 from b10_store.paths import RECORD_FOLDER
-from b10_store.placement import Placement
+from b10_store.placement import Placement, Target
 from tests.support.values import entry
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ def staged(
     placements: Iterable[Placement],
     contents: Iterable[bytes],
     watch: Callable[[str, int], None] = unwatched,
+    roots: Mapping[str, Target] | None = None,
 ) -> Staging:
     """A staging into which the contents came."""
-    staging = Staging(watch)
+    staging = Staging(watch, roots)
     staging.expect(placements)
     for data in contents:
         staging.put(digest_of(data), data)
@@ -71,18 +73,23 @@ def staged(
 
 
 def bring_all(
-    root: Path, tree: Mapping[str, bytes], order: Mapping[str, int] | None = None
+    root: Path,
+    tree: Mapping[str, bytes],
+    order: Mapping[str, int] | None = None,
+    bounds: Bounds | None = None,
 ) -> Placed:
     """Stage and place a whole tree."""
     orders = order or {}
     placements = [
         placement_of(root, path, data, order=orders.get(path, 0)) for path, data in tree.items()
     ]
-    staging = staged(placements, dict.fromkeys(tree.values()))
-    try:
-        return staging.place()
-    finally:
-        staging.close()
+    with open_folder(str(root)) as opened:
+        target = Target(opened, bounds or Bounds())
+        staging = staged(placements, dict.fromkeys(tree.values()), roots={str(root): target})
+        try:
+            return staging.place()
+        finally:
+            staging.close()
 
 
 def files_of(root: Path) -> dict[str, bytes]:

@@ -7,12 +7,13 @@ wrong and what to do about it.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from b10_transfer import CacheError, transfer
 from b10_transfer import OperationStatus as Status
+from b10_transfer.host_placements import choose_placements
 from tests.support.bare_machines import lines_about
 from tests.support.cache_trees import (
     TRITON_HASH,
@@ -115,24 +116,108 @@ def test_a_link_to_a_folder_that_all_can_write_to_is_as_open_as_that(
 
 
 @needs_root
-def test_a_link_of_another_user_is_as_open_as_a_folder_of_theirs(
+@pytest.mark.parametrize("strict", ["0", "1"])
+def test_a_root_behind_a_link_of_another_user_is_not_used(
+    saved: Site, ordinary: str, strict: str
+) -> None:
+    host = saved.host("host", MORE)
+    victim = host.folder / "victim"
+    host.root.rename(victim)
+    host.root.symlink_to(victim)
+    os.chown(host.root, OTHER_USER, OTHER_USER, follow_symlinks=False)
+    host.folder.chmod(0o1777)
+    before = read_tree(victim)
+    report = host.load(PATH=ordinary, B10_STRICT_ROOTS=strict)
+    assert report.loaded == 0
+    saved_report = host.save(PATH=ordinary, B10_STRICT_ROOTS=strict)
+    assert saved_report.found == 0
+    for problems in (report.problems, saved_report.problems):
+        (line,) = lines_about(problems, str(host.root), "is not used: a link of another user")
+        assert "remove the link" in line
+    assert read_tree(victim) == before
+    assert not (victim / ".b10_transfer").exists()
+
+
+def test_the_sticky_bit_keeps_nobody_from_adding_files(saved: Site, ordinary: str) -> None:
+    host = saved.host("host", MORE)
+    host.root.chmod(0o1777)
+    assert_refused_when_strict(host, ordinary, EVERYBODYS, "chmod")
+    report = host.load(PATH=ordinary)
+    assert len(lines_about(report.problems, str(host.root), EVERYBODYS)) == 1
+    assert report.loaded == len(TREE)
+
+
+# What others could have written within a root of one's own, where that is asked for.
+
+
+@needs_root
+@pytest.mark.parametrize("kind", ["open folder", "another's folder", "another's file", "open file"])
+def test_what_others_could_have_written_is_left_out_and_named_when_that_is_asked_for(
+    saved: Site, ordinary: str, kind: str
+) -> None:
+    host = saved.host("host", {**MORE, "zz/czz.py": b"theirs = 1"})
+    place = host.root / ("zz" if "folder" in kind else "zz/czz.py")
+    if "another" in kind:
+        os.chown(place, OTHER_USER, OTHER_USER)
+    else:
+        place.chmod(0o777)
+    report = host.save(PATH=ordinary, B10_STRICT_ROOTS="1")
+    assert (report.added, report.left_out) == (len(MORE), 1)
+    ((reason, files),) = report.left_out_files.items()
+    assert files == (str(place),)
+    assert reason in (f"belongs to uid {OTHER_USER}", "can be written by others (mode 777)")
+    assert host.save(PATH=ordinary).added == 1, "by default it is saved"
+
+
+def test_nothing_is_placed_where_others_could_replace_it_when_that_is_asked_for(
     saved: Site, ordinary: str
 ) -> None:
     host = saved.host("host")
-    own = host.folder / "own"
-    own.mkdir(parents=True)
-    host.root.symlink_to(own)
-    os.chown(host.root, OTHER_USER, OTHER_USER, follow_symlinks=False)
-    report = host.load(PATH=ordinary)
-    assert len(lines_about(report.problems, str(host.root), ANOTHERS)) == 1
-
-
-def test_the_sticky_bit_makes_such_a_root_safe(saved: Site, ordinary: str) -> None:
-    host = saved.host("host")
-    host.root.mkdir(parents=True)
-    host.root.chmod(0o1777)
+    folder = host.root / next(path for path in sorted(TREE) if "/" in path).split("/")[0]
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    (folder / "theirs").write_bytes(b"")
     report = host.load(PATH=ordinary, B10_STRICT_ROOTS="1")
-    assert (report.loaded, report.problems) == (len(TREE), ())
+    assert os.listdir(folder) == ["theirs"]
+    assert len(lines_about(report.problems, f"{folder} is in the way: can be written")) == 1
+    assert 0 < report.loaded < len(TREE)
+
+
+@needs_root
+@pytest.mark.parametrize("strict", ["0", "1"])
+def test_a_root_that_another_user_makes_after_the_look_at_it_is_refused_or_named(
+    saved: Site, ordinary: str, strict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = saved.host("host")
+
+    def squat(*arguments: Any) -> Any:
+        host.root.mkdir(parents=True)
+        os.chown(host.root, OTHER_USER, OTHER_USER)
+        return choose_placements(*arguments)
+
+    monkeypatch.setattr("b10_transfer.loading.choose_placements", squat)
+    if strict == "1":
+        with pytest.raises(CacheError, match=rf"belongs to another user .uid {OTHER_USER}"):
+            host.load(PATH=ordinary, B10_STRICT_ROOTS=strict)
+        assert os.listdir(host.root) == []
+        return
+    report = host.load(PATH=ordinary)
+    assert report.loaded == len(TREE)
+    assert len(lines_about(report.problems, str(host.root), ANOTHERS, "can run code here")) == 1
+
+
+def test_a_root_that_is_made_for_a_load_is_nobody_elses_when_that_is_asked_for(
+    saved: Site, ordinary: str
+) -> None:
+    host = saved.host("host")
+    host.settings()
+    before = os.umask(0)
+    try:
+        report = host.load(PATH=ordinary, B10_STRICT_ROOTS="1")
+    finally:
+        os.umask(before)
+    assert report.loaded == len(TREE)
+    assert host.root.stat().st_mode & 0o777 == 0o700
 
 
 def test_the_other_roots_are_used_when_one_is_left_out(saved: Site, ordinary: str) -> None:

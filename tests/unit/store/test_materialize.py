@@ -218,7 +218,8 @@ def test_a_folder_that_there_is_no_room_for_is_a_full_disk(
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(os, "makedirs", fail)
+    staging.expect([placement_of(root, "top", b"x")])
+    monkeypatch.setattr(os, "mkdir", fail)
     with pytest.raises(NoSpaceError):
         staging.expect([placement_of(root, "a/b", b"x")])
     monkeypatch.undo()

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from b10_store.open_folder import Bounds
 from b10_store.placement import LocalNames
+from tests.support.crowd import OTHER_USER
 from tests.support.staged import (
     bring_all,
     files_of,
@@ -35,9 +37,10 @@ def note_moves(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[str]:
     moves: list[str] = []
 
     def noting(real: Callable[..., None]) -> Callable[..., None]:
-        def note(source: str, target: str, **options: object) -> None:
-            real(source, target, **options)
-            moves.append(os.path.relpath(target, root))
+        def note(source: str, target: str, *, dst_dir_fd: int, **options: object) -> None:
+            real(source, target, dst_dir_fd=dst_dir_fd, **options)
+            folder = os.readlink(f"/proc/self/fd/{dst_dir_fd}")
+            moves.append(os.path.relpath(os.path.join(folder, target), root))
 
         return note
 
@@ -85,14 +88,84 @@ def test_a_link_in_the_place_of_a_file_is_left_alone(root: Path, target: str) ->
     assert (root.parent / "elsewhere").read_bytes() == b"outside"
 
 
-def test_a_link_in_the_place_of_a_folder_is_not_followed(root: Path) -> None:
+def test_ones_own_link_in_the_place_of_a_folder_is_followed(root: Path) -> None:
     outside = root.parent / "outside"
     outside.mkdir()
+    (outside / "x").write_bytes(b"mine")
     (root / "ab").symlink_to(outside)
+    (root / "cd").mkdir()
+    (root / "cd/ef").symlink_to(outside)
     result = bring_all(root, TREE)
+    assert placed_paths(result) == {"ab/y", "cd/ef/z", "top"}
+    assert paths(result.kept) == {"ab/x"}
+    assert files_of(outside) == {"x": b"mine", "y": b"2", "z": b"3"}
+
+
+@pytest.mark.parametrize("kind", ["dangling", "another's", "to another's", "refused"])
+def test_another_link_in_the_place_of_a_folder_is_not_followed(root: Path, kind: str) -> None:
+    if kind.endswith("another's") and os.geteuid():
+        pytest.skip("only root can give files away")
+    outside = root.parent / "outside"
+    outside.mkdir()
+    link = root / "ab"
+    link.symlink_to(root.parent / "nowhere" if kind == "dangling" else outside)
+    if kind == "another's":
+        os.chown(link, OTHER_USER, OTHER_USER, follow_symlinks=False)
+        root.chmod(0o1777)
+    elif kind == "to another's":
+        os.chown(outside, OTHER_USER, OTHER_USER)
+
+    def refuse_link(target: str) -> str:
+        return f"refused: {target}" * (kind == "refused")
+
+    bounds = Bounds(refuse_link=refuse_link)
+    result = bring_all(root, TREE, bounds=bounds)
     assert paths(item for item, _ in result.failed) == {"ab/x", "ab/y"}
-    assert "in the way" in result.failed[0][1]
+    reasons = {
+        "dangling": "a link that leads to no folder",
+        "another's": "a link of another user",
+        "to another's": "a link to a folder of another user",
+        "refused": f"refused: {outside}",
+    }
+    assert result.failed[0][1] == f"{link} is in the way: {reasons[kind]}"
     assert list(outside.iterdir()) == []
+    assert placed_paths(result) == {"cd/ef/z", "top"}
+
+
+@pytest.mark.parametrize("swapped", ["ab", "root"])
+def test_what_is_swapped_for_a_link_between_look_and_move_gets_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, swapped: str
+) -> None:
+    victim = root.parent / "victim"
+    (victim / "ab").mkdir(parents=True)
+    (root / "ab").mkdir()
+    link = os.link
+
+    def racing(source: str, target: str, **options: Any) -> None:
+        place = root if swapped == "root" else root / "ab"
+        if not place.is_symlink():
+            place.rename(root.parent / "aside")
+            place.symlink_to(victim if swapped == "root" else victim / "ab")
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", racing)
+    bring_all(root, {"ab/x": b"1", "ab/y": b"2"})
+    monkeypatch.undo()
+    assert files_of(victim) == {}
+
+
+def test_a_folder_that_others_could_write_to_gets_nothing_where_that_is_asked_for(
+    root: Path,
+) -> None:
+    (root / "ab").mkdir()
+    (root / "ab/theirs").write_bytes(b"")
+
+    def refuse(_: os.stat_result) -> str:
+        return "not trusted"
+
+    bounds = Bounds(refuse)
+    result = bring_all(root, TREE, bounds=bounds)
+    assert [reason for _, reason in result.failed] == [f"{root}/ab is in the way: not trusted"] * 2
     assert placed_paths(result) == {"cd/ef/z", "top"}
 
 
@@ -135,10 +208,10 @@ def compile_meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) 
     rename = os.rename
     left = [act]
 
-    def racing(source: str, target: str) -> None:
+    def racing(source: str, target: str, **options: int) -> None:
         if left:
             left.pop()()
-        rename(source, target)
+        rename(source, target, **options)
 
     monkeypatch.setattr(os, "rename", racing)
 
@@ -177,7 +250,7 @@ def test_an_empty_folder_made_meanwhile_is_taken_over(
 def test_a_file_made_meanwhile_wins(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = os.link
 
-    def racing(source: str, target: str, **options: bool) -> None:
+    def racing(source: str, target: str, **options: Any) -> None:
         (root / "top").write_bytes(b"the compiler's")
         link(source, target, **options)
 
@@ -222,10 +295,10 @@ def mount_below(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     """Renames out of the folder for records fail as they do between two filesystems."""
     rename = os.rename
 
-    def refuse(source: str, target: str) -> None:
-        if ".b10_transfer" in str(source):
+    def refuse(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if ".b10_transfer" in os.readlink(f"/proc/self/fd/{src_dir_fd}"):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        rename(source, target)
+        rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     no_links(monkeypatch, errno.EXDEV)
     monkeypatch.setattr(os, "rename", refuse)

@@ -9,6 +9,7 @@ import pytest
 
 from b10_store.digest import digest_of
 from b10_store.manifest import Identity
+from b10_store.open_folder import Bounds
 from b10_store.pack import write_packs
 from b10_store.scan import (
     CANONICAL_LIMIT,
@@ -39,10 +40,6 @@ needs_root = pytest.mark.skipif(
 
 def everything(_: str) -> bool:
     return True
-
-
-def anywhere(_: str) -> str:
-    return ""
 
 
 def write(root: Path, **contents: bytes) -> None:
@@ -93,7 +90,7 @@ def test_a_walk_takes_no_links_to_files_and_nothing_twice(tmp_path: Path) -> Non
     (tmp_path / "loop").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     skipped: list[Skipped] = []
-    found = walk(str(tmp_path), everything, anywhere, skipped)
+    found = walk(str(tmp_path), everything, Bounds(), skipped)
     assert [item.path for item in found] == ["real/a"]
     assert skipped == [Skipped(str(tmp_path / "file"), "a link that leads to no folder")]
 
@@ -108,7 +105,7 @@ def test_a_walk_follows_ones_own_links_to_folders_also_one_behind_another(tmp_pa
     (root / "again").symlink_to(big)
     (big / "second").symlink_to(bigger)
     (bigger / "back").symlink_to(root)
-    found = walk(str(root), everything, anywhere)
+    found = walk(str(root), everything, Bounds())
     assert [item.path for item in found] == ["again/second/b", "again/x/a"]
     assert [os.path.isfile(item.location) for item in found] == [True, True]
 
@@ -120,8 +117,13 @@ def test_a_link_that_is_not_followed_is_named_with_the_reason(tmp_path: Path) ->
     for name, target in (("dangling", "../none"), ("endless", "endless"), ("told", "../refused")):
         (root / name).symlink_to(target)
     (root / "unseen").symlink_to("../none")
+
+    def refuse_link(target: str) -> str:
+        return f"to {target}"
+
+    bounds = Bounds(refuse_link=refuse_link)
     skipped: list[Skipped] = []
-    walk(str(root), lambda path: path != "unseen", lambda target: f"to {target}", skipped)
+    walk(str(root), lambda path: path != "unseen", bounds, skipped)
     assert dict(skipped) == {
         str(root / "dangling"): "a link that leads to no folder",
         str(root / "endless"): "a link that leads to no folder",
@@ -141,7 +143,7 @@ def test_a_link_of_or_to_another_users_is_not_followed(tmp_path: Path) -> None:
     os.chown(root / "planted", OTHER_USER, OTHER_USER, follow_symlinks=False)
     root.chmod(0o1777)
     skipped: list[Skipped] = []
-    assert [item.path for item in walk(str(root), everything, anywhere, skipped)] == ["real/a"]
+    assert [item.path for item in walk(str(root), everything, Bounds(), skipped)] == ["real/a"]
     assert dict(skipped) == {
         str(root / "planted"): "a link of another user",
         str(root / "to theirs"): "a link to a folder of another user",

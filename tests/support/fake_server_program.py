@@ -29,7 +29,8 @@ def main() -> None:
     state = _State(kind, options.api_key or "", gates)
     bound = _bind(options)
     server = _serve_on(bound, state, options)
-    (gates / "started").write_text(str(os.getpid()))
+    (gates / "started.new").write_text(str(os.getpid()))
+    (gates / "started.new").rename(gates / "started")
     if kind == "sglang":
         _listen(server)
     _wait_for(gates / "ready", gates)

@@ -11,15 +11,16 @@ from b10_store.damage import Damage, Fault
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
 from b10_store.format_file import check_format
 from b10_store.heads import ManifestReader
-from b10_store.layout import FOLDERS, FORMAT_FILE, NO_FOLDER, pack_path
+from b10_store.layout import FOLDERS, FORMAT_FILE, NO_FOLDER, SnapshotName, pack_path
 from b10_store.remote import Range, is_no_file
 from b10_store.repair import Repair, is_intact
+from b10_store.rewrite import move_blobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from b10_store.keys import Key
-    from b10_store.layout import PackId, SnapshotName
+    from b10_store.layout import PackId
     from b10_store.remote import Remote
 
 _PARALLEL = 8
@@ -61,8 +62,9 @@ def check(
         scratch: a local folder for databases while they are read.
         keys: see `Store`.
         read_data: read and verify every byte of the packs, and not their lengths alone.
-        repair: put intact packs back from trash and quarantine, and move damaged files to
-            quarantine, so that the next save by a host that has the bytes heals them.
+        repair: put intact packs back from trash and quarantine, copy what is sound out of damaged
+            ones, and move damaged files to quarantine, so that the next save by a host that has
+            the other bytes heals them.
         on_progress: called with the bytes verified since the last call.
 
     Raises:
@@ -92,9 +94,10 @@ class _Check:
         # The size of each pack, and who says so.
         self._sizes: dict[PackId, int] = {}
         self._referrers: defaultdict[PackId, set[SnapshotName]] = defaultdict(set)
+        self._superseded: set[SnapshotName] = set()
 
     def run(self, *, repair: bool) -> CheckReport:
-        repairing = Repair(self._remote) if repair else None
+        repairing = Repair(self._remote, self._copy_out) if repair else None
         self._look_at_folders()
         self._look_at_format()
         for name in self._names():
@@ -109,6 +112,19 @@ class _Check:
     def _look_at_folders(self) -> None:
         for name in sorted(set(FOLDERS).intersection(self._remote.list(""))):
             self._note(Fault(name, Damage.NO_FOLDER, NO_FOLDER))
+
+    def _copy_out(self, pack: PackId) -> tuple[int, int]:
+        """Copy what is sound in a pack for every address that references it."""
+        copied = lost = 0
+        for address in sorted({name.address for name in self._referrers[pack]}):
+            heads = ManifestReader(self._remote, self._scratch, self._keys).heads(address)
+            if not self._keys and any(
+                head.signed and pack in head.packs for head in heads.manifests
+            ):
+                raise StoreError(f"what {address} has in it is signed, and no key is set here")
+            moved = move_blobs(self._remote, self._scratch, self._keys, address, [pack])
+            copied, lost = copied + moved.blobs, lost + moved.lost
+        return copied, lost
 
     def _look_at_format(self) -> None:
         # Twice: a client may not see the file yet, or not all of it.
@@ -151,6 +167,9 @@ class _Check:
         except OSError as error:
             return _failed(path, error)
         self._report.manifests += 1
+        self._superseded |= {
+            SnapshotName(name.address, snapshot) for snapshot in manifest.lineage.supersedes
+        }
         for pack, known in manifest.packs.items():
             self._sizes[pack] = known.size
             self._referrers[pack].add(name)
@@ -177,8 +196,8 @@ class _Check:
         if self._read_data:
             self._report.verified_bytes = sum(self._sizes[pack] for pack in sound)
         if any(fault.damage is Damage.MISSING for _, fault in wrong):
-            # Whoever names it may be superseded since, and the pack collected.
-            listed = frozenset(self._names())
+            # No load reads what is superseded, and the pack may be collected since.
+            listed = frozenset(self._names()) - self._superseded
             wrong = [
                 (pack, fault)
                 for pack, fault in wrong

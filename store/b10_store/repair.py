@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from b10_store.damage import Damage, Fault
 from b10_store.digest import digest_of_chunks
+from b10_store.errors import StoreError
 from b10_store.format_file import check_format
 from b10_store.layout import (
-    PACKS,
     QUARANTINE,
     pack_id_of,
     pack_path,
@@ -23,7 +23,7 @@ from b10_store.remote import Range, is_no_file
 from b10_store.trash import read_trash
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from b10_store.layout import PackId
     from b10_store.remote import Remote
@@ -46,13 +46,20 @@ def is_intact(remote: Remote, name: str, pack: PackId, size: int) -> bool:
 class Repair:
     """Repairs what a check found, as far as the store still has the bytes."""
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, remote: Remote, copy_out: Callable[[PackId], tuple[int, int]]) -> None:
         """Find out what lies in trash and quarantine.
+
+        Args:
+            remote: the store.
+            copy_out: copies what is sound in a pack into new ones, for everybody who references
+                it, and returns how many blobs it copied and how many are lost. Raises OSError or
+                StoreError when it cannot.
 
         Raises:
             OSError: that cannot be listed.
         """
         self._remote = remote
+        self._copy_out = copy_out
         self._spares = _find_spares(remote)
 
     def repair_manifest(self, fault: Fault) -> Fault:
@@ -63,20 +70,26 @@ class Repair:
         is_useless = fault.damage is Damage.DAMAGED or (
             fault.damage is Damage.UNSUPPORTED and check_format(self._remote)
         )
-        return self._quarantined(fault) if is_useless else fault
+        if not is_useless:
+            return fault
+        return self._quarantined(fault, "; gone until a host that has its artifacts saves")
 
     def repair_pack(self, pack: PackId, size: int, fault: Fault) -> Fault:
         """Put an intact copy in the place of a missing or damaged pack.
 
-        Without one, a damaged pack goes to quarantine: the next save by a host that has the bytes
-        uploads what is not there. What cannot be read stays, since nothing is known of it.
+        Without one, what is sound in a damaged pack is copied out, and then it goes to quarantine:
+        one wrong byte must not cost the rest. The next save by a host that has the other bytes
+        uploads them. What cannot be read stays, since nothing is known of it.
 
         Returns:
             The fault, and what was done.
         """
         if fault.damage is Damage.DAMAGED:
-            fault = self._set_aside(pack, fault)
-            if not fault.repaired:
+            doubt = self._doubt(pack, fault)
+            if doubt:
+                return replace(fault, reason=f"{fault.reason}; {doubt}")
+            fault = self._set_aside(pack, size, fault)
+            if not fault.repaired or self._is_there(pack, size):
                 return fault
         if fault.damage in (Damage.DAMAGED, Damage.MISSING):
             for spare in self._spares.get(pack, ()):
@@ -84,26 +97,41 @@ class Repair:
                     return replace(fault, repaired=f"put back from {spare}")
         return fault
 
-    def _set_aside(self, pack: PackId, fault: Fault) -> Fault:
+    def _doubt(self, pack: PackId, fault: Fault) -> str:
+        """Return why a pack that seems damaged is left in its place; "" when it is damaged."""
         # A manifest may be wrong about a length, and a client's cache about bytes more than once;
         # only the pack's own name vouches for it.
         try:
-            intact = is_intact(self._remote, fault.name, pack, self._remote.stat(fault.name).size)
+            if is_intact(self._remote, fault.name, pack, self._remote.stat(fault.name).size):
+                return "left, as its bytes are what its name is"
         except OSError as error:
             if not is_no_file(error):
-                return replace(fault, reason=f"{fault.reason}; read once more: {error}")
-            intact = False
-        if intact:
-            return replace(fault, reason=f"{fault.reason}; left, as its bytes are what its name is")
-        return self._quarantined(fault)
+                return f"read once more: {error}"
+        return ""
+
+    def _set_aside(self, pack: PackId, size: int, fault: Fault) -> Fault:
+        if any(self._is_spare(spare, pack, size) for spare in self._spares.get(pack, ())):
+            return self._quarantined(fault, "")
+        try:
+            copied, lost = self._copy_out(pack)
+        except (OSError, StoreError) as error:
+            # Most of it may be of use, and is, as long as it stays.
+            return replace(
+                fault, reason=f"{fault.reason}; left, as what is sound cannot be copied: {error}"
+            )
+        if copied and self._is_spare(fault.name, pack, size):
+            # Only what is beside the blobs was damaged: copied out, they made the same pack.
+            return replace(fault, repaired="written again from what is sound in it")
+        if not copied:
+            return self._quarantined(
+                fault, "; its artifacts are missed until a host that has them saves"
+            )
+        rest = f", {lost} missed until a host that has them saves" if lost else ""
+        return self._quarantined(fault, f"; {copied} of its artifacts copied out first{rest}")
 
     def _put_back(self, spare: str, pack: PackId, size: int) -> bool:
-        try:
-            whole = self._remote.stat(spare).size == size
-            if not whole or not is_intact(self._remote, spare, pack, size):
-                return False
-        except OSError:
-            return False  # a collection may be at work there
+        if not self._is_spare(spare, pack, size):
+            return False
         try:
             self._remote.rename(spare, pack_path(pack))
         except OSError:
@@ -111,14 +139,21 @@ class Repair:
             return self._is_there(pack, size)
         return True
 
+    def _is_spare(self, name: str, pack: PackId, size: int) -> bool:
+        try:
+            whole = self._remote.stat(name).size == size
+            return whole and is_intact(self._remote, name, pack, size)
+        except OSError:
+            return False  # a collection may be at work there
+
     def _is_there(self, pack: PackId, size: int) -> bool:
         try:
             return self._remote.stat(pack_path(pack)).size == size
         except OSError:
             return False
 
-    def _quarantined(self, fault: Fault) -> Fault:
-        folder, _, base = fault.name.rpartition("/")
+    def _quarantined(self, fault: Fault, consequence: str) -> Fault:
+        base = fault.name.rpartition("/")[2]
         try:
             # What is there under the same name may be intact, and what was wrong the client.
             taken = base in self._remote.list(QUARANTINE)
@@ -132,8 +167,7 @@ class Repair:
             return replace(fault, reason=f"{fault.reason}; gone meanwhile")
         except OSError as error:
             return replace(fault, reason=f"{fault.reason}; it could not be moved: {error}")
-        what = "its artifacts are missed until" if folder == PACKS else "gone until"
-        return replace(fault, repaired=f"moved to {target}; {what} a host that has them saves")
+        return replace(fault, repaired=f"moved to {target}{consequence}")
 
 
 def _find_spares(remote: Remote) -> Mapping[PackId, Sequence[str]]:

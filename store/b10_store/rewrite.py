@@ -1,4 +1,4 @@
-"""Writing packs of which most is unused anew, by a save that changes nothing else."""
+"""Moving blobs out of packs that are to go, by a save that changes nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.errors import StoreError
 from b10_store.fetch import Fetcher, Wanted
@@ -49,6 +49,20 @@ _NO_LIMIT = 1 << 62
 _SPOOL_PREFIX = "b10-rewrite-"
 
 
+class Moved(NamedTuple):
+    """What became of the blobs that an address has in some packs.
+
+    Attributes:
+        blobs: how many lie in new packs now.
+        lost: how many could not be read, or are not what their digest says.
+        stored_bytes: of the new packs.
+    """
+
+    blobs: int = 0
+    lost: int = 0
+    stored_bytes: int = 0
+
+
 def rewrite_packs(
     remote: Remote,
     scratch: str,
@@ -56,6 +70,27 @@ def rewrite_packs(
     address: Address,
     packs: Collection[PackId],
 ) -> int:
+    """Write packs of which most is unused anew: see `move_blobs`.
+
+    Returns:
+        How many bytes the new packs have; 0 when nothing was published.
+
+    Raises:
+        OSError, StoreError: nothing was published.
+    """
+    moved = move_blobs(remote, scratch, keys, address, packs)
+    if moved.lost and not moved.blobs:
+        raise StoreError(f"none of {moved.lost} artifacts could be read")
+    return moved.stored_bytes
+
+
+def move_blobs(
+    remote: Remote,
+    scratch: str,
+    keys: tuple[Key, ...],
+    address: Address,
+    packs: Collection[PackId],
+) -> Moved:
     """Move what an address has in some packs to new ones, and publish that.
 
     Nothing else changes, and what cannot be read stays where it is.
@@ -66,9 +101,6 @@ def rewrite_packs(
         keys: of this host; the first seals the manifest.
         address: whose entries to move.
         packs: the packs to leave.
-
-    Returns:
-        How many bytes the new packs have; 0 when nothing was published.
 
     Raises:
         OSError, StoreError: nothing was published.
@@ -82,13 +114,13 @@ def rewrite_packs(
         heads = reader.heads(address)
         _remove_abandoned(scratch)
         with tempfile.TemporaryDirectory(prefix=_SPOOL_PREFIX, dir=scratch) as folder:
-            written = _publish_moved(remote, session, heads, keys, packs, folder)
+            moved = _publish_moved(remote, session, heads, keys, packs, folder)
     except BaseException:
         session.abandon()
         raise
-    if not written:
+    if not moved.blobs:
         session.abandon()
-    return written
+    return moved
 
 
 def _remove_abandoned(scratch: str) -> None:
@@ -109,22 +141,21 @@ def _publish_moved(
     keys: tuple[Key, ...],
     packs: Collection[PackId],
     folder: str,
-) -> int:
+) -> Moved:
     signer = signer_of(keys)
     parents = tuple(head for head in heads.manifests if keys or not head.signed)
     if heads.problems:
         raise StoreError(f"{heads.problems[0].name}: {heads.problems[0].reason}")
     if not parents:
-        return 0
+        return Moved()
     stored = with_good_packs(union(parents), parents, present_packs(remote))
     moving = {
         entry.digest: entry for entry in stored.entries.values() if entry.location.pack in packs
     }
     uploads = _fetch(remote, stored, list(moving.values()), folder)
-    if moving and not uploads:
-        raise StoreError(f"none of {len(moving)} artifacts could be read")
+    lost = len(moving) - len(uploads)
     if not uploads:
-        return 0
+        return Moved(lost=lost)
     written = write_packs(remote, uploads, workers=_WORKERS, limit=_NO_LIMIT)
     plan = SavePlan(stored.entries, (), {upload.digest: upload.size for upload in uploads})
     entries = finish_entries(plan, written.locations, snapshot_milliseconds(session.name.snapshot))
@@ -136,7 +167,7 @@ def _publish_moved(
         entries,
     )
     session.publish([encode_manifest(manifest, folder, signer)])
-    return written.stored_bytes
+    return Moved(len(uploads), lost, written.stored_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +194,13 @@ def _fetch(remote: Remote, stored: Union, entries: Sequence[Entry], folder: str)
     with ThreadPoolExecutor(_WORKERS, "b10-rewrite") as pool:
         fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT)
         for pack, wanted in by_pack.items():
-            result = fetcher.fetch(pack_path(pack), stored.packs[pack].frames, wanted, spool)
-            fetched |= result.delivered
+            name, frames = pack_path(pack), stored.packs[pack].frames
+            done = fetcher.fetch(name, frames, wanted, spool).delivered
+            left = [item for item in wanted if item.digest not in done]
+            if left:
+                # What is wrong may be the client's cache: a fresh open decides.
+                done = done | fetcher.fetch(name, frames, left, spool).delivered
+            fetched |= done
     # In the order of the old pack, in which like lies beside like.
     ordered = sorted(entries, key=lambda entry: entry.location)
     return [

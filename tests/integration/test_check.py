@@ -123,6 +123,61 @@ def test_after_a_repair_the_next_save_brings_everything_back(
     assert upkeep.collect(saver.settings()).refused == []
 
 
+def harm_one_artifact(path: Path) -> None:
+    """Change a byte in the middle of a pack's large artifact, whose frames are its own."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+WITHOUT_LARGE = {path: data for path, data in TREE.items() if path != "ab/large.bin"}
+
+
+def test_a_repair_copies_out_what_is_sound_before_it_sets_a_pack_aside(
+    site: Site, saver: Host
+) -> None:
+    pack = own_pack(site)
+    harm_one_artifact(pack)
+    (fault,) = check(saver, read_data=True, repair=True).faults
+    # The library is that of the other namespace, and lies in its pack.
+    assert fault.repaired == (
+        f"moved to quarantine/{pack.name}; {len(WITHOUT_LARGE) - 1} of its artifacts copied out "
+        "first, 1 missed until a host that has them saves"
+    )
+    loader = site.host("loader")
+    report = loader.load()
+    assert (report.loaded, report.missed) == (len(WITHOUT_LARGE), 1)
+    assert loader.tree() == WITHOUT_LARGE
+    saver.save()
+    healed = site.host("healed")
+    healed.load()
+    assert healed.tree() == TREE
+    assert check(saver, read_data=True).faults == []
+
+
+def test_a_repair_copies_for_every_namespace_that_shares_the_pack(site: Site, saver: Host) -> None:
+    site.host("sharing", TREE).save(B10_CACHE_NAMESPACE="shares")
+    harm_one_artifact(own_pack(site))
+    check(saver, read_data=True, repair=True)
+    loader = site.host("loader")
+    loader.load(B10_CACHE_NAMESPACE="shares")
+    assert loader.tree() == WITHOUT_LARGE
+
+
+def test_without_the_key_a_pack_of_signed_manifests_stays(site: Site) -> None:
+    host = site.host("signer", TREE)
+    host.save(B10_CACHE_SIGNING_KEY="x" * 40)
+    pack = own_pack(site)
+    harm_one_artifact(pack)
+    (fault,) = check(host, read_data=True, repair=True).faults
+    assert fault.repaired == ""
+    assert "no key is set here" in fault.reason
+    assert pack.exists()
+    loader = site.host("loader")
+    loader.load(B10_CACHE_SIGNING_KEY="x" * 40)
+    assert loader.tree() == WITHOUT_LARGE
+
+
 @pytest.mark.parametrize("harm", [cut, flip, link, remove], ids=shown)
 def test_a_pack_that_trash_has_is_put_back_without_any_save(
     site: Site, saver: Host, harm: Harm

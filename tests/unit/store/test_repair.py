@@ -100,7 +100,7 @@ def test_only_an_intact_copy_is_put_back(store: CheckedStore) -> None:
 @pytest.mark.parametrize("read_data", [False, True])
 def test_a_damaged_pack_goes_to_quarantine(store: CheckedStore, read_data: bool) -> None:
     name = store.in_folder("packs")[0]
-    damaged = store.get(name)[:-1]
+    damaged = bytes(len(store.get(name)) - 1)
     store.place.put(name, damaged)
     (fault,) = store.check(read_data=read_data, repair=True).faults
     assert fault.repaired.startswith(f"moved to quarantine/{name.partition('/')[2]}; ")
@@ -108,6 +108,17 @@ def test_a_damaged_pack_goes_to_quarantine(store: CheckedStore, read_data: bool)
     assert [store.get(item) for item in store.in_folder("quarantine")] == [damaged]
     (again,) = store.check(read_data=read_data, repair=True).faults
     assert (kind_of(again), again.repaired) == ((name, "MISSING"), "")
+
+
+def test_a_pack_whose_blobs_are_all_sound_is_written_again(store: CheckedStore) -> None:
+    name = store.in_folder("packs")[0]
+    data = store.get(name)
+    store.place.put(name, data[:-1])
+    (fault,) = store.check(repair=True).faults
+    assert fault.repaired == "written again from what is sound in it"
+    assert store.get(name) == data
+    assert store.in_folder("quarantine") == []
+    assert store.faults(read_data=True) == []
 
 
 @pytest.mark.parametrize("folder", ["trash/1", "quarantine"])
@@ -127,7 +138,7 @@ def test_quarantine_keeps_every_file_that_was_moved_there(store: CheckedStore) -
     name = store.in_folder("packs")[0]
     data = store.get(name)
     for number in range(4):
-        store.place.put(name, data[: -1 - number])
+        store.place.put(name, bytes(len(data) - 1 - number))
         assert store.faults(repair=True) == [(name, "DAMAGED")]
     kept = [store.get(item) for item in store.in_folder("quarantine")]
     assert sorted(map(len, kept)) == [len(data) - 1 - number for number in (3, 2, 1, 0)]
@@ -202,7 +213,7 @@ def test_a_repair_on_a_store_that_cannot_be_written_tells_all_the_same(store: Ch
     damage_everything(store)
     before = store.files()
     read_only = OSError(errno.EROFS, "Read-only file system")
-    effects = ("rename", "touch", "create", "delete")
+    effects = ("rename", "touch", "create", "delete", "open_token")
     remote = Denying(store.remote, "", FOREVER, read_only, *effects)
     told = store.check(remote, read_data=True, repair=True)
     assert len(told.faults) == len(store.check(read_data=True).faults)

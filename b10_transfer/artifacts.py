@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,13 @@ from b10_store.paths import check_path, local_path
 from b10_store.scan import INCOMPLETE, UNITED_LIMIT, LocalFile, Skipped
 from b10_store.walk import walk
 from b10_transfer.cache_folders import is_below
+from b10_transfer.file_forms import check_of, is_graph_list
 from b10_transfer.host_checks import others_can_write
+from b10_transfer.native_needs import join_requirement, united_needs
 from b10_transfer.relocation import canonical_group, group_children, is_group, restore_group
 from b10_transfer.settings import is_private
 from b10_transfer.tuning import unite_timings
-from b10_transfer.whole_files import find_broken, is_graph_list
+from b10_transfer.whole_files import find_incomplete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -31,6 +34,7 @@ _VARIANT_GROUP = re.compile(
     r"(?:.*/)?(?:fxgraph/[^/]+/[^/]+|aotautograd/[^/]+)(?=/[^/]+$)", re.DOTALL
 )
 _NATIVE = (".so", ".o", ".h", ".gch")
+_LIBRARY = ".so"
 
 _PLACING_ORDERS = {
     name: order
@@ -95,7 +99,10 @@ def refuse_link(root: CacheRoot, target: str) -> str:
 
 
 def select_artifacts(
-    root: CacheRoot, found: Sequence[FoundFile], requirement: str, sound: Collection[str] = ()
+    root: CacheRoot,
+    found: Sequence[FoundFile],
+    requirement: str,
+    needs: Callable[[FoundFile], str] = lambda _: "",
 ) -> tuple[list[LocalFile], list[Skipped]]:
     """The artifacts among the files of a cache root.
 
@@ -104,13 +111,13 @@ def select_artifacts(
         found: what `find_files` returned.
         requirement: what native code made here needs of a host, or "" when the environment key says
             it already.
-        sound: see `find_broken`.
+        needs: what a library needs of a host beside that; see `native_needs`.
 
     Returns:
         The artifacts by path, and files that would be artifacts if they were whole.
     """
-    broken, skipped = find_broken(root.kind, found, sound)
-    unfit = set(broken)
+    incomplete, skipped = find_incomplete(found)
+    unfit = set(incomplete)
     for item in found:
         try:
             check_path(item.path)
@@ -125,25 +132,45 @@ def select_artifacts(
             unfit.add(item.path)
         if item.path in unfit and item.location not in named:
             skipped.append(Skipped(item.location, INCOMPLETE))
-    native = {bundles.named(item.path) for item in found if is_native(item.path)} - {""}
+    required = _requirements(found, bundles, requirement, needs)
     files = [
         LocalFile(
-            identity=Identity(
-                root.name,
-                item.path,
-                requirement if is_native(item.path) or bundles.named(item.path) in native else "",
-            ),
+            identity=Identity(root.name, item.path, required.get(item.path, "")),
             found=item,
             bundle=bundles.of(item.path),
             mtime_ns=_kept_time(root, item),
             group_length=variant_group_length(item.path),
             canonical=canonical_group if is_group(item.path) else None,
             unite=unite_timings if _is_united(root, item) else None,
+            check=partial(check_of, root.kind, item.path),
         )
         for item in found
         if item.path not in unfit
     ]
     return files, skipped
+
+
+def _requirements(
+    found: Sequence[FoundFile],
+    bundles: Bundles,
+    requirement: str,
+    needs: Callable[[FoundFile], str],
+) -> dict[str, str]:
+    """Return the host requirement of native code, and of what is in one named bundle with it."""
+    own = {
+        item.path: needs(item) if item.path.endswith(_LIBRARY) else ""
+        for item in found
+        if is_native(item.path)
+    }
+    by_bundle: defaultdict[str, list[str]] = defaultdict(list)
+    for path, text in own.items():
+        by_bundle[bundles.named(path)].append(text)
+    shared = {bundle: united_needs(texts) for bundle, texts in by_bundle.items() if bundle}
+    return {
+        item.path: join_requirement(requirement, shared.get(bundle, own.get(item.path, "")))
+        for item in found
+        if (bundle := bundles.named(item.path)) in shared or item.path in own
+    }
 
 
 def _kept_time(root: CacheRoot, item: FoundFile) -> int | None:

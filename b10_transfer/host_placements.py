@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -12,7 +13,9 @@ from b10_store.digest import digest_of
 from b10_store.placement import LocalNames, Placement
 from b10_store.scan import CANONICAL_LIMIT, UNITED_LIMIT, read_file
 from b10_transfer.artifacts import Bundles, placing_order, restorer
+from b10_transfer.file_forms import check_of
 from b10_transfer.local_record import read_loaded
+from b10_transfer.native_needs import split_requirement
 from b10_transfer.relocation import canonical_group, is_group
 from b10_transfer.tuning import unite_timings
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from b10_store.manifest import Entry
     from b10_transfer.cache_roots import CacheRoot
+    from b10_transfer.native_needs import HostLibraries
 
 _LARGEST_PART = 1 << 30
 """No part of a bundle that is larger is compared with the stored one."""
@@ -33,32 +37,43 @@ class Chosen(NamedTuple):
         placements: what this host can use, and where it belongs.
         left_aside: how many artifacts are of a cache root that is not used here, or are native code
             for other machines alone.
+        lacking: what this host lacks of what native code needs, and of how many artifacts.
     """
 
     placements: list[Placement]
     left_aside: int
+    lacking: Mapping[str, int]
 
 
 def choose_placements(
-    roots: Mapping[str, CacheRoot], requirement: str, entries: Iterable[Entry]
+    roots: Mapping[str, CacheRoot],
+    requirement: str,
+    libraries: HostLibraries,
+    entries: Iterable[Entry],
 ) -> Chosen:
     """Choose what of the stored artifacts this host can use.
 
     Args:
         roots: the cache roots of this host, by name.
         requirement: what native code may need to run here; see `Environment.requirement`.
+        libraries: of this host.
         entries: what is stored.
     """
     chosen: dict[tuple[str, str], Entry] = {}
-    aside: set[tuple[str, str]] = set()
+    aside: dict[tuple[str, str], str] = {}
+    lacks = functools.cache(libraries.lacks)
     for entry in entries:
         name, path, needed = entry.identity
         root = roots.get(name)
-        if root is None or needed not in ("", requirement):
-            aside.add((name, path))
+        host, needs = split_requirement(needed)
+        if root is None or host not in ("", requirement):
+            aside.setdefault((name, path), "")
         elif not root.kind.takes(path):
             continue  # what this host would not save, it does not place
-        elif needed or (name, path) not in chosen:
+        elif needs and (lack := lacks(needs)):
+            aside[name, path] = lack
+        elif (name, path) not in chosen or needed > chosen[name, path].identity.requirement:
+            # Of several that would do, for all files of a bundle the same.
             chosen[name, path] = entry
     paths: defaultdict[str, list[str]] = defaultdict(list)
     names: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
@@ -75,10 +90,12 @@ def choose_placements(
             restore=restorer(path, roots[name].folder, names[name, path.rpartition("/")[0]]),
             unite=unite_timings if _is_united(roots[name], entry) else None,
             bundle=bundles[name].of(path),
+            check=functools.partial(check_of, roots[name].kind, path),
         )
         for (name, path), entry in chosen.items()
     ]
-    return Chosen(placements, len(aside - chosen.keys()))
+    left = {key: lack for key, lack in aside.items() if key not in chosen}
+    return Chosen(placements, len(left), Counter(lack for lack in left.values() if lack))
 
 
 def _is_united(root: CacheRoot, entry: Entry) -> bool:

@@ -15,7 +15,7 @@ from b10_store.basis import Basis
 from b10_store.digest import digest_of, parse_digest
 from b10_store.layout import PackId, SnapshotName, parse_snapshot_id
 from b10_store.paths import RECORD_FOLDER
-from b10_transfer.local_record import SETTLED_NS, UNUSABLE, read_record, write_record
+from b10_transfer.local_record import FORMS, SETTLED_NS, UNUSABLE, read_record, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +68,7 @@ def local_state(tree: Tree, context: Context) -> str | None:
         context.settings.store,
         str(context.address),
         context.environment.requirement,
+        f"forms {FORMS}",
         # Which key signs, and nothing that would tell it.
         *(key.fingerprint for key in context.settings.signing_keys[:1]),
     ]

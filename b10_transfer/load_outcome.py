@@ -12,6 +12,7 @@ from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
     from b10_store.bring import Brought
+    from b10_store.placement import Placed
     from b10_transfer.context import Context
 
 
@@ -82,7 +83,12 @@ def bring_problems(brought: Brought) -> list[str]:
     for noun, what, reasons in (
         ("blob", "could not be read", [str(error) for error in brought.unread.values()]),
         ("artifact", "could not be placed", [reason for _, reason in brought.placed.failed]),
+        ("artifact", "saved broken and left out", _named(brought.placed)),
     ):
         if reasons:
             problems.append(f"{count_text(len(reasons), noun)} {what}: {min(reasons)}")
     return problems
+
+
+def _named(placed: Placed) -> list[str]:
+    return [f"{reason}: {item.entry.identity.path}" for item, reason in placed.broken]

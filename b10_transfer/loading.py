@@ -40,6 +40,7 @@ from b10_transfer.local_record import (
 from b10_transfer.local_scan import walk_roots
 from b10_transfer.local_space import NO_ROOM, LocalSpace
 from b10_transfer.local_sweep import has_leftovers, sweep
+from b10_transfer.native_needs import HostLibraries, split_requirement
 from b10_transfer.nearest import nearest_differences, other_namespaces, recorded_differences
 from b10_transfer.newest_seen import note_newest, rollback_problem
 from b10_transfer.progress import Meter
@@ -54,6 +55,7 @@ from b10_transfer.unusable_roots import describe_failure
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from b10_store.digest import Digest
     from b10_store.heads import Heads
     from b10_store.open_folder import OpenFolder
     from b10_store.placement import Placement
@@ -105,8 +107,12 @@ def load_artifacts(
     problems += [] if rolled_back is None else [rolled_back]
     stored = union(heads.manifests)
     chosen = choose_placements(
-        context.roots_by_name, context.environment.requirement, stored.entries.values()
+        context.roots_by_name,
+        context.environment.requirement,
+        HostLibraries(context.settings.variables),
+        stored.entries.values(),
     )
+    problems += _lacking_libraries(chosen.lacking)
     placements = chosen.placements
     problems += _host_problems(context, placements)
     _remove_placeholders(context, placements)
@@ -135,6 +141,14 @@ def load_artifacts(
         refused=count_refused(heads.problems),
         differences=_differences(context, heads),
     )
+
+
+def _lacking_libraries(lacking: Mapping[str, int]) -> list[str]:
+    return [
+        f"{count_text(count, 'artifact')} of native code need {lack}, which is not here, and will "
+        "be compiled: install it, or use the image of the replica that saves"
+        for lack, count in sorted(lacking.items())
+    ]
 
 
 def _nothing_for_host(report: LoadReport, stored: Union) -> LoadReport:
@@ -345,12 +359,28 @@ def _remember(folders: Iterable[str], brought: Brought) -> None:
         sound = {(item.entry.digest, item.entry.location.pack) for item, _ in placed[folder]}
         loaded.distrusted = (loaded.distrusted | set(brought.damaged.items())) - sound
         loaded.finished_ns = filesystem_now_ns(folder)
+        loaded.broken |= _broken_in(folder, brought.placed)
         if placed[folder]:
             hashed = read_hashed(folder)
             for placement, fingerprint in placed[folder]:
                 entry = placement.entry
                 loaded.digests[entry.identity.path] = entry.digest
+                loaded.broken.pop(entry.identity.path, None)
                 if placement.unite is None:
-                    hashed[entry.identity.path] = Hashed(fingerprint, entry.digest, entry.size)
+                    needs = split_requirement(entry.identity.requirement)[1]
+                    hashed[entry.identity.path] = Hashed(
+                        fingerprint, entry.digest, entry.size, needs
+                    )
             write_hashed(folder, hashed)
         write_loaded(folder, loaded)
+
+
+def _broken_in(folder: str, placed: Placed) -> dict[str, Digest]:
+    """Return what the store has for a cache root that is of no use to any host, by path.
+
+    With a part of a bundle go the others: made anew, they all belong to another compilation.
+    """
+    broken = [item for item, _ in placed.broken if item.folder == folder]
+    bundles = {item.bundle for item in broken} - {""}
+    mates = [item for item in placed.torn if item.folder == folder and item.bundle in bundles]
+    return {item.entry.identity.path: item.entry.digest for item in [*broken, *mates]}

@@ -22,6 +22,7 @@ from b10_store.open_folder import foreign_owner, make_folder, open_folder
 from b10_store.paths import RECORD_FOLDER
 from b10_store.scan import Fingerprint, read_file
 from b10_transfer.local_lock import open_own_folder
+from b10_transfer.native_needs import split_requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,6 +38,8 @@ SETTLED_NS = 2_000_000_000
 
 _AHEAD_NS = 5 * 60 * 10**9
 """By so much the clock of a file server may be ahead of this one."""
+FORMS = 1
+"""Goes up when `file_forms` finds more to be broken: what was hashed before is looked at again."""
 
 UNUSABLE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, StoreError)
 """What reading a record can raise that is damaged, or of another release."""
@@ -50,20 +53,31 @@ class Loaded:
         finished_ns: when the last load ended, by the filesystem's clock; 0: there was none.
         digests: by path: the digest that this host and the store last had in common.
         distrusted: (digest, pack) that failed verification twice.
+        broken: by path: the digest of stored bytes that are not whole, or of a bundle of which a
+            part is not, and were not placed.
     """
 
     finished_ns: int = 0
     digests: dict[str, Digest] = field(default_factory=dict[str, Digest])
     distrusted: set[tuple[Digest, PackId]] = field(default_factory=set[tuple[Digest, PackId]])
+    broken: dict[str, Digest] = field(default_factory=dict[str, Digest])
 
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """A file that was hashed: its fingerprint, and digest and size of its canonical bytes."""
+    """A file that was hashed.
+
+    Attributes:
+        fingerprint: of the file.
+        digest: of its canonical bytes.
+        size: of its canonical bytes.
+        needs: see `native_needs.needs_of`.
+    """
 
     fingerprint: Fingerprint
     digest: Digest
     size: int
+    needs: str = ""
 
 
 def read_loaded(folder: str) -> Loaded:
@@ -79,6 +93,7 @@ def read_loaded(folder: str) -> Loaded:
                 (parse_digest(digest), PackId(parse_digest(pack)))
                 for digest, pack in content["distrusted"]
             },
+            broken={p: parse_digest(text) for p, text in content.get("broken", {}).items()},
         )
     except UNUSABLE:
         return Loaded()
@@ -90,6 +105,7 @@ def write_loaded(folder: str, loaded: Loaded) -> None:
         "finished_ns": loaded.finished_ns,
         "digests": loaded.digests,
         "distrusted": sorted(loaded.distrusted),
+        "broken": loaded.broken,
     }
     write_record(folder, "loaded", content)
 
@@ -117,8 +133,12 @@ def read_hashed(folder: str) -> dict[str, Hashed]:
     """The files of a cache root that were hashed, by path."""
     content = read_record(folder, "hashed")
     try:
+        if content["forms"] != FORMS:
+            return {}
         return {
-            path: Hashed(Fingerprint(*map(int, row[:4])), parse_digest(row[4]), int(row[5]))
+            path: Hashed(
+                Fingerprint(*map(int, row[:4])), parse_digest(row[4]), int(row[5]), *row[6:]
+            )
             for path, row in content["files"].items()
         }
     except UNUSABLE:
@@ -127,8 +147,11 @@ def read_hashed(folder: str) -> dict[str, Hashed]:
 
 def write_hashed(folder: str, hashed: Mapping[str, Hashed]) -> None:
     """Remember hashed files; failing to is of no consequence beyond work done twice."""
-    files = {path: [*item.fingerprint, item.digest, item.size] for path, item in hashed.items()}
-    write_record(folder, "hashed", {"files": files})
+    files = {
+        path: [*item.fingerprint, item.digest, item.size, *([item.needs] if item.needs else [])]
+        for path, item in hashed.items()
+    }
+    write_record(folder, "hashed", {"forms": FORMS, "files": files})
 
 
 def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:
@@ -138,7 +161,12 @@ def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:
     filesystem's clock would leave its fingerprint as it is.
     """
     return {
-        item.file.identity.path: Hashed(item.file.found.fingerprint, item.digest, item.size)
+        item.file.identity.path: Hashed(
+            item.file.found.fingerprint,
+            item.digest,
+            item.size,
+            split_requirement(item.file.identity.requirement)[1],
+        )
         for item in scanned
         if is_settled(item.file.found)
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.expiry import CROWD_LIMIT
@@ -11,6 +12,7 @@ from b10_store.scan import INCOMPLETE, Skipped, hash_files
 from b10_store.use import Use
 from b10_transfer.artifact_use import artifact_use, older_profiles
 from b10_transfer.artifacts import artifact_kind, find_files, select_artifacts
+from b10_transfer.file_forms import is_graph_list
 from b10_transfer.harmful_files import harm_lines
 from b10_transfer.local_record import (
     Hashed,
@@ -20,18 +22,20 @@ from b10_transfer.local_record import (
     settled,
     write_hashed,
 )
+from b10_transfer.native_needs import needs_of
 from b10_transfer.proven_headers import leave_unproven, newest_kernel_ns
 from b10_transfer.root_origin import NOTHING, look_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from b10_store.digest import Digest
     from b10_store.layout import PackId
     from b10_store.manifest import Identity
-    from b10_store.scan import FoundFile, LocalFile, Scanned
+    from b10_store.scan import Broken, FoundFile, LocalFile, Scanned
     from b10_transfer.cache_roots import CacheRoot
     from b10_transfer.environment import Environment
+    from b10_transfer.native_needs import HostLibraries
     from b10_transfer.root_origin import Origin
 
 
@@ -49,6 +53,8 @@ class LocalScan(NamedTuple):
         use: which of the artifacts are in use.
         unfinished: whether files are left out that the next save may take as they are.
         harmful: what would compute wrong numbers here, or end the process, a line each.
+        broken: root, path and digest of artifacts that are not whole, or of a bundle of which one
+            is not: here, or as a load got them from the store.
     """
 
     artifacts: list[Scanned]
@@ -60,6 +66,7 @@ class LocalScan(NamedTuple):
     unfinished: bool
     harmful: list[str]
     use: Use = Use()
+    broken: frozenset[tuple[str, str, Digest]] = frozenset()
 
 
 _PROFILES = 2 * CROWD_LIMIT
@@ -80,13 +87,18 @@ def walk_roots(roots: Sequence[CacheRoot], skipped: list[Skipped] | None = None)
 
 
 def scan_tree(
-    tree: Tree, environment: Environment, workers: int, max_age_days: int = 0
+    tree: Tree,
+    environment: Environment,
+    libraries: HostLibraries,
+    workers: int,
+    max_age_days: int = 0,
 ) -> LocalScan:
     """Hash the artifacts in cache roots.
 
     Args:
         tree: the roots and their files.
         environment: of this host; files from before a root came here are not this host's.
+        libraries: of this host.
         workers: threads.
         max_age_days: see `artifact_use`.
     """
@@ -104,18 +116,20 @@ def scan_tree(
         own, older = _without_older_profiles(own)
         fit, unproven = leave_unproven(root, own, kernel_ns, records[root.name])
         known = read_hashed(root.folder) if fit else {}
-        sound = {
-            item.path
-            for item in fit
-            if item.path in known and known[item.path].fingerprint == item.fingerprint
-        }
-        files, left_out = select_artifacts(root, fit, requirement, sound)
-        scanned, changed = _hash(root, files, known, workers)
-        whole, torn = _without_torn_bundles(scanned, files)
+        files, left_out = select_artifacts(
+            root, fit, requirement, partial(_needs_of, known, libraries)
+        )
+        scanned, changed, broken = _hash(root, files, known, workers)
+        whole, torn = _without_torn_bundles(scanned, files, broken)
         scan.artifacts.extend(whole)
-        scan.skipped.extend([*others, *older, *unproven, *left_out, *changed, *torn])
         scan.harmful.extend(harm_lines(root.folder, origin.harmful))
-        scan = scan._replace(unfinished=scan.unfinished or bool(changed))
+        scan.skipped.extend([*others, *older, *unproven, *left_out, *changed])
+        scan.skipped.extend(Skipped(item.file.found.location, item.reason) for item in broken)
+        scan.skipped.extend(Skipped(item.file.found.location, INCOMPLETE) for item in torn)
+        scan = scan._replace(
+            unfinished=scan.unfinished or bool(changed),
+            broken=scan.broken | _useless(broken, torn),
+        )
     use = artifact_use(scan.artifacts, roots, records, max_age_days)
     return _with_records(scan._replace(use=use), records)
 
@@ -148,9 +162,22 @@ def _with_records(scan: LocalScan, records: Mapping[str, Loaded]) -> LocalScan:
     return scan._replace(
         loaded=loaded,
         distrusted=frozenset(pair for record in records.values() for pair in record.distrusted),
+        broken=scan.broken
+        | {
+            (name, path, digest)
+            for name, record in records.items()
+            for path, digest in record.broken.items()
+        },
         brought=len(loaded.keys() - {item.file.identity for item in anew}),
         compiled_anew=dict(kinds) if finished_ns else None,
     )
+
+
+def _needs_of(known: Mapping[str, Hashed], libraries: HostLibraries, item: FoundFile) -> str:
+    before = known.get(item.path)
+    if before is not None and before.fingerprint == item.fingerprint:
+        return before.needs
+    return needs_of(item.location, libraries)
 
 
 def _made_here(found: Sequence[FoundFile], origin: Origin) -> tuple[list[FoundFile], list[Skipped]]:
@@ -176,34 +203,44 @@ def _without_older_profiles(
 
 
 def _without_torn_bundles(
-    scanned: list[Scanned], files: list[LocalFile]
-) -> tuple[list[Scanned], list[Skipped]]:
-    """Split off the bundles of which a file changed while being read: the next save takes them."""
+    scanned: list[Scanned], files: list[LocalFile], broken: Sequence[Broken]
+) -> tuple[list[Scanned], list[Scanned]]:
+    """Split off the bundles of which a file is not whole, or changed while it was read."""
     if len(scanned) == len(files):
         return scanned, []
-    whole = {item.file.identity for item in scanned}
+    # Without a list of graphs the rest of its bundle is passed over, which does no harm.
+    lists = {item.file.identity for item in broken if is_graph_list(item.file.identity.path)}
+    whole = {item.file.identity for item in scanned} | lists
     torn = {file.bundle for file in files if file.bundle and file.identity not in whole}
     return (
         [item for item in scanned if item.file.bundle not in torn],
-        [
-            Skipped(item.file.found.location, INCOMPLETE)
-            for item in scanned
-            if item.file.bundle in torn
-        ],
+        [item for item in scanned if item.file.bundle in torn],
+    )
+
+
+def _useless(
+    broken: Iterable[Broken], torn: Iterable[Scanned]
+) -> frozenset[tuple[str, str, Digest]]:
+    """Return what is of no use to any host, wherever it is stored."""
+    bundles = {item.file.bundle for item in broken} - {""}
+    mates = (item for item in torn if item.file.bundle in bundles)
+    items: list[Broken | Scanned] = [*broken, *mates]
+    return frozenset(
+        (item.file.identity.root, item.file.identity.path, item.digest) for item in items
     )
 
 
 def _hash(
     root: CacheRoot, files: list[LocalFile], known: Mapping[str, Hashed], workers: int
-) -> tuple[list[Scanned], list[Skipped]]:
+) -> tuple[list[Scanned], list[Skipped], list[Broken]]:
     if not files:
-        return [], []
+        return [], [], []
     by_location = {
         local_path(root.folder, path): (item.fingerprint, item.digest, item.size)
         for path, item in known.items()
     }
-    scanned, changed = hash_files(files, by_location, workers)
+    scanned, changed, broken = hash_files(files, by_location, workers)
     fresh: dict[str, Hashed] = settled(scanned)
     if fresh != known:
         write_hashed(root.folder, fresh)
-    return scanned, changed
+    return scanned, changed, broken

@@ -14,6 +14,7 @@ from b10_transfer.context import worker_count
 from b10_transfer.last_save import LastSave, local_state, read_last_save, write_last_save
 from b10_transfer.local_record import Loaded, read_loaded, write_loaded
 from b10_transfer.local_scan import LocalScan, scan_tree, walk_roots
+from b10_transfer.native_needs import HostLibraries
 from b10_transfer.newest_seen import note_newest
 from b10_transfer.progress import Meter
 from b10_transfer.reports import SaveReport, by_reason, count_refused, problem_lines
@@ -56,7 +57,13 @@ def save_artifacts(
         and context.store.still_holds(context.address, last.basis)
     ):
         return _unchanged_report(context, last, started)
-    scan = scan_tree(tree, context.environment, worker_count(), context.settings.max_age_days)
+    scan = scan_tree(
+        tree,
+        context.environment,
+        HostLibraries(context.settings.variables),
+        worker_count(),
+        context.settings.max_age_days,
+    )
     scan.skipped.extend(links)
     if not scan.artifacts:
         return _save_report(context, scan, None, started)
@@ -100,7 +107,9 @@ def _remember(context: Context, scan: LocalScan, outcome: SaveOutcome) -> None:
             ):
                 digests[identity.path] = digest
         distrusted = {pair for pair in loaded.distrusted if pair[1] not in outcome.sound_packs}
-        fresh = Loaded(loaded.finished_ns, digests, distrusted)
+        # What was published carries none of it on.
+        broken = loaded.broken if outcome.published is None else {}
+        fresh = Loaded(loaded.finished_ns, digests, distrusted, broken)
         if fresh != loaded:
             write_loaded(root.folder, fresh)
 
@@ -118,6 +127,7 @@ def _request(context: Context, scan: LocalScan, *, wait: bool) -> SaveRequest:
         loaded=scan.loaded,
         distrusted=scan.distrusted,
         use=scan.use,
+        broken=scan.broken,
         cold=not settings.load_enabled,
         wait_seconds=WAIT_LIMIT_SECONDS if wait else 0.0,
         recorded=tuple((item.name, item.value) for item in context.environment.recorded),

@@ -11,15 +11,6 @@ import json
 from typing import cast
 
 
-def check_timings(data: bytes) -> None:
-    """Check that these are the bytes of a file of timings.
-
-    Raises:
-        ValueError: they are not.
-    """
-    _parse(data)
-
-
 def unite_timings(others: bytes, preferred: bytes) -> bytes:
     """Everything that either knows; where both know the same thing, what `preferred` says.
 

@@ -7,6 +7,7 @@ parts, so that they compress about as well as real ones do (to 22 % with gzip).
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from hashlib import sha256
@@ -36,12 +37,13 @@ def write_tree(root: Path, kernels: int = KERNELS) -> None:
     for index in range(kernels):
         _write_kernel(root / "triton" / "0" / _name(source).upper()[:52], f"triton_{index}", source)
     for index in range(MODULES * kernels // KERNELS):
-        _write(root / f"{index % 251:02x}" / f"c{_name(source)[:50]}.py", _text(source, 9_000))
+        text = _text(source, 9_000)
+        _write(root / f"{index % 251:02x}" / f"c{_content_name(text.strip())}.py", text)
     for _ in range(GRAPHS * kernels // KERNELS):
         key = "f" + _name(source)[:51]
-        _write(root / "fxgraph" / key[1:3] / key / _name(source), _binary(source, 90_000))
+        _write_named(root / "fxgraph" / key[1:3] / key, _binary(source, 90_000))
         key = "a" + _name(source)[:51]
-        _write(root / "aotautograd" / key / _name(source), _binary(source, 40_000))
+        _write_named(root / "aotautograd" / key, _binary(source, 40_000))
 
 
 def add_to_tree(root: Path, part: float) -> None:
@@ -71,6 +73,15 @@ def _write_kernel(folder: Path, name: str, source: random.Random) -> None:
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
+
+
+def _write_named(folder: Path, data: bytes) -> None:
+    _write(folder / _content_name(data), data)
+
+
+def _content_name(data: bytes) -> str:
+    """What Inductor calls a file of this content."""
+    return base64.b32encode(sha256(data).digest())[:51].decode().lower()
 
 
 def _name(source: random.Random) -> str:

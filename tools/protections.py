@@ -475,10 +475,10 @@ PROTECTIONS = (
     ),
     _simple(
         "native code that is cut short is not saved",
-        "b10_transfer/whole_files.py",
-        "    return bool(sections) and max(ends) <= size",
-        "    return bool(sections)",
-        "tests/unit/test_artifacts.py",
+        "b10_transfer/file_forms.py",
+        "    return bool(sections) and max(ends) <= size and",
+        "    return bool(sections) and",
+        "tests/unit/test_file_forms.py",
     ),
     # Saves and garbage collections at once.
     Protection(

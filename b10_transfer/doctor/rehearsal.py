@@ -16,6 +16,7 @@ from b10_store.remote import Range
 from b10_store.union import union
 from b10_transfer.doctor.roots import is_wanted
 from b10_transfer.host_placements import Chosen, choose_placements, not_here
+from b10_transfer.native_needs import HostLibraries
 from b10_transfer.unusable_roots import find_obstacle
 
 if TYPE_CHECKING:
@@ -85,7 +86,12 @@ def rehearse(
         return error
     stored = union(heads.manifests)
     by_name = {root.name: root for root in roots}
-    chosen = choose_placements(by_name, environment.requirement, stored.entries.values())
+    chosen = choose_placements(
+        by_name,
+        environment.requirement,
+        HostLibraries(settings.variables),
+        stored.entries.values(),
+    )
     lacking = not_here(chosen.placements)
     faults = _pack_faults(remote, stored.packs)
     # Those that this host is likely to use are looked at whether or not anything is stored.

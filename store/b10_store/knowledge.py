@@ -55,6 +55,7 @@ class Knowledge:
         good_packs: packs that are in the store, by a listing made while the token existed.
         loaded: the stored digest of an artifact that this host and the store last had in common.
         distrusted: (digest, pack) that failed verification here twice.
+        broken: root, path and digest of artifacts whose stored bytes are not whole.
         elsewhere: blobs of other environments' manifests that may be referenced.
         dormant: what is here as it is stored, or was, and is not known to be in use.
         cold: the user started without the cache on purpose, so that what is here replaces it.
@@ -64,6 +65,7 @@ class Knowledge:
     good_packs: frozenset[PackId]
     loaded: Mapping[Identity, Digest] = field(default_factory=dict[Identity, "Digest"])
     distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
+    broken: frozenset[tuple[str, str, Digest]] = frozenset()
     elsewhere: Mapping[Digest, Location] = field(default_factory=dict["Digest", Location])
     dormant: frozenset[Identity] = frozenset()
     cold: bool = False
@@ -72,7 +74,16 @@ class Knowledge:
     def trusts(self, entry: Entry) -> bool:
         """Whether a load could be given the entry's bytes, as far as is known here."""
         pack = entry.location.pack
-        return pack in self.good_packs and (entry.digest, pack) not in self.distrusted
+        return (
+            pack in self.good_packs
+            and (entry.digest, pack) not in self.distrusted
+            and not self.is_broken(entry)
+        )
+
+    def is_broken(self, entry: Entry) -> bool:
+        """Whether the entry's bytes are of no use to anybody, wherever they lie."""
+        identity = entry.identity
+        return bool(self.broken) and (identity.root, identity.path, entry.digest) in self.broken
 
     def is_younger(self, entry: Entry, age_ms: int) -> bool:
         """Whether the entry was saved less than `age_ms` ago; never so for 0.

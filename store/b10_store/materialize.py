@@ -23,6 +23,7 @@ from b10_store.scan import CANONICAL_LIMIT, Fingerprint, fingerprint_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from b10_store.content_check import ContentCheck
     from b10_store.digest import Digest
     from b10_store.open_folder import OpenFolder
 
@@ -67,6 +68,7 @@ class Staging:
         self._removals = contextlib.ExitStack()
         self._written: list[tuple[Placement, Fingerprint]] = []
         self._failed: list[tuple[Placement, str]] = []
+        self._broken: list[tuple[Placement, str]] = []
         self._lock = threading.Lock()
 
     def expect(self, placements: Iterable[Placement]) -> None:
@@ -106,6 +108,12 @@ class Staging:
     def place(self) -> Placed:
         """Move everything that was written to its place, in order; of a torn bundle, nothing."""
         result = Placed(failed=list(self._failed))
+        for placement, flaw in self._broken:
+            # What is not whole adds nothing to a file that its compiler rewrites.
+            if placement.unite is not None and os.path.lexists(placement.location):
+                result.kept.append(placement)
+            else:
+                result.broken.append((placement, flaw))
         torn = self._torn_bundles()
         for placement, _ in self._written:
             if (placement.folder, placement.bundle) in torn:
@@ -205,7 +213,18 @@ class Staging:
             raise NoSpaceError(f"{placement.folder}: {error.strerror}") from error
         self._fail(placement, str(error))
 
+    def note_broken(self, placement: Placement, flaw: str) -> None:
+        """Note an artifact whose stored bytes are not whole."""
+        with self._lock:
+            self._broken.append((placement, flaw))
+
     def _write_file(self, placement: Placement, data: bytes | memoryview) -> None:
+        check = _check_of(placement)
+        if check is not None:
+            check.feed(data)
+            if flaw := check.flaw():
+                self.note_broken(placement, flaw)
+                return
         if placement.restore is not None:
             try:
                 data = placement.restore(bytes(data))
@@ -246,10 +265,14 @@ class StagedBlob:
         """Create the files."""
         self._staging = staging
         self._open: list[tuple[Placement, int]] = []
+        self._checks: dict[int, ContentCheck] = {}
         try:
             for placement in placements:
                 try:
-                    self._open.append((placement, staging.open_file(placement)))
+                    handle = staging.open_file(placement)
+                    self._open.append((placement, handle))
+                    if (check := _check_of(placement)) is not None:
+                        self._checks[handle] = check
                 except OSError as error:
                     staging.note_failure(placement, error)
         except BaseException:
@@ -260,11 +283,18 @@ class StagedBlob:
         """See `BlobStream.write`."""
         for placement, handle in self._open:
             self._staging.write(placement, handle, data)
+        for check in self._checks.values():
+            check.feed(data)
 
     def commit(self) -> None:
         """See `BlobStream.commit`."""
         for placement, handle in self._open:
-            self._staging.finish_file(placement, handle)
+            check = self._checks.get(handle)
+            if check is not None and (flaw := check.flaw()):
+                self._staging.remove_file(placement)
+                self._staging.note_broken(placement, flaw)
+            else:
+                self._staging.finish_file(placement, handle)
         self._close()
 
     def discard(self) -> None:
@@ -297,3 +327,7 @@ def _make_folders(staging: OpenFolder, folder: str, made: set[str]) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(staging.at(folder), dir_fd=staging.handle)
     made.add(folder)
+
+
+def _check_of(placement: Placement) -> ContentCheck | None:
+    return placement.check() if placement.check is not None else None

@@ -19,6 +19,7 @@ from b10_store.scan import UNITED_LIMIT, Fingerprint, fingerprint_of, read_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from b10_store.content_check import ContentCheck
     from b10_store.manifest import Entry
     from b10_store.open_folder import OpenFolder
 
@@ -51,6 +52,7 @@ class Placement:
         unite: for a file that its compiler rewrites with what it learns, where there is one: makes
             of the stored bytes and the local ones what takes its place. Raises ValueError when it
             cannot.
+        check: makes what judges whether the stored bytes are whole; those that are not stay out.
     """
 
     entry: Entry
@@ -59,6 +61,7 @@ class Placement:
     restore: Callable[[bytes], bytes] | None = None
     bundle: str = ""
     unite: Callable[[bytes, bytes], bytes] | None = None
+    check: Callable[[], ContentCheck] | None = None
 
     @property
     def location(self) -> str:
@@ -75,6 +78,8 @@ class Placed:
         kept: artifacts of which a file was there already; it was left as it is.
         failed: artifacts that could not be placed, and why.
         torn: artifacts of bundles of which another one failed.
+        broken: artifacts whose stored bytes are not whole, and why: their saver's disk was at
+            fault, and every load gets the same.
     """
 
     placed: list[tuple[Placement, Fingerprint]] = field(
@@ -83,6 +88,7 @@ class Placed:
     kept: list[Placement] = field(default_factory=list[Placement])
     failed: list[tuple[Placement, str]] = field(default_factory=list[tuple[Placement, str]])
     torn: list[Placement] = field(default_factory=list[Placement])
+    broken: list[tuple[Placement, str]] = field(default_factory=list[tuple[Placement, str]])
 
 
 class Target(NamedTuple):

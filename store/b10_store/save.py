@@ -193,6 +193,7 @@ def _plan(
         good_packs=packs.good,
         loaded=request.loaded,
         distrusted=frozenset(item for item in request.distrusted if item[1] not in packs.verified),
+        broken=request.broken,
         elsewhere=elsewhere,
         dormant=request.use.dormant,
         cold=request.cold,

@@ -109,7 +109,8 @@ def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -
       on purpose, or the local bytes hold all that the stored ones do. What is replaced again and
       again is replaced ever more rarely, once a day in the end.
     - What a load brought and nothing uses is not added again, once the store let it go.
-    - An artifact whose stored bytes cannot be had is uploaded again.
+    - An artifact whose stored bytes cannot be had is uploaded again. One whose bytes are not whole
+      is carried on no longer, whether or not something takes its place.
     """
     known_blobs = _trusted_locations(stored, knowledge)
     groups = GroupPolicy(stored, local, knowledge)
@@ -127,7 +128,7 @@ def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -
             generation = min(present.generation + 1, GENERATION_LIMIT)
         if generation is not None:
             additions.append(Addition(candidate, generation, known_blobs.get(candidate.digest)))
-    return SavePlan(groups.without_replaced(), tuple(additions))
+    return SavePlan(groups.kept_entries(), tuple(additions))
 
 
 def _stays(present: Entry, candidate: Candidate, knowledge: Knowledge) -> bool:

@@ -31,6 +31,7 @@ class SaveRequest:
         artifacts: what is here.
         loaded: the stored digest of an artifact that this host and the store last had in common.
         distrusted: (digest, pack) that failed verification here twice.
+        broken: see `Knowledge.broken`.
         cold: the start was cold on purpose: what is here replaces what is stored.
         use: which of them are in use.
         size_limit: most compressed bytes that one manifest may reference.
@@ -51,6 +52,7 @@ class SaveRequest:
     scratch: str
     loaded: Mapping[Identity, Digest] = field(default_factory=dict["Identity", "Digest"])
     distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
+    broken: frozenset[tuple[str, str, Digest]] = frozenset()
     cold: bool = False
     use: Use = field(default_factory=Use)
     wait_seconds: float = WAIT_LIMIT_SECONDS

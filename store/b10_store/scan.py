@@ -18,6 +18,7 @@ from b10_store.layout import FRAME_RAW_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from b10_store.content_check import ContentCheck
     from b10_store.manifest import Identity
 
 BLOCK_SIZE = FRAME_RAW_LIMIT
@@ -90,6 +91,7 @@ class LocalFile:
         unite: for a file that its compiler rewrites with what it learns: unites its bytes with
             other ones, given last, which stand where both know the same. Raises ValueError when it
             cannot.
+        check: makes what judges whether the bytes on disk are whole.
     """
 
     identity: Identity
@@ -99,6 +101,7 @@ class LocalFile:
     bundle: str = ""
     canonical: Callable[[bytes], bytes] | None = None
     unite: Callable[[bytes, bytes], bytes] | None = None
+    check: Callable[[], ContentCheck] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +161,27 @@ class Skipped(NamedTuple):
     reason: str
 
 
+class Broken(NamedTuple):
+    """A file that was read and is not whole.
+
+    Attributes:
+        file: the file.
+        digest: of its bytes: the store may hold the same.
+        reason: see `Skipped.reason`.
+    """
+
+    file: LocalFile
+    digest: Digest
+    reason: str
+
+
 def hash_files(
     files: Sequence[LocalFile], known: Mapping[str, tuple[Fingerprint, Digest, int]], workers: int
-) -> tuple[list[Scanned], list[Skipped]]:
-    """Hash artifacts in parallel.
+) -> tuple[list[Scanned], list[Skipped], list[Broken]]:
+    """Hash artifacts in parallel, and look whether they are whole.
 
-    A file that changes while it is read is left out: the next save takes it.
+    A file that changes while it is read is left out: the next save takes it. One hashed before was
+    whole.
 
     Args:
         files: the artifacts.
@@ -171,23 +189,26 @@ def hash_files(
         workers: threads.
 
     Returns:
-        The hashed artifacts in the order of `files`, and what was left out.
+        The hashed artifacts in the order of `files`, what changed, and what is not whole.
     """
 
-    def scan(file: LocalFile) -> Scanned | Skipped:
+    def scan(file: LocalFile) -> Scanned | Skipped | Broken:
         remembered = known.get(file.found.location)
         if remembered is not None and remembered[0] == file.found.fingerprint:
             return _scanned(file, remembered[1], remembered[2])
         return _hash_file(file)
 
-    def scan_some(start: int) -> list[Scanned | Skipped]:
+    def scan_some(start: int) -> list[Scanned | Skipped | Broken]:
         return [scan(file) for file in files[start : start + _BATCH]]
 
     with ThreadPoolExecutor(workers, "b10-hash") as pool:
         batches = pool.map(scan_some, range(0, len(files), _BATCH))
         results = [result for batch in batches for result in batch]
-    scanned = [result for result in results if isinstance(result, Scanned)]
-    return scanned, [result for result in results if isinstance(result, Skipped)]
+    return (
+        [result for result in results if isinstance(result, Scanned)],
+        [result for result in results if isinstance(result, Skipped)],
+        [result for result in results if isinstance(result, Broken)],
+    )
 
 
 def read_file(location: str, limit: int, dir_fd: int | None = None) -> bytes:
@@ -225,14 +246,15 @@ def fingerprint_of(status: os.stat_result) -> Fingerprint:
     return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def _hash_file(file: LocalFile) -> Scanned | Skipped:
+def _hash_file(file: LocalFile) -> Scanned | Skipped | Broken:
     location = file.found.location
+    check = file.check() if file.check is not None else None
     try:
         handle = open_unnoticed(location)
         try:
             if fingerprint_of(os.fstat(handle)) != file.found.fingerprint:
                 return Skipped(location, CHANGED)
-            digest, size = _hash_open(handle, file)
+            digest, size = _hash_open(handle, file, check)
             if fingerprint_of(os.fstat(handle)) != file.found.fingerprint:
                 return Skipped(location, CHANGED)
         finally:
@@ -241,19 +263,19 @@ def _hash_file(file: LocalFile) -> Scanned | Skipped:
         return Skipped(location, f"cannot be read: {error.strerror}")
     except ValueError as error:
         return Skipped(location, str(error))
-    return _scanned(file, digest, size)
+    flaw = check.flaw() if check is not None else ""
+    return Broken(file, digest, flaw) if flaw else _scanned(file, digest, size)
 
 
-def _hash_open(handle: int, file: LocalFile) -> tuple[Digest, int]:
+def _hash_open(handle: int, file: LocalFile, check: ContentCheck | None) -> tuple[Digest, int]:
     first = os.read(handle, BLOCK_SIZE)
     size = file.found.fingerprint.size
     if file.canonical is not None:
         if size > CANONICAL_LIMIT or len(first) != size:
             raise ValueError(f"over {CANONICAL_LIMIT} bytes, or cut short")
-        data = file.canonical(first)
-        if len(data) > CANONICAL_LIMIT:
-            raise ValueError(f"over {CANONICAL_LIMIT} bytes in its canonical form")
-        return digest_of(data), len(data)
+        return _hash_canonical(file.canonical(first))
+    feed = check.feed if check is not None else _ignore
+    feed(first)
     if len(first) == size:
         return digest_of(first), size
     hasher = blake3()
@@ -263,9 +285,20 @@ def _hash_open(handle: int, file: LocalFile) -> tuple[Digest, int]:
         hasher.update(block)
         done += len(block)
         block = os.read(handle, BLOCK_SIZE)
+        feed(block)
     if done != size:
         raise ValueError(CHANGED)
     return Digest(hasher.hexdigest()), size
+
+
+def _hash_canonical(data: bytes) -> tuple[Digest, int]:
+    if len(data) > CANONICAL_LIMIT:
+        raise ValueError(f"over {CANONICAL_LIMIT} bytes in its canonical form")
+    return digest_of(data), len(data)
+
+
+def _ignore(_: bytes) -> None:
+    pass
 
 
 def _scanned(file: LocalFile, digest: Digest, size: int) -> Scanned:

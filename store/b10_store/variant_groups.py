@@ -54,12 +54,13 @@ class GroupPolicy:
         self._added[group] += 1
         return 0
 
-    def without_replaced(self) -> dict[Identity, Entry]:
-        """The stored entries, less those that make room for new members of their group."""
+    def kept_entries(self) -> dict[Identity, Entry]:
+        """The stored entries that stay: not broken, and not making room for others of a group."""
         return {
             identity: entry
             for identity, entry in self._stored.entries.items()
-            if identity in self._here or not self._makes_room(entry)
+            if not self._knowledge.is_broken(entry)
+            and (identity in self._here or not self._makes_room(entry))
         }
 
     def _is_missed(self, entry: Entry) -> bool:

@@ -6,23 +6,36 @@ what was made for another CPU, when a part of it is missing or another's.
 
 from __future__ import annotations
 
+import json
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from b10_transfer import OperationStatus as Status
 from b10_transfer.units import count_text
-from tests.support.cache_trees import Tree, elf, noise, read_tree, write_tree
+from tests.support.cache_trees import Tree, elf, noise, pickled, read_tree, write_tree
 from tests.support.machines import GPU_MACHINE, running_on
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from b10_transfer import LoadReport, SaveReport
     from tests.support.sites import Host, Site
 
 OTHER_CPU = GPU_MACHINE.but(flags=f"{GPU_MACHINE.flags} gfni")
-BESIDE = {"ab/cabc.py": b"an artifact of Inductor's own"}
+BESIDE = {"ab/cabc.py": b"# an artifact of Inductor"}
+
+
+def made(path: str, data: bytes, maker: bytes) -> bytes:
+    """A file of the form that its name says, with who made it in it."""
+    forms: dict[str, Callable[[bytes], bytes]] = {
+        ".so": elf,
+        ".pkl": pickled,
+        ".json": lambda text: json.dumps(text.decode()).encode(),
+    }
+    return forms.get(os.path.splitext(path)[1], bytes)(data + maker)
 
 
 class Kind(NamedTuple):
@@ -53,9 +66,7 @@ class Kind(NamedTuple):
     def tree(self, maker: str = "") -> Tree:
         """The bundle as one machine makes it: no two make the same bytes."""
         return {
-            f"{self.folder}/{path}": elf(data + maker.encode())
-            if path.endswith(".so")
-            else data + maker.encode()
+            f"{self.folder}/{path}": made(path, data, maker.encode())
             for path, data in self.parts.items()
         }
 

@@ -277,7 +277,7 @@ def test_a_tree_over_the_size_limit_is_an_error_that_names_the_setting(
 
 
 def test_a_tree_is_measured_as_it_is_stored_and_not_as_it_is(site: Site) -> None:
-    host = site.host("host", {"ab/zeros.bin": bytes(5 * MIB)})
+    host = site.host("host", {"ab/zeros.bin": b"x" * (5 * MIB)})
     assert host.save(MAX_CACHE_SIZE_MB="1").status is OperationStatus.SUCCESS
 
 

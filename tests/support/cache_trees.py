@@ -35,6 +35,11 @@ def elf(payload: bytes = b"") -> bytes:
     return identification + fields + payload + bytes(64)
 
 
+def pickled(data: bytes) -> bytes:
+    """The pickle of these bytes."""
+    return b"\x80\x04B" + struct.pack("<I", len(data)) + data + b"."
+
+
 def compiled_graph(name: str, seed: int = 0) -> Tree:
     """What Inductor keeps of one graph: a source, its library, the graph and its autograd entry."""
     source = f"# {name}, variant {seed}\n".encode() * 20

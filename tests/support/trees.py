@@ -57,7 +57,7 @@ def compiled(model: str, *, spanning: bool = False, triton_root: bool = False) -
         f"{folder}/c{short}.py": Artifact(_source(model, 40)),
         f"{folder}/c{short}.main.cpp": Artifact(_source("kernel of " + model, 20)),
         f"{folder}/c{short}.main.so": Artifact(elf(_noise(model, 600)), executable=True),
-        f"{folder}/{short}.best_config": Artifact(b""),
+        f"{folder}/{short}.mark": Artifact(b""),
         **_variants("fxgraph/aa/fa" + short, model, 2),
         **_variants("fxgraph/bb/fb" + short, model, 1),
         **_variants("aotautograd/a" + short, model, 1),

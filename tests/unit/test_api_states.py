@@ -81,7 +81,7 @@ def test_both_say_that_nothing_is_stored(
 def test_both_describe_what_is_here_and_what_is_stored(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large = {"ab/large.bin": bytes(3 << 20)}
+    large = {"ab/large.bin": b"x" * (3 << 20)}
     host = become(site.host("host", {**TREE, **large}), monkeypatch)
     before = time.time()
     assert b10_transfer.save_compile_cache() is Status.SUCCESS

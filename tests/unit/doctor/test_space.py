@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MEBIBYTE = 1 << 20
-TREE = {f"ab/{number}.py": noise(MEBIBYTE, number) for number in range(8)}
+TREE = {f"ab/{number}.bin": noise(MEBIBYTE, number) for number in range(8)}
 
 
 @pytest.fixture

@@ -65,7 +65,8 @@ def scan(
     canonical: Callable[[bytes], bytes] | None = None,
 ) -> tuple[list[Scanned], list[Skipped]]:
     files = [local(item, canonical) for item in walk(str(root), everything)]
-    return hash_files(files, known or {}, workers=2)
+    scanned, skipped, _ = hash_files(files, known or {}, workers=2)
+    return scanned, skipped
 
 
 def test_a_walk_finds_regular_files_in_order(tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_what_is_known_of_a_file_reaches_its_candidate(tmp_path: Path) -> None:
     (tmp_path / "a").chmod(0o755)
     (found,) = walk(str(tmp_path), everything)
     file = LocalFile(Identity("r", "g/a", "avx2"), found, mtime_ns=5, group_length=1, bundle="b")
-    ((item,), _) = hash_files([file], {}, workers=1)
+    ((item,), _, _) = hash_files([file], {}, workers=1)
     candidate = item.candidate
     assert candidate.identity == ("r", "g/a", "avx2")
     assert candidate.executable
@@ -235,7 +236,7 @@ def test_a_file_that_changed_since_the_walk_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "c").unlink()
     (tmp_path / "d").unlink()
     (tmp_path / "d").symlink_to(tmp_path / "b")
-    scanned, skipped = hash_files(files, {}, workers=1)
+    scanned, skipped, _ = hash_files(files, {}, workers=1)
     assert [item.candidate.identity.path for item in scanned] == ["b"]
     assert [Path(item.location).name for item in skipped] == ["a", "c", "d"]
     assert "changed" in skipped[0].reason
@@ -256,7 +257,7 @@ def test_a_file_that_changes_while_it_is_read_is_left_out(
 
     files = [local(item) for item in walk(str(tmp_path), everything)]
     monkeypatch.setattr(os, "read", racing)
-    scanned, skipped = hash_files(files, {}, workers=1)
+    scanned, skipped, _ = hash_files(files, {}, workers=1)
     monkeypatch.undo()
     assert scanned == []
     assert skipped == [Skipped(files[0].found.location, CHANGED)]
@@ -316,7 +317,7 @@ def test_a_canonical_form_that_is_too_large_is_left_out(tmp_path: Path) -> None:
 def test_a_file_that_lost_its_canonical_form_cannot_be_read(tmp_path: Path) -> None:
     write(tmp_path, a=b"x")
     (found,) = walk(str(tmp_path), everything)
-    ((item,), _) = hash_files([local(found, bytes)], {}, workers=1)
+    ((item,), _, _) = hash_files([local(found, bytes)], {}, workers=1)
     with pytest.raises(OSError, match="not what it should be"):
         list(Scanned(local(found, refuse), item.candidate).read())
 

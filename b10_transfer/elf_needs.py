@@ -47,12 +47,21 @@ class Dynamic(NamedTuple):
 def read_dynamic(location: str) -> Dynamic | None:
     """Return what a file wants and has; None when it is no ELF file that says so."""
     with contextlib.suppress(OSError, OverflowError, ValueError, struct.error):
-        handle = os.open(location, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        handle = _open(location)
         try:
             return _parse(lambda start, size: os.pread(handle, size, start))
         finally:
             os.close(handle)
     return None
+
+
+def _open(location: str) -> int:
+    """Open a file; its access time, by which the use of artifacts is told, stays, where it can."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        return os.open(location, flags | getattr(os, "O_NOATIME", 0))
+    except PermissionError:
+        return os.open(location, flags)  # another user's: only its owner may leave no trace
 
 
 def _parse(read: Read) -> Dynamic | None:

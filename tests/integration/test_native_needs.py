@@ -162,6 +162,16 @@ def test_needs_that_cannot_be_read_are_not_met() -> None:
         assert HostLibraries({}).lacks(needs)
 
 
+def test_a_save_that_looks_what_a_library_needs_is_no_use_of_it(site: Site, tmp_path: Path) -> None:
+    saver = site.host("saver")
+    make_kernel(saver, make_runtime(tmp_path / "runtime", "B10_1.0"), "B10_1.0")
+    library = saver.root / KERNEL
+    os.utime(library, ns=(0, 0))
+    before = library.stat().st_atime_ns
+    saver.save()
+    assert library.stat().st_atime_ns == before
+
+
 # Planted files.
 
 

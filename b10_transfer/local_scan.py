@@ -138,7 +138,7 @@ def common_with_store(root: CacheRoot) -> frozenset[str]:
     """The paths of the files in a cache root of which a load or a save noted the present bytes."""
     noted = read_loaded(root.folder).digests
     files, _ = select_artifacts(root, [item for item in find_files(root) if item.path in noted], "")
-    scanned, _ = hash_files(files, {}, workers=1)
+    scanned, _, _ = hash_files(files, {}, workers=1)
     paths = [(item.file.identity.path, item.digest) for item in scanned]
     return frozenset(path for path, digest in paths if noted[path] == digest)
 

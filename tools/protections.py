@@ -42,6 +42,51 @@ _FORGED = ("tests/unit/store/test_envelope.py", "tests/unit/store/test_manifest_
 _FRAMES = ("tests/unit/store/test_frame.py", "tests/hostile/test_forged_stores.py")
 
 PROTECTIONS = (
+    # Nothing is placed, or saved, behind what others could have put there.
+    _simple(
+        "a link to a folder of another user's",
+        _STORE + "open_folder.py",
+        """        if foreign_owner(opened.status) is not None:
+            return self._checked(opened, "a link to a folder of another user")
+""",
+        "",
+        "tests/unit/store/test_placement.py",
+    ),
+    _simple(
+        "a cache root that another user made after the look at it",
+        "b10_transfer/loading.py",
+        "    if root.is_strict and weakness:\n",
+        "    if False:\n",
+        "tests/integration/machines/test_odd_folders.py",
+    ),
+    _simple(
+        "a cache root behind a link of another user's",
+        "b10_transfer/context.py",
+        "    if planted is not None:\n",
+        "    if False:\n",
+        "tests/integration/machines/test_odd_folders.py",
+    ),
+    _simple(
+        "files that others could write, in strict roots",
+        "b10_transfer/artifacts.py",
+        "    return bounds._replace(refuse=others_can_write) if root.is_strict else bounds\n",
+        "    return bounds\n",
+        "tests/integration/machines/test_odd_folders.py",
+    ),
+    _simple(
+        "a link that leads to another cache root or the store",
+        "b10_transfer/artifacts.py",
+        "        if is_below(target, place) or is_below(place, target):\n",
+        "        if False:\n",
+        "tests/integration/test_links_in_roots.py",
+    ),
+    _simple(
+        "a folder that is reached twice",
+        _STORE + "walk.py",
+        "        if identity in self._seen:\n",
+        "        if False:\n",
+        "tests/unit/store/test_scan.py",
+    ),
     # What is in use does not expire.
     _simple(
         "what is in use here, and was not noted for long",

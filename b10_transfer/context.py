@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.bring import PACKS_AT_ONCE
@@ -17,12 +18,18 @@ from b10_transfer.cache_roots import CacheRoot, resolve_roots, with_store, witho
 from b10_transfer.environment import Environment
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
 from b10_transfer.foreign import foreign_lines
-from b10_transfer.host_checks import exposure, find_planted_link, strict_exposure
+from b10_transfer.host_checks import (
+    existing_folder,
+    exposure,
+    find_planted_link,
+    strict_exposure,
+)
 from b10_transfer.local_space import NO_ROOM
 from b10_transfer.refusals import describe, refusal
 from b10_transfer.root_places import find_misplacement
-from b10_transfer.settings import Settings, check_folder
+from b10_transfer.settings import MEBIBYTE, Settings, check_folder
 from b10_transfer.signing import KEY_FILE
+from b10_transfer.units import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -195,7 +202,10 @@ def errors_as_cache_errors(settings: Settings) -> Generator[None]:
     except NoSpaceError as error:
         raise CacheOperationInterrupted(f"too little disk space: {error}") from error
     except SizeLimitError as error:
-        raise CacheError(f"{error}: raise MAX_CACHE_SIZE_MB, or clear the local cache") from error
+        enough = error.needed // MEBIBYTE + 2  # packs have footers
+        raise CacheError(
+            f"{error}: set MAX_CACHE_SIZE_MB={enough}, or clear the local cache"
+        ) from error
     except CannotSignError as error:
         raise CacheError(
             f"{error}: save on a host that has the private key ({KEY_FILE}), a warm-up job say"
@@ -214,7 +224,17 @@ def _as_cache_error(error: Exception, settings: Settings) -> CacheError | None:
     if not isinstance(error, OSError):
         return CacheError(reason) if reason else None
     if error.errno in NO_ROOM:
-        return CacheOperationInterrupted(f"too little disk space: {error}")
+        return CacheOperationInterrupted(f"too little disk space: {_full_disk(error, settings)}")
     if reason:
         return CacheError(f"{error.filename or settings.store}: {reason}")
     return CacheError(describe(error, settings.store))
+
+
+def _full_disk(error: OSError, settings: Settings) -> str:
+    """The folder that is full, and how many bytes are free there."""
+    named = str(error.filename or "")
+    folder = named if os.path.isabs(named) else settings.store
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(existing_folder(folder)).free
+        return f"{folder}: {error.strerror or error} ({size_text(free)} free)"
+    return f"{folder}: {error.strerror or error}"

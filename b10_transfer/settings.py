@@ -89,7 +89,7 @@ class Settings:
             CacheValidationError: the first one that is not acceptable.
         """
         found = dict(os.environ if variables is None else variables)
-        store = check_folder("B10FS_CACHE_DIR", found.get("B10FS_CACHE_DIR") or DEFAULT_STORE)
+        store = check_folder("B10FS_CACHE_DIR", found.get("B10FS_CACHE_DIR", DEFAULT_STORE))
         return cls(
             enabled=_read_switch(found, _ENABLED, default=False),
             store=store,

@@ -81,7 +81,7 @@ class _Examination:
     def run(self, settings: Settings | None) -> None:
         """Look at one thing after another."""
         # Before the settings are: reading them already touches the folder.
-        wanted = settings.store if settings else os.environ.get(STORE) or DEFAULT_STORE
+        wanted = settings.store if settings else os.environ.get(STORE, DEFAULT_STORE)
         look = look_at(wanted) if os.path.isabs(wanted) else Answers()
         if look.pending:
             self._mounts.note_hanging(wanted)

@@ -20,7 +20,25 @@ class LimitError(StoreError):
 
 
 class SizeLimitError(StoreError):
-    """The local tree alone is larger than one manifest may reference."""
+    """The local tree alone is larger than one manifest may reference.
+
+    Attributes:
+        needed: compressed bytes that it takes, about.
+    """
+
+    def __init__(self, what: str, needed: int, limit: int) -> None:
+        """Say so, in the unit in which the limit is set.
+
+        Args:
+            what: of the tree is too large.
+            needed: see the class.
+            limit: in bytes.
+        """
+        super().__init__(
+            f"{what} takes {needed / (1 << 20):.1f} MB compressed, over the limit of "
+            f"{limit / (1 << 20):.1f} MB (of 2**20 bytes)"
+        )
+        self.needed = needed
 
 
 class BusyError(StoreError):

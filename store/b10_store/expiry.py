@@ -102,10 +102,7 @@ def expire_oldest(
     owned = use.owned(here)
     own = stored_bytes((entry for key, entry in entries.items() if key in owned), packs)
     if own > limit:
-        raise SizeLimitError(
-            f"what was compiled and is used here takes {own / 1e6:.1f} MB compressed, over the "
-            f"limit of {limit / 1e6:.1f} MB"
-        )
+        raise SizeLimitError("what was compiled and is used here", own, limit)
     units = _oldest_first(entries, owned, use)
     # The bytes shrink with every unit that goes, so the least number of them is found by bisection.
     enough, too_few = len(units), -1

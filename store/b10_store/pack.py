@@ -270,9 +270,15 @@ class _PackBuilder:
         """The frames so far."""
         return FrameTable(tuple(self._sizes))
 
+    def _too_large(self) -> SizeLimitError:
+        """Compress the rest as well: whoever raises the limit wants to know how far."""
+        rest = sum(len(frame.stored) for frame in self._frames)
+        needed = self._before + self.size + rest
+        return SizeLimitError("what is to be uploaded", needed, self._limit)
+
     def _count(self, chunk: bytes) -> bytes:
         self.size += len(chunk)
         if self._before + self.size > self._limit:
-            raise SizeLimitError(f"more than {self._limit / 1e6:.1f} MB compressed")
+            raise self._too_large()
         self._hasher.update(chunk)
         return chunk

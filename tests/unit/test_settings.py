@@ -46,11 +46,15 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
 
 
 def test_an_empty_value_is_as_good_as_none() -> None:
-    names = [*NUMBER_VARIABLES, "B10FS_CACHE_DIR", "LOCAL_WORK_DIR", "B10_CACHE_NAMESPACE"]
+    names = [*NUMBER_VARIABLES, "LOCAL_WORK_DIR", "B10_CACHE_NAMESPACE"]
     empty = settings(**dict.fromkeys(names, ""))
-    default = settings()
-    assert (empty.store, empty.scratch) == (default.store, default.scratch)
+    assert empty.scratch == settings().scratch
     assert (empty.size_limit, empty.concurrent_saves, empty.namespace) == (1024 << 20, 50, "")
+
+
+def test_an_empty_store_is_a_mistake_and_not_the_default() -> None:
+    with pytest.raises(CacheValidationError, match="B10FS_CACHE_DIR='' is not an absolute path"):
+        settings(B10FS_CACHE_DIR="")
 
 
 def test_settings_are_read_from_this_process_when_no_variables_are_given(

@@ -145,10 +145,12 @@ def test_no_blobs_make_no_pack() -> None:
 def test_packs_over_the_limit_are_refused_and_the_one_being_written_is_gone() -> None:
     remote = memory_store()
     contents = [noise(2 * MIB, seed) for seed in range(20)]
-    with pytest.raises(SizeLimitError, match=r"more than 40\.0 MB"):
+    with pytest.raises(SizeLimitError, match=r"takes 40\.0 MB .* limit of 38\.1 MB") as caught:
         write(remote, [HeldBlob.of(content) for content in contents], limit=40_000_000)
     (left,) = remote.list("packs")
     assert remote.stat(f"packs/{left}").size < 40_000_000
+    # What would have done, but for the footers.
+    assert 40 * MIB < caught.value.needed < 41 * MIB
 
 
 def test_packs_that_take_exactly_the_limit_are_written() -> None:

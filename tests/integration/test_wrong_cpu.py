@@ -225,7 +225,8 @@ def test_with_a_load_an_image_baked_for_another_cpu_is_compiled_again_and_is_rig
 ) -> None:
     run = baked[runs_on].run
     assert run.loaded is not None
-    assert (run.loaded.status, run.hits, run.misses, run.died) == ("DOES_NOT_EXIST", 0, 1, False)
+    assert (run.loaded.status, run.hits, run.died) == ("DOES_NOT_EXIST", 0, False)
+    assert run.misses, "the autograd entry is found, the graph that it leads to is not"
     assert run.found == len(artifacts_below(cold[OTHER[runs_on]].replica.cache_root)) - 1
     assert run.difference is not None
     assert run.difference < 1e-5

@@ -75,7 +75,8 @@ def require_descriptors() -> None:
 
 def raise_unless_absent(error: Exception) -> None:
     """Raise an error that says nothing of the file: a key made without it is another machine's."""
-    if isinstance(error, OSError) and error.errno not in _ABSENT:
+    # One without a number is a library's own, that of a driver say, and no file's.
+    if isinstance(error, OSError) and error.errno is not None and error.errno not in _ABSENT:
         raise error
 
 

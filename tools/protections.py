@@ -831,8 +831,8 @@ PROTECTIONS = (
     _simple(
         "a local record that others could have written is not believed",
         "b10_transfer/local_record.py",
-        "    if not (_is_private(own) and _is_private(location)):",
-        "    if not (own and location):",
+        "        if not (_is_private(own.status) and _is_private(own.stat(name))):",
+        "        if not own:",
         "tests/unit/test_local_record.py",
     ),
     _simple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import defaultdict
@@ -78,6 +79,19 @@ def find_files(root: CacheRoot, skipped: list[Skipped] | None = None) -> list[Fo
     """
     found = walk(root.folder, root.kind.enters, bounds_of(root), skipped)
     return [item for item in found if root.takes(item.path)]
+
+
+def find_exports(root: CacheRoot) -> list[Skipped]:
+    """Return the folders of exported models, which hold weights and are no cache."""
+    with contextlib.suppress(OSError):
+        return [
+            Skipped(
+                os.path.join(root.folder, name), "an exported model, which no compiler looks for"
+            )
+            for name in sorted(os.listdir(root.folder))
+            if root.kind.exports.fullmatch(name)
+        ]
+    return []
 
 
 def bounds_of(root: CacheRoot) -> Bounds:

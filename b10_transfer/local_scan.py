@@ -11,7 +11,12 @@ from b10_store.paths import local_path
 from b10_store.scan import INCOMPLETE, Skipped, hash_files
 from b10_store.use import Use
 from b10_transfer.artifact_use import artifact_use, older_profiles
-from b10_transfer.artifacts import artifact_kind, find_files, select_artifacts
+from b10_transfer.artifacts import (
+    artifact_kind,
+    find_exports,
+    find_files,
+    select_artifacts,
+)
 from b10_transfer.file_forms import is_graph_list
 from b10_transfer.harmful_files import harm_lines
 from b10_transfer.local_record import (
@@ -123,7 +128,8 @@ def scan_tree(
         whole, torn = _without_torn_bundles(scanned, files, broken)
         scan.artifacts.extend(whole)
         scan.harmful.extend(harm_lines(root.folder, origin.harmful))
-        scan.skipped.extend([*others, *older, *unproven, *left_out, *changed])
+        exports = find_exports(root)
+        scan.skipped.extend([*others, *older, *unproven, *left_out, *changed, *exports])
         scan.skipped.extend(Skipped(item.file.found.location, item.reason) for item in broken)
         scan.skipped.extend(Skipped(item.file.found.location, INCOMPLETE) for item in torn)
         scan = scan._replace(

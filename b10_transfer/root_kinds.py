@@ -29,7 +29,12 @@ _HIDDEN = r"\.[^/]*"
 _HIDDEN_BUT_NINJAS = r"\.(?!ninja_(?:log|deps)$)[^/]*"
 """ninja builds everything again where its log is missing."""
 
+_EXPORT = "c[a-z2-7]{51}"
+"""Where AOTInductor builds a model that is exported, with its weights, and never looks again
+(torch/_inductor/compile_fx.py, compile_fx_aot)."""
+
 _INDUCTOR_AT_TOP = (
+    _EXPORT,
     "aoti_eager",
     "autoheuristic",
     "compiler_bisect",
@@ -147,6 +152,7 @@ class RootKind:
         bundles: the folders of which all files are of use together only: their compiler takes one
             that lacks a file for whole, and fails. Triton's kernels are such folders in any root.
         timings: the paths of Inductor's timings, which unite with those of other hosts.
+        exports: the folders of models that its compiler built to be taken elsewhere.
         is_users: whether it is a folder of the user's own, in which there may be other things.
     """
 
@@ -158,6 +164,7 @@ class RootKind:
     keeps_times: bool = False
     bundles: re.Pattern[str] = _NOTHING
     timings: re.Pattern[str] = _NOTHING
+    exports: re.Pattern[str] = _NOTHING
     is_users: bool = False
 
     def enters(self, path: str) -> bool:
@@ -175,6 +182,7 @@ INDUCTOR = RootKind(
     left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN), *_inductor_leftovers()),
     layout=layout_of(*_INDUCTOR_FORMS),
     timings=re.compile(_TIMINGS),
+    exports=re.compile(_EXPORT),
 )
 HEADERS = RootKind(
     name="inductor-headers",

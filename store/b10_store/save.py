@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.basis import Basis
 from b10_store.dedup import WORTHWHILE_BYTES, find_elsewhere
-from b10_store.errors import FencedError, StoreError
+from b10_store.errors import FencedError, SizeLimitError, StoreError
 from b10_store.expiry import (
     expire_oldest,
     expire_unused,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from b10_store.session import Session
     from b10_store.union import Union
 
+_NAMED_FILES = 3
 _CREDIBLE_MS = 86_400_000
 
 
@@ -241,13 +242,22 @@ def _upload(
         request.on_progress(done, total)
 
     note(0)
-    return write_packs(
-        remote,
-        uploads,
-        workers=request.workers,
-        limit=request.size_limit,
-        on_written=note,
-    )
+    try:
+        return write_packs(
+            remote,
+            uploads,
+            workers=request.workers,
+            limit=request.size_limit,
+            on_written=note,
+        )
+    except SizeLimitError as error:
+        raise SizeLimitError(f"{error}; the largest are {_largest(uploads)}") from error
+
+
+def _largest(uploads: Sequence[Scanned]) -> str:
+    """Name the files that are most of an upload, with their sizes before compression."""
+    largest = sorted(uploads, key=lambda item: -item.size)[:_NAMED_FILES]
+    return ", ".join(f"{item.file.found.location} ({item.size / 1e6:.1f} MB)" for item in largest)
 
 
 def _kind(identity: Identity) -> tuple[str, str, str]:

@@ -14,7 +14,7 @@ import pytest
 import b10_transfer
 from b10_store.layout import Address, SnapshotName, new_snapshot_id
 from b10_transfer import CacheError, OperationStatus, Settings
-from tests.support.cache_trees import Tree, compiled_graph, noise, snapshot
+from tests.support.cache_trees import Tree, compiled_graph, elf, noise, snapshot
 from tests.support.crowd import Act, run_together
 from tests.support.mounts import read_only
 from tests.support.programs import started_python
@@ -274,6 +274,27 @@ def test_a_tree_over_the_size_limit_is_an_error_that_names_the_setting(
     assert "MAX_CACHE_SIZE_MB" in caplog.text
     for folder in ("packs", "manifests", "sessions"):
         assert site.files(folder) == []
+
+
+def test_what_makes_a_cache_too_large_is_named_with_its_size(site: Site) -> None:
+    host = site.host("host", {"ab/large.bin": noise(2 * MIB), "ab/small.bin": noise(10)})
+    large = host.root / "ab/large.bin"
+    with pytest.raises(CacheError, match=f"the largest are {large} \\(2.1 MB\\)"):
+        host.save(MAX_CACHE_SIZE_MB="1")
+
+
+def test_a_model_that_was_exported_in_the_cache_is_named_and_not_saved(site: Site) -> None:
+    """AOTInductor puts all weights into its library, and looks for it nowhere."""
+    export = f"c{'abcdefghijklmnopqrstuvwxyz234567' * 2}"[:52]
+    library = f"{export}/c{'b' * 51}.wrapper.so"
+    rest = {"ab/x.py": b"x = 1\n"}
+    host = site.host("host", {library: elf(noise(2 * MIB)), **rest})
+    report = host.save(MAX_CACHE_SIZE_MB="1")
+    assert (report.status, report.added) == (OperationStatus.SUCCESS, 1)
+    ((reason, files),) = report.left_out_files.items()
+    assert "an exported model" in reason
+    assert files == (str(host.root / export),)
+    assert loaded_by_a_new_host(site) == rest
 
 
 def test_a_tree_is_measured_as_it_is_stored_and_not_as_it_is(site: Site) -> None:

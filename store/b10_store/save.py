@@ -251,13 +251,16 @@ def _upload(
             on_written=note,
         )
     except SizeLimitError as error:
-        raise SizeLimitError(f"{error}; the largest are {_largest(uploads)}") from error
+        what = f"what is to be uploaded, the largest of it {_largest(uploads)},"
+        raise SizeLimitError(what, error.needed, request.size_limit) from error
 
 
 def _largest(uploads: Sequence[Scanned]) -> str:
     """Name the files that are most of an upload, with their sizes before compression."""
     largest = sorted(uploads, key=lambda item: -item.size)[:_NAMED_FILES]
-    return ", ".join(f"{item.file.found.location} ({item.size / 1e6:.1f} MB)" for item in largest)
+    return ", ".join(
+        f"{item.file.found.location} ({item.size / (1 << 20):.1f} MB)" for item in largest
+    )
 
 
 def _kind(identity: Identity) -> tuple[str, str, str]:

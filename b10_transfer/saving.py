@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from b10_store.layout import WAIT_LIMIT_SECONDS
 from b10_store.save_request import SaveRequest
 from b10_transfer.context import worker_count
+from b10_transfer.filesystems import filesystem_of
 from b10_transfer.last_save import LastSave, local_state, read_last_save, write_last_save
 from b10_transfer.local_record import Loaded, read_loaded, write_loaded
 from b10_transfer.local_scan import LocalScan, scan_tree, walk_roots
@@ -69,8 +71,11 @@ def save_artifacts(
         return _save_report(context, scan, None, started)
     meter = Meter(on_progress)
     request = _request(context, scan, wait=wait)
+    is_made = not os.path.isdir(os.path.dirname(context.settings.store))
     outcome = context.store.save(replace(request, on_progress=meter.move_to))
     meter.finish()
+    if is_made:
+        _warn_of_local_store(context.settings.store)
     _remember(context, scan, outcome)
     note_newest(context, (name.snapshot for name in outcome.basis.heads))
     state = local_state(tree, context)
@@ -149,6 +154,18 @@ def _tell_wait(slots: int, wait: Wait) -> None:
             "save: an earlier save of this environment is still running: it is waited for, until "
             "%s at the latest; then this save goes on",
             until,
+        )
+
+
+def _warn_of_local_store(store: str) -> None:
+    """Say that a store was made, with the folders above it, where nothing shared is mounted."""
+    mounted = filesystem_of(os.path.realpath(store))
+    if mounted is not None and mounted.is_local:
+        _logger.warning(
+            "there was no folder for the store, so %s was made, on %s, which no other host sees: "
+            "mount the shared folder there, or set B10FS_CACHE_DIR to where it is mounted",
+            store,
+            mounted,
         )
 
 

@@ -481,19 +481,19 @@ PROTECTIONS = (
         (
             Edit(
                 _STORE + "materialize.py",
-                "staging = os.path.join(root, RECORD_FOLDER, "
-                "STAGING_PREFIX + secrets.token_hex(8))\n        os.mkdir(staging, 0o700)\n",
-                "staging = root\n",
+                "self._folders[root] = self._held.enter_context(own.enter_child(name))",
+                "self._folders[root] = target.folder",
             ),
-            Edit(_STORE + "materialize.py", "shutil.rmtree(staging, ignore_errors=True)", "pass"),
         ),
         ("tests/unit/store/test_materialize.py", "tests/crash/test_stopped_loads.py"),
     ),
     _simple(
         "a compiler's own file is never replaced",
         _STORE + "placement.py",
-        "        os.link(source, target, follow_symlinks=False)\n",
-        "        os.replace(source, target)\n        os.link(target, source)\n",
+        "        os.link(\n            source.at,\n            target.at,\n",
+        "        os.replace(\n            source.at,\n            target.at,\n"
+        "            src_dir_fd=source.dir_fd,\n            dst_dir_fd=target.dir_fd,\n        )\n"
+        "        os.link(\n            target.at,\n            source.at,\n",
         "tests/unit/store/test_placement.py",
     ),
     _simple(

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from b10_store.layout import SESSIONS, TEMPORARY_MARK, TRASH
 from b10_transfer.doctor import mount_probe, patience
-from b10_transfer.doctor.filesystems import filesystem_of
 from b10_transfer.doctor.patience import NoAnswerError, within
+from b10_transfer.filesystems import filesystem_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

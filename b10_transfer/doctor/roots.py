@@ -11,9 +11,9 @@ from b10_store.paths import RECORD_FOLDER
 from b10_transfer.artifacts import find_files
 from b10_transfer.cache_roots import resolve_roots, with_store
 from b10_transfer.context import check_root
-from b10_transfer.doctor.filesystems import filesystem_of
 from b10_transfer.doctor.findings import ok, problem
 from b10_transfer.errors import CacheValidationError
+from b10_transfer.filesystems import filesystem_of
 from b10_transfer.foreign import few, find_foreign
 from b10_transfer.host_checks import (
     existing_folder,

@@ -47,7 +47,9 @@ def test_what_the_private_key_signed_is_loaded_by_who_has_the_public_key_alone(
     assert (report.status, tree, report.problems) == (OperationStatus.SUCCESS, GOOD, ())
 
 
-@pytest.mark.parametrize("key", [None, STRANGE_KEY, OTHER_PRIVATE])
+@pytest.mark.parametrize(
+    "key", [None, STRANGE_KEY, OTHER_PRIVATE], ids=["none", "a secret", "a private key"]
+)
 def test_what_anybody_else_saved_is_refused_by_who_has_the_public_key(
     fleet: Fleet, key: str | None
 ) -> None:
@@ -106,7 +108,11 @@ def test_one_variable_on_all_hosts_and_the_private_key_on_savers_is_enough(
 # Settings.
 
 
-@pytest.mark.parametrize("value", ["", " ", FLEET_KEY, PRIVATE, f"{PUBLIC},{FLEET_KEY}"])
+@pytest.mark.parametrize(
+    "value",
+    ["", " ", FLEET_KEY, PRIVATE, f"{PUBLIC},{FLEET_KEY}"],
+    ids=["empty", "blank", "a secret", "a private key", "a secret behind a public key"],
+)
 def test_what_is_no_public_key_is_refused_and_not_shown(value: str) -> None:
     with pytest.raises(CacheValidationError, match=PUBLIC_KEYS) as caught:
         Settings.from_environment({PUBLIC_KEYS: value})
@@ -115,7 +121,9 @@ def test_what_is_no_public_key_is_refused_and_not_shown(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [PRIVATE[:-1], PRIVATE + "0", PUBLIC.replace("public", "pubic"), PUBLIC_MARK + "z" * 64]
+    "text",
+    [PRIVATE[:-1], PRIVATE + "0", PUBLIC.replace("public", "pubic"), PUBLIC_MARK + "z" * 64],
+    ids=["cut", "too long", "misspelt", "other letters"],
 )
 def test_half_of_a_pair_that_was_not_copied_whole_is_no_shared_secret(text: str) -> None:
     with pytest.raises(CacheValidationError, match="copy the whole line") as caught:
@@ -143,7 +151,7 @@ def test_a_file_of_public_keys_may_be_read_and_not_written_by_others(
         Settings.from_environment(variables)
 
 
-@pytest.mark.parametrize("text", [PUBLIC, PRIVATE])
+@pytest.mark.parametrize("text", [PUBLIC, PRIVATE], ids=["public", "private"])
 def test_without_the_library_a_key_pair_is_an_error_that_names_it(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -268,7 +268,7 @@ def test_a_tree_over_the_size_limit_is_an_error_that_names_the_setting(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     become(site.host("host", {"ab/x.bin": noise(MIB + 1)}), monkeypatch, MAX_CACHE_SIZE_MB="1")
-    with pytest.raises(CacheError, match="raise MAX_CACHE_SIZE_MB"):
+    with pytest.raises(CacheError, match="set MAX_CACHE_SIZE_MB"):
         b10_transfer.save()
     assert b10_transfer.save_compile_cache() is OperationStatus.ERROR
     assert "MAX_CACHE_SIZE_MB" in caplog.text

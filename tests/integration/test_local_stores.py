@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 TREE = compiled_graph("model")
 
 
+def put_on(filesystem: filesystems.Filesystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    def filesystem_of(_: str) -> filesystems.Filesystem:
+        return filesystem
+
+    monkeypatch.setattr(saving, "filesystem_of", filesystem_of)
+
+
 @pytest.fixture
 def on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the filesystem of the store be one of this host, whatever this machine has."""
     disk = filesystems.Filesystem("ext4", "/dev/vda", "/")
-    monkeypatch.setattr(saving, "filesystem_of", lambda _: disk)
+    put_on(disk, monkeypatch)
 
 
 @pytest.mark.usefixtures("on_a_disk")
@@ -52,7 +59,7 @@ def test_a_store_made_on_a_shared_filesystem_is_made_without_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     shared = filesystems.Filesystem("nfs4", "server:/export", os.fspath(tmp_path))
-    monkeypatch.setattr(saving, "filesystem_of", lambda _: shared)
+    put_on(shared, monkeypatch)
     host = Host(tmp_path / "not" / "there", tmp_path / "host")
     host.write(TREE)
     host.save()

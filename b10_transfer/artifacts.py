@@ -17,6 +17,7 @@ from b10_store.scan import INCOMPLETE, UNITED_LIMIT, LocalFile, Skipped
 from b10_store.walk import walk
 from b10_transfer.cache_folders import is_below
 from b10_transfer.file_forms import check_of, is_graph_list
+from b10_transfer.foreign import find_foreign
 from b10_transfer.host_checks import others_can_write
 from b10_transfer.native_needs import join_requirement, united_needs
 from b10_transfer.relocation import canonical_group, group_children, is_group, restore_group
@@ -78,7 +79,8 @@ def find_files(root: CacheRoot, skipped: list[Skipped] | None = None) -> list[Fo
         skipped: takes the links in it that are not followed.
     """
     found = walk(root.folder, root.kind.enters, bounds_of(root), skipped)
-    return [item for item in found if root.takes(item.path)]
+    is_pure = not find_foreign(root)
+    return [item for item in found if root.takes(item.path, is_pure=is_pure)]
 
 
 def find_exports(root: CacheRoot) -> list[Skipped]:

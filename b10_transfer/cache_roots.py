@@ -41,11 +41,15 @@ class CacheRoot:
         """The kind's name."""
         return self.kind.name
 
-    def takes(self, path: str) -> bool:
-        """Whether a file is an artifact of this root, by its path below it."""
-        return self.kind.takes(path) and not any(
-            kind.takes(prefix + path) for kind, prefix in self.outer
-        )
+    def takes(self, path: str, *, is_pure: bool = False) -> bool:
+        """Whether a file is an artifact of this root.
+
+        Args:
+            path: below the root.
+            is_pure: whether nothing foreign lies in the root; see `RootKind.unknown`.
+        """
+        takes = self.kind.may_take if is_pure else self.kind.takes
+        return takes(path) and not any(kind.takes(prefix + path) for kind, prefix in self.outer)
 
 
 def is_root_name(text: str) -> bool:

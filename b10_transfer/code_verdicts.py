@@ -7,14 +7,17 @@ import re
 from typing import TYPE_CHECKING
 
 from b10_store.scan import UNITED_LIMIT, read_file
+from b10_transfer.file_forms import check_of
 from b10_transfer.native_code import lacking_instructions
 from b10_transfer.vector_code import isa_width, requested_width, widths_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from b10_store.content_check import ContentCheck
     from b10_store.scan import FoundFile
     from b10_transfer.environment import Environment
+    from b10_transfer.root_kinds import RootKind
 
 _GRAPH = re.compile(
     r"(?:.*/)?(?:(?:fxgraph|aotautograd|dynamo)/.*|rank_[^/]*/(?!inductor_cache/).*)", re.DOTALL
@@ -66,13 +69,13 @@ def judge_files(found: Iterable[FoundFile], environment: Environment) -> dict[st
     asked: set[int] = set()
     for item in found:
         if _LIBRARY.fullmatch(item.path):
-            verdicts[item.path] = _judge_library(item, environment)
+            verdicts[item.path] = _judge_library(_read(item), environment)
         elif _GRAPH.fullmatch(item.path):
             code = _read(item)
             own = requested_width(code)
             if own is not None:
                 asked.add(own)
-            verdicts[item.path] = _compare(widths_in(code), width if own is None else own)
+            verdicts[item.path] = _judge_graph(code, own, width)
         elif _SOURCE.fullmatch(item.path):
             made_for[item.path] = widths_in(_read(item))
     for path, widths in made_for.items():
@@ -81,8 +84,61 @@ def judge_files(found: Iterable[FoundFile], environment: Environment) -> dict[st
     return verdicts | _libraries_of_other_sources(verdicts)
 
 
-def _judge_library(item: FoundFile, environment: Environment) -> Verdict:
-    lacking = lacking_instructions(_read(item), environment.instructions)
+class MachineCheck:
+    """A `ContentCheck` that also finds what would do harm on this machine.
+
+    A save publishes nothing of the kind; a store may have it from a saver that did not look.
+    """
+
+    __slots__ = ("_code", "_environment", "_form", "_path")
+
+    def __init__(self, form: ContentCheck, path: str, environment: Environment) -> None:
+        """Look at nothing yet.
+
+        Args:
+            form: what judges whether the artifact is whole.
+            path: of the artifact in its cache root.
+            environment: of this host.
+        """
+        self._form = form
+        self._path = path
+        self._environment = environment
+        self._code = bytearray()
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """See `ContentCheck.feed`."""
+        self._form.feed(data)
+        self._code += data[: UNITED_LIMIT - len(self._code)]
+
+    def flaw(self) -> str:
+        """See `ContentCheck.flaw`."""
+        flaw = self._form.flaw()
+        if flaw:
+            return flaw
+        verdict = self._verdict(bytes(self._code))
+        return verdict.value if is_harmful(self._path, verdict) else ""
+
+    def _verdict(self, code: bytes) -> Verdict:
+        if _LIBRARY.fullmatch(self._path):
+            return _judge_library(code, self._environment)
+        own = requested_width(code)
+        return _judge_graph(code, own, isa_width(self._environment.vector_isa))
+
+
+def check_for_host(kind: RootKind, path: str, environment: Environment) -> ContentCheck:
+    """Return what judges the stored bytes of the artifact at `path`, for this host."""
+    form = check_of(kind, path)
+    if _LIBRARY.fullmatch(path) or _GRAPH.fullmatch(path):
+        return MachineCheck(form, path, environment)
+    return form
+
+
+def _judge_graph(code: bytes, own: int | None, width: int | None) -> Verdict:
+    return _compare(widths_in(code), width if own is None else own)
+
+
+def _judge_library(code: bytes, environment: Environment) -> Verdict:
+    lacking = lacking_instructions(code, environment.instructions)
     if lacking is None:
         return Verdict.SILENT
     return Verdict.LACKING if lacking else Verdict.FITS

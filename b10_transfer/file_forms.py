@@ -153,7 +153,9 @@ def _form_of(kind: RootKind, path: str) -> Form | None:
     if is_group(path):
         return None  # looked at with the files that it names
     form = _BY_SUFFIX.get(suffix)
-    if form is not None and kind.is_users and form.is_known_by_hash and not _HASHED.fullmatch(path):
+    # In these roots a name without a hash is no compiler's, or one of a version unknown here.
+    is_open = kind.is_users or kind.unknown.fullmatch(path) is not None
+    if form is not None and is_open and form.is_known_by_hash and not _HASHED.fullmatch(path):
         return _OBJECT if _OBJECTS.fullmatch(path) else None
     return form
 

@@ -13,7 +13,7 @@ from b10_store.digest import digest_of
 from b10_store.placement import LocalNames, Placement
 from b10_store.scan import CANONICAL_LIMIT, UNITED_LIMIT, read_file
 from b10_transfer.artifacts import Bundles, placing_order, restorer
-from b10_transfer.file_forms import check_of
+from b10_transfer.code_verdicts import check_for_host
 from b10_transfer.local_record import read_loaded
 from b10_transfer.native_needs import split_requirement
 from b10_transfer.relocation import canonical_group, is_group
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from b10_store.manifest import Entry
     from b10_transfer.cache_roots import CacheRoot
+    from b10_transfer.environment import Environment
     from b10_transfer.native_needs import HostLibraries
 
 _LARGEST_PART = 1 << 30
@@ -47,7 +48,7 @@ class Chosen(NamedTuple):
 
 def choose_placements(
     roots: Mapping[str, CacheRoot],
-    requirement: str,
+    environment: Environment,
     libraries: HostLibraries,
     entries: Iterable[Entry],
 ) -> Chosen:
@@ -55,7 +56,7 @@ def choose_placements(
 
     Args:
         roots: the cache roots of this host, by name.
-        requirement: what native code may need to run here; see `Environment.requirement`.
+        environment: of this host.
         libraries: of this host.
         entries: what is stored.
     """
@@ -66,9 +67,9 @@ def choose_placements(
         name, path, needed = entry.identity
         root = roots.get(name)
         host, needs = split_requirement(needed)
-        if root is None or host not in ("", requirement):
+        if root is None or host not in ("", environment.requirement):
             aside.setdefault((name, path), "")
-        elif not root.kind.takes(path):
+        elif not root.kind.may_take(path):
             continue  # what this host would not save, it does not place
         elif needs and (lack := lacks(needs)):
             aside[name, path] = lack
@@ -90,7 +91,7 @@ def choose_placements(
             restore=restorer(path, roots[name].folder, names[name, path.rpartition("/")[0]]),
             unite=unite_timings if _is_united(roots[name], entry) else None,
             bundle=bundles[name].of(path),
-            check=functools.partial(check_of, roots[name].kind, path),
+            check=functools.partial(check_for_host, roots[name].kind, path, environment),
         )
         for (name, path), entry in chosen.items()
     ]

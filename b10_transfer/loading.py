@@ -108,7 +108,7 @@ def load_artifacts(
     stored = union(heads.manifests)
     chosen = choose_placements(
         context.roots_by_name,
-        context.environment.requirement,
+        context.environment,
         HostLibraries(context.settings.variables),
         stored.entries.values(),
     )

@@ -148,6 +148,8 @@ class RootKind:
         left_out: the paths below it, of files and folders, that hold nothing to save.
         is_shared: whether its program keeps other things beside the caches, models for one.
         layout: the forms of the paths that its compiler writes; all else is foreign there.
+        unknown: paths in folders that only its compiler makes, whatever the name of the file: what
+            a later version writes there is saved too, where nothing foreign lies in the root.
         keeps_times: whether the modification times of its files matter to its compiler.
         bundles: the folders of which all files are of use together only: their compiler takes one
             that lacks a file for whole, and fails. Triton's kernels are such folders in any root.
@@ -161,6 +163,7 @@ class RootKind:
     left_out: re.Pattern[str] = _PLAIN_LEFT_OUT
     is_shared: bool = False
     layout: Layout = EVERYTHING
+    unknown: re.Pattern[str] = _NOTHING
     keeps_times: bool = False
     bundles: re.Pattern[str] = _NOTHING
     timings: re.Pattern[str] = _NOTHING
@@ -175,12 +178,19 @@ class RootKind:
         """Whether a file is an artifact, by its path below the root."""
         return self.layout.has_file(path) and not self.left_out.fullmatch(path)
 
+    def may_take(self, path: str) -> bool:
+        """Whether a file is an artifact, or is one in a root with nothing foreign in it."""
+        return self.takes(path) or (
+            self.unknown.fullmatch(path) is not None and not self.left_out.fullmatch(path)
+        )
+
 
 INDUCTOR = RootKind(
     name="inductor",
     resolve=cache_folders.inductor,
     left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN), *_inductor_leftovers()),
     layout=layout_of(*_INDUCTOR_FORMS),
+    unknown=re.compile("[a-z0-9]{2}/[^/]+", re.DOTALL),
     timings=re.compile(_TIMINGS),
     exports=re.compile(_EXPORT),
 )

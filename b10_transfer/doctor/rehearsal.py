@@ -88,7 +88,7 @@ def rehearse(
     by_name = {root.name: root for root in roots}
     chosen = choose_placements(
         by_name,
-        environment.requirement,
+        environment,
         HostLibraries(settings.variables),
         stored.entries.values(),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import OperationStatus, machine_start
+from b10_transfer import OperationStatus, machine_start, root_origin
 from b10_transfer.context import open_context
 from b10_transfer.local_clear import clear_root
 from tests.support.cache_trees import LOCAL_RECORD, Tree, read_tree
@@ -132,7 +132,7 @@ def test_on_a_gpu_host_the_code_for_the_cpu_is_looked_at_too(site: Site) -> None
 
 def test_the_width_that_a_program_asked_for_is_right_on_any_cpu(site: Site) -> None:
     tree = compiled_for(8)
-    tree[GRAPH] = tree[GRAPH].replace(b"simdlen]: None", b"simdlen]: 256")
+    tree[GRAPH] = tree[GRAPH].replace(b"simdlen]: None", b"simdlen]: 0256")
     saved = save_on(WIDE, site.host("replica", tree))
     assert (saved.added, saved.left_out) == (len(tree), 0)
 
@@ -287,3 +287,23 @@ def test_a_clear_removes_what_was_moved_aside(site: Site) -> None:
     (root,) = (root for root in open_context(host.settings()).roots if root.name == "inductor")
     clear_root(root)
     assert not host.root.exists()
+
+
+@BOTH_WAYS
+def test_a_store_with_code_for_another_cpu_is_not_believed_and_heals(
+    here: Machine, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baked = compiled_for(LANES[OTHER[here]])
+    with monkeypatch.context() as patch:
+        # An earlier saver looked into no file.
+        patch.setattr(root_origin, "judge_files", lambda *_: {})
+        assert save_on(here, site.host("careless", baked)).added == len(baked)
+    replica = site.host("replica")
+    report = load_on(here, replica)
+    assert GRAPH not in replica.tree()
+    assert any("made for vectors of another width" in line for line in report.problems)
+    if here is NARROW:
+        assert LIBRARY not in replica.tree()
+    replica.write(compiled_for(LANES[here]))
+    assert save_on(here, replica).superseded > 0
+    assert stored(here, site)[GRAPH] == compiled_for(LANES[here])[GRAPH]

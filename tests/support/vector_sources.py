@@ -49,12 +49,17 @@ def silent_library(seed: int = 0) -> bytes:
     return elf(b"\0clang version 17.0.6\0" + bytes([seed]))
 
 
+def pickled(data: bytes) -> bytes:
+    """A pickle of bytes: PROTO, BINBYTES, STOP."""
+    return b"\x80\x04B" + len(data).to_bytes(4, "little") + data + b"."
+
+
 def compiled_for(lanes: int) -> Tree:
     """What Inductor keeps of one graph, for vectors of `lanes` floats."""
     code = floats(lanes)
     return {
-        GRAPH: b"\x80\x04" + code + b"inductor_config[cpp.simdlen]: None\n.",
+        GRAPH: pickled(code + b"inductor_config[cpp.simdlen]: None\n"),
         SOURCE: code,
         LIBRARY: library(lanes),
-        f"aotautograd/a{KEY}/{KEY}": b"\x80\x04the autograd entry.",
+        f"aotautograd/a{KEY}/{KEY}": pickled(b"the autograd entry"),
     }

@@ -782,7 +782,7 @@ PROTECTIONS = (
     _simple(
         "native code is only placed on hosts that are like its maker",
         "b10_transfer/host_placements.py",
-        'if root is None or host not in ("", requirement):',
+        'if root is None or host not in ("", environment.requirement):',
         "if root is None:",
         "tests/integration/test_host_requirements.py",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.cache_trees import Tree, elf
+from tests.support.cache_trees import Tree, elf, pickled
 
 KEY = "k" * 51
 """A SHA-256 as Inductor writes it into names has as many characters."""
@@ -47,11 +47,6 @@ def library(lanes: int) -> bytes:
 def silent_library(seed: int = 0) -> bytes:
     """A library that clang compiled: it does not say for which CPU."""
     return elf(b"\0clang version 17.0.6\0" + bytes([seed]))
-
-
-def pickled(data: bytes) -> bytes:
-    """A pickle of bytes: PROTO, BINBYTES, STOP."""
-    return b"\x80\x04B" + len(data).to_bytes(4, "little") + data + b"."
 
 
 def compiled_for(lanes: int) -> Tree:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer import OperationStatus, machine_start, root_origin
+from b10_transfer.code_verdicts import Verdict
 from b10_transfer.context import open_context
 from b10_transfer.local_clear import clear_root
 from tests.support.cache_trees import LOCAL_RECORD, Tree, read_tree
@@ -49,6 +50,11 @@ def load_on(machine: Machine, host: Host, **changes: str) -> LoadReport:
 def save_on(machine: Machine, host: Host) -> SaveReport:
     with running_on(machine):
         return host.save()
+
+
+def judge_nothing(*_: object) -> dict[str, Verdict]:
+    """Stand in for `judge_files`: look into no file."""
+    return {}
 
 
 def aside(host: Host) -> Tree:
@@ -296,7 +302,7 @@ def test_a_store_with_code_for_another_cpu_is_not_believed_and_heals(
     baked = compiled_for(LANES[OTHER[here]])
     with monkeypatch.context() as patch:
         # An earlier saver looked into no file.
-        patch.setattr(root_origin, "judge_files", lambda *_: {})
+        patch.setattr(root_origin, "judge_files", judge_nothing)
         assert save_on(here, site.host("careless", baked)).added == len(baked)
     replica = site.host("replica")
     report = load_on(here, replica)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer import OperationStatus, machine_start, root_origin
-from b10_transfer.code_verdicts import Verdict
 from b10_transfer.context import open_context
 from b10_transfer.local_clear import clear_root
 from tests.support.cache_trees import LOCAL_RECORD, Tree, read_tree
@@ -30,6 +29,7 @@ from tests.support.vector_sources import (
 
 if TYPE_CHECKING:
     from b10_transfer import LoadReport, SaveReport
+    from b10_transfer.code_verdicts import Verdict
     from tests.support.sites import Host, Site
 
 WIDE, NARROW = CPU_MACHINE.but(flags=AVX512_FLAGS), CPU_MACHINE.but(flags=AVX2_FLAGS)

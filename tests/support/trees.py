@@ -57,7 +57,7 @@ def compiled(model: str, *, spanning: bool = False, triton_root: bool = False) -
         f"{folder}/c{short}.py": Artifact(_source(model, 40)),
         f"{folder}/c{short}.main.cpp": Artifact(_source("kernel of " + model, 20)),
         f"{folder}/c{short}.main.so": Artifact(elf(_noise(model, 600)), executable=True),
-        f"{folder}/{short}.mark": Artifact(b""),
+        f"{folder}/{short * 2}.mark": Artifact(b""),
         **_variants("fxgraph/aa/fa" + short, model, 2),
         **_variants("fxgraph/bb/fb" + short, model, 1),
         **_variants("aotautograd/a" + short, model, 1),
@@ -66,7 +66,7 @@ def compiled(model: str, *, spanning: bool = False, triton_root: bool = False) -
     if spanning:
         text = _source(model, 64)
         data = (text * (SPANNING_SIZE // len(text) + 1))[:SPANNING_SIZE]
-        tree[f"{folder}/spanning-{short}.py"] = Artifact(data)
+        tree[f"{folder}/{short * 2}.spanning"] = Artifact(data)
     if triton_root:
         tree.update(_kernel("triton", "own " + model))
     return tree

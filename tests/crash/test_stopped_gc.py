@@ -116,7 +116,7 @@ def check_saves(world: GcWorld, saves: list[tuple[EngineHost, dict[str, bytes]]]
     [
         pytest.param((25 * HOUR,), 11, id="condemn"),
         pytest.param((WITNESS,), 10, id="witness"),
-        pytest.param((WITNESS, STAGE), 10, id="fence"),
+        pytest.param((WITNESS, STAGE), 9, id="fence"),
         pytest.param((WITNESS, STAGE, 25 * HOUR), 14, id="delete"),
     ],
 )
@@ -168,6 +168,11 @@ def age(store: Path, seconds: float) -> None:
             os.utime(path, (mtime, mtime))
 
 
+def trash_name(number: int) -> str:
+    """A name as a visit gives it to its folder."""
+    return f"{1_600_000_000_000 + number}-{number:032x}"
+
+
 def put_trash(store: Path, name: str, marks: dict[str, bytes], hours: float, *files: Path) -> None:
     """A folder of trash whose last mark was made so long ago."""
     folder = store / "trash" / name
@@ -201,13 +206,13 @@ def fill(world: World) -> None:
     set_age(token, HOUR)
     witness = f'["{dead}"]'.encode()
     put_pack(store, "a")
-    put_trash(store, "1", {}, 0, put_pack(store, "b"))
-    put_trash(store, "2", {"condemned": b""}, 1, put_pack(store, "c"))
+    put_trash(store, trash_name(1), {}, 0, put_pack(store, "b"))
+    put_trash(store, trash_name(2), {"condemned": b""}, 1, put_pack(store, "c"))
     marks = {"condemned": b"", "witnessed": witness}
-    put_trash(store, "3", marks, 1, put_pack(store, "d"))
+    put_trash(store, trash_name(3), marks, 1, put_pack(store, "d"))
     marks["fenced"] = b""
-    put_trash(store, "4", marks, 25, put_pack(store, "e"), packs[0])
-    part = store / "packs" / "new.tmp-1"
+    put_trash(store, trash_name(4), marks, 25, put_pack(store, "e"), packs[0])
+    part = store / "packs" / "new.tmp-0000000000000001"
     part.write_bytes(b"part")
     set_age(part, 2 * DAY)
 

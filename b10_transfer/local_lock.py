@@ -101,8 +101,12 @@ def open_own_folder(root: OpenFolder) -> OpenFolder:
     Raises:
         OSError: it cannot be made or opened, or a link is in its place.
     """
-    with contextlib.suppress(FileExistsError):
+    try:
         os.mkdir(root.at(RECORD_FOLDER), _PRIVATE, dir_fd=root.handle)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, root.locate(RECORD_FOLDER)) from error
     try:
         own = root.enter_child(RECORD_FOLDER)
     except OSError as error:

@@ -200,7 +200,9 @@ def test_a_store_that_fails_from_then_on_is_no_failure_of_the_save(
     become(site.host("host", MODELS[0]), monkeypatch, B10_AUTO_GC=ON)
     monkeypatch.setattr(context, "FolderRemote", failing)
     assert b10_transfer.save_compile_cache() is OperationStatus.SUCCESS
-    assert [remote.tried for remote in remotes] == [1]
+    # What may be a passing error is tried twice.
+    may_pass = getattr(error, "errno", None) in {errno.EIO, errno.ETIMEDOUT}
+    assert [remote.tried for remote in remotes] == [1 + may_pass]
     assert "unexpected" not in caplog.text
     monkeypatch.undo()
     fresh = site.host("fresh")

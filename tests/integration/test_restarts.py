@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.support.sites import Host
 
 RESTARTS = 100
-MODEL = "torch_compile_cache/0123456789/rank_0_0/model"
+MODEL = f"ab/{'ab' * 26}.model"
 MODEL_SIZE = 200_000
 GROUP = "aotautograd/akey"
 MEMBER_SIZE = 400

@@ -113,6 +113,8 @@ def decode_manifest(
     """
     prefix, header = decode_header(data, name, keys)
     body = envelope.open_body(prefix, data)
+    # Before it is counted: what is refused in any case uses none of the budget, nor adds to it.
+    _check_raw_length(header.raw_length)
     if budget is not None:
         budget.take("bytes", header.raw_length)
     packs, entries = read_database(_unpack(body, header.raw_length), scratch, budget)
@@ -185,9 +187,13 @@ def _parse_name(fields: Mapping[str, Any]) -> SnapshotName:
     return SnapshotName(address, parse_snapshot_id(str(fields["snapshot"])))
 
 
-def _unpack(body: bytes, raw_length: int) -> bytes:
+def _check_raw_length(raw_length: int) -> None:
     if not 0 < raw_length <= RAW_LIMIT:
         raise LimitError(f"a database of {raw_length} bytes")
+
+
+def _unpack(body: bytes, raw_length: int) -> bytes:
+    _check_raw_length(raw_length)
     try:
         if zstandard.get_frame_parameters(body).content_size != raw_length:
             raise CorruptError("its database has another length than its header says")

@@ -17,9 +17,9 @@ AT_START = Path(__file__).with_name("at_start")
 _REAL = {kind.name: (kind, kind.layout) for kind in (INDUCTOR, TRITON)}
 
 
-def allow_any_name() -> None:
-    """Take any name from now on."""
-    for kind, _ in _REAL.values():
+def allow_any_name(*kinds: RootKind) -> None:
+    """Take any name from now on, in roots of these kinds; by default in all."""
+    for kind in kinds or [kind for kind, _ in _REAL.values()]:
         _give(kind, EVERYTHING)
 
 

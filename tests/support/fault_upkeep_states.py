@@ -134,8 +134,8 @@ def leftovers(world: UpkeepWorld) -> Expectation:
     dead = world.stop_a_save(world.store.hosts.new(address=SECOND), tree("dead", 1))
     fenced = SnapshotName(THIRD, snapshot(1_600_000_000_000))
     world.remote.create("fenced", f"{fenced}.session", [b"half a manifest"])
-    for folder in ("packs", "sessions", "trash/left"):
-        world.remote.create(folder, "x.tmp-0123456789abcdef", [b"half"])
+    for folder in ("packs", "sessions", f"trash/{snapshot(1_600_000_000_001)}"):
+        world.remote.create(folder, "new.tmp-0123456789abcdef", [b"half"])
     world.remote.create("quarantine", f"{fenced}.manifest", [b"damaged"])
     world.store.advance(15 * DAY)
     return Expectation([(kept, Part.WHOLE)], [dead])

@@ -59,7 +59,7 @@ def ripe_in_every_way(world: GcWorld) -> EngineHost:
     old, kept = expired_beside_kept(world)
     world.visits(0, WITNESS, STAGE, policy=MONTH)
     put_pack(world, b"unreferenced")
-    world.remote.create("sessions", "x.session.tmp-1", [b""])
+    world.remote.create("sessions", "probe.tmp-0123456789abcdef", [b""])
     world.remote.create("quarantine", "x.pack", [b""])
     world.advance(20 * DAY)
     for path, data in OLD.items():

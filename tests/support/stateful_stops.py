@@ -37,7 +37,7 @@ class Stopping(WrappedRemote):
 
     def create(self, folder: str, name: str | Callable[[], str], chunks: Iterable[bytes]) -> None:
         """See `Remote.create`."""
-        self.spend(lambda: self.inner.create(folder, "half.tmp-0123456789abcdef", [b"half"]))
+        self.spend(lambda: self.inner.create(folder, "new.tmp-0123456789abcdef", [b"half"]))
         self.inner.create(folder, name, chunks)
 
     def open_token(self, name: str) -> Token:

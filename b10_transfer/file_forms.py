@@ -19,6 +19,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.scan import UNITED_LIMIT
+from b10_transfer.python_source import parse_python
 from b10_transfer.relocation import is_group
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from b10_transfer.root_kinds import RootKind
 
 _ALL = UNITED_LIMIT
+# A pass over a source takes a hundred times its size of memory, at worst, and reading a literal
+# five hundred times: whoever plants a large one must not cost a model server that.
+_PARSED, _LITERAL = 1 << 20, 1 << 18
 _GRAPH_LISTS = ("vllm_compile_cache.py", "sglang_compile_cache.py")
 
 _HASHED = re.compile(r"(?:.*/)?(?:c[a-z2-7]{51}(?:\.[^/]*)?|[A-Z2-7]{52}/[^/]+)", re.DOTALL)
@@ -275,11 +279,13 @@ def _is_literal(_: str, data: bytes, size: int) -> bool:
 
     See vllm/compilation/backends.py and sglang/srt/compilation/backend.py: CompilerManager.
     """
+    if len(data) < size:
+        return True
     try:
-        ast.literal_eval(data.decode())
+        ast.literal_eval(parse_python(data.decode().lstrip(" \t"), "eval"))
     except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
         return False
-    return len(data) == size
+    return True
 
 
 def _parse(data: bytes) -> object:
@@ -298,10 +304,10 @@ def _sha256(data: bytes) -> str:
 _TIMINGS = Form("timings that are not whole", _is_json_object)
 _OBJECT = Form("JSON that is not whole", _is_json_object)
 _GRAPH = Form("a graph that is not whole", _is_graph)
-_GRAPH_LIST = Form("a list of graphs that is not whole", _is_literal)
+_GRAPH_LIST = Form("a list of graphs that is not whole", _is_literal, _LITERAL)
 _LIBRARY = Form("native code that is not whole", _is_library)
 _DEVICE_CODE = Form("native code that is not whole", _is_device_code)
-_SOURCE = Form("source code that is not whole", _is_cpp, is_known_by_hash=True)
+_SOURCE = Form("source code that is not whole", _is_cpp, _PARSED, is_known_by_hash=True)
 _TEXT = Form("an intermediate form that is not whole", _is_text, is_known_by_hash=True)
 
 _BY_SUFFIX = {
@@ -311,7 +317,7 @@ _BY_SUFFIX = {
     "best_config": _OBJECT,
     "json": Form("JSON that is not whole", _is_json, is_known_by_hash=True),
     "pkl": Form("a pickle that is not whole", _is_pickle, is_known_by_hash=True),
-    "py": Form("source code that is not whole", _is_python, is_known_by_hash=True),
+    "py": Form("source code that is not whole", _is_python, _PARSED, is_known_by_hash=True),
     **dict.fromkeys(("c", "cc", "cpp", "cu", "cuh", "h", "hpp", "inc"), _SOURCE),
     **dict.fromkeys(("ttir", "ttgir", "llir", "ptx", "amdgcn", "source"), _TEXT),
 }

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 
-_PRODUCER = re.compile(rb"GNU C[^\0]{0,32}? (-m[^\0]{0,8000})\0")
+_PRODUCER = b"GNU C"
+_LONGEST_PRODUCER = 8 << 10
 _OPTION = re.compile(rb" -m([a-z0-9.]+)(?=[ \0])")
 
 _SETS = {
@@ -34,8 +35,23 @@ def lacking_instructions(library: bytes, available: frozenset[str]) -> frozenset
     Returns:
         None when the library does not say, or the flags are not known.
     """
-    match = _PRODUCER.search(library)
-    if match is None or not available:
+    written = _written_options(library)
+    if written is None or not available:
         return None
-    options = {name.decode() for name in _OPTION.findall(b" " + match[1] + b" ")}
+    options = {name.decode() for name in _OPTION.findall(written + b" ")}
     return frozenset(_SETS[name] for name in options if name in _SETS) - available
+
+
+def _written_options(library: bytes) -> bytes | None:
+    """Return the options that gcc wrote down, or None; in one pass, whatever the bytes are."""
+    at = library.find(_PRODUCER)
+    while at >= 0:
+        end = library.find(b"\0", at, at + _LONGEST_PRODUCER)
+        if end < 0:
+            end = at + _LONGEST_PRODUCER
+        else:
+            first = library.find(b" -m", at, min(end, at + 48))
+            if first >= 0:
+                return library[first:end]
+        at = library.find(_PRODUCER, end)
+    return None

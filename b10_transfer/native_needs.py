@@ -35,6 +35,8 @@ which torch finds in places of its own."""
 
 _NEED = re.compile(r"([^() ]+\.so[^() ]*)(?:\(([^() ]*)\))?")
 _VERSION = re.compile(r"(.*?)(\d+(?:\.\d+)*)")
+_LONGEST_NEED = 512
+"""The pattern's time grows with the square of the length, and anybody may have written it."""
 _INCLUDES = 64
 _NATIVE_BITS = 8 * struct.calcsize("P")
 
@@ -92,9 +94,9 @@ class HostLibraries:
     def lacks(self, needs: str) -> str:
         """Return the first need that this host does not meet; "" when it meets all."""
         for need in needs.split():
-            match = _NEED.fullmatch(need)
+            match = _NEED.fullmatch(need) if len(need) <= _LONGEST_NEED else None
             if match is None:
-                return need  # of a later release
+                return need[:_LONGEST_NEED]  # of a later release
             name, versions = match[1], match[2]
             library = self._find(name)
             if library is None:

@@ -27,14 +27,14 @@ _NAME = "seen"
 def rollback_problem(context: Context, heads: Heads) -> str | None:
     """Tell whether all that the store has for this address is older than what this host has seen.
 
-    What is listed and refused is another problem, which is told in its own words.
+    A file of the newer one's name proves nothing: whoever put the older one back can make it.
 
     Args:
         context: of this host.
         heads: of its address, as read.
     """
     seen = _newest_seen(context)
-    if seen is None or not heads.manifests or any(name.snapshot == seen for name in heads.listed):
+    if seen is None or not heads.manifests:
         return None
     newest = max(head.name.snapshot for head in heads.manifests)
     if newest >= seen:

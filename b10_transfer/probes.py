@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from b10_transfer.python_source import parse_python
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -232,7 +234,7 @@ def _package_folder(name: str) -> Path | None:
 def _assigned_strings(source: str) -> dict[str, str]:
     """Module-level names that are assigned a plain string."""
     found: dict[str, str] = {}
-    for node in ast.parse(source).body:
+    for node in ast.iter_child_nodes(parse_python(source)):
         targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):
             targets = node.targets

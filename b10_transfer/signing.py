@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import stat
 import threading
@@ -31,6 +32,8 @@ PUBLIC_MARK = f"{_MARK}public:"
 _logger = logging.getLogger("b10_transfer")
 
 _SHORTEST = 16
+# As a shared secret, the first line of a PEM file would be one that everybody knows.
+_FOREIGN_KEY = re.compile(r"ed25519|^-----|-----$|^ssh-|^['\"]|^export |^B10_", re.IGNORECASE)
 _FILE_LIMIT = 1 << 16
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 _READABLE = stat.S_IROTH
@@ -88,6 +91,11 @@ def _parse_key(source: str, written: str) -> Key:
         raise CacheValidationError(f"{source} has characters that are not text: {HOW_TO_MAKE}")
     if written.startswith(_MARK):
         return _parse_half_of_a_pair(source, written)
+    if _FOREIGN_KEY.search(written):
+        raise CacheValidationError(
+            f"{source} is a part of a key of another form, or not a key alone: a key pair is made "
+            "by `b10-transfer key new`, and a line holds nothing but the key"
+        )
     if len(written) < _SHORTEST:
         raise CacheValidationError(
             f"{source} is a key of under {_SHORTEST} characters: {HOW_TO_MAKE}"

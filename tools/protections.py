@@ -361,9 +361,9 @@ PROTECTIONS = (
     ),
     _simple(
         "the files that an operation takes for manifests",
-        _STORE + "heads.py",
-        '            self._budget.take("files", 1)',
-        '            self._budget.take("files", 0)',
+        _STORE + "sealed_file.py",
+        '        budget.take("files", 1)',
+        '        budget.take("files", 0)',
         "tests/unit/store/test_heads.py",
     ),
     _simple(
@@ -676,8 +676,8 @@ PROTECTIONS = (
     _simple(
         "processes of other users are not believed",
         "b10_transfer/servers/processes.py",
-        "    return bool(users) and users <= {",
-        "    return True or users <= {",
+        "    if not users or not users <= {",
+        "    if False and not users <= {",
         "tests/unit/servers/test_processes.py",
     ),
     _simple(

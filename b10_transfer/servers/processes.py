@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import stat
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -204,10 +205,17 @@ def _uppermost(
 def is_believed(process: psutil.Process, user: User | None) -> bool:
     """Whether a process is ours, or that user's.
 
-    By all of its ids: a program that is set-user-id belongs to whoever started it.
+    By all of its ids; and not one of a set-user-id program, which may have given itself ours and
+    still has the arguments, variables and open files of whoever started it.
     """
     users = _users(process)
-    return bool(users) and users <= {*_own_users(), *(() if user is None else (user,))}
+    if not users or not users <= {*_own_users(), *(() if user is None else (user,))}:
+        return False
+    try:
+        program = os.stat(f"/proc/{process.pid}/exe")
+    except OSError:
+        return True  # without procfs, and for a program whose file nobody can name
+    return not program.st_mode & (stat.S_ISUID | stat.S_ISGID)
 
 
 def _own_users() -> set[User]:

@@ -108,7 +108,6 @@ class ManifestReader:
         """
         manifest = self._verified.get(name)
         if manifest is None:
-            self._budget.take("files", 1)
             data = self._read_file(name)
             try:
                 manifest = self._decode(data, name)

@@ -12,6 +12,9 @@ from b10_store.errors import LimitError
 
 FILES = 1000
 """Manifests that are begun with. A load reads the newest first, then what that leaves: a few."""
+STRANGE = 10_000
+"""Files that turn out to be nobody's manifests. They are counted apart, so that planting some does
+not keep the manifests from being read; a look at one costs as little as a file can."""
 BYTES = 1 << 30
 """Bytes that are read, and that they are unpacked to. The largest manifest takes half of them."""
 ENTRIES = 600_000
@@ -33,14 +36,19 @@ class ReadingBudget:
             size: how many bytes may be read and unpacked.
             entries: how many artifacts may be listed.
         """
-        self._left = {"files": files, "bytes": size, "artifacts": entries}
+        self._left = {
+            "files": files,
+            "strange files": STRANGE,
+            "bytes": size,
+            "artifacts": entries,
+        }
         self._lock = threading.Lock()
 
     def take(self, what: str, count: int) -> None:
         """Count what is about to be read.
 
         Args:
-            what: "files", "bytes" or "artifacts".
+            what: "files", "strange files", "bytes" or "artifacts".
             count: of them.
 
         Raises:

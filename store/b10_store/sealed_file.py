@@ -52,9 +52,12 @@ def read_sealed(
     try:
         prefix = open_prefix(parts[0], keys)
     except StoreError:
+        if budget is not None:
+            budget.take("strange files", 1)
         return parts[0]
     wanted = prefix.size + prefix.header_length + prefix.body_length
     if budget is not None:
+        budget.take("files", 1)
         budget.take("bytes", wanted)
     length = len(parts[0])
     # A byte more than is wanted tells that the file is too long, an empty step that it ended.

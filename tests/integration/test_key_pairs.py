@@ -266,3 +266,22 @@ def test_doctor_tells_a_host_that_signs_from_one_that_only_loads(fleet: Fleet) -
     text = signing(**{KEY: PRIVATE, PUBLIC_KEYS: PUBLIC})
     assert "saves sign" in text
     assert "other key" not in text
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIFdh\n-----END PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PEM,
+        f'"{PUBLIC}"',
+        PUBLIC.upper(),
+        f"export {PUBLIC_KEYS}={PUBLIC}",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5",
+    ],
+    ids=["PEM", "quoted", "capitals", "shell", "ssh"],
+)
+def test_a_key_of_another_form_is_no_shared_secret(text: str) -> None:
+    with pytest.raises(CacheValidationError, match="of another form"):
+        Settings.from_environment({KEY: text})

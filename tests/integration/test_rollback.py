@@ -107,3 +107,14 @@ def test_a_host_with_the_public_key_alone_notices(fleet: Fleet, tmp_path: Path) 
     assert messages(host, **trusting) == []
     put_back(fleet, old)
     assert len(messages(host, **trusting)) == 1
+
+
+def test_a_file_of_the_newer_ones_name_does_not_hide_that_an_older_one_was_put_back(
+    fleet: Fleet, old: Path
+) -> None:
+    host = fleet.host()
+    messages(host)
+    newest = fleet.manifests()[-1]
+    put_back(fleet, old)
+    newest.write_bytes(b"")
+    assert len(messages(host)) == 1

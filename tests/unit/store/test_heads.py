@@ -316,9 +316,20 @@ def test_what_is_unpacked_counts_too(remote: MemoryRemote, scratch: str) -> None
     assert found.problems == ()
 
 
-def test_thousands_of_files_that_are_no_manifests_are_not_all_looked_at(
+def test_files_that_are_no_manifests_hide_no_older_one_that_is(
     remote: MemoryRemote, scratch: str
 ) -> None:
+    publish(remote, scratch, manifest(1), key=KEY)
+    for number in range(2, 1200):
+        remote.create("manifests", f"{manifest(number).name}.manifest", [b"planted"])
+    found = ManifestReader(remote, scratch, (KEY,)).heads(ADDRESS)
+    assert [head.name for head in found.manifests] == [manifest(1).name]
+
+
+def test_thousands_of_files_that_are_no_manifests_are_not_all_looked_at(
+    remote: MemoryRemote, scratch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("b10_store.reading_budget.STRANGE", 1000)
     for number in range(1, 2000):
         remote.create("manifests", f"{manifest(number).name}.manifest", [b"planted"])
     counted = CountingRemote(remote)

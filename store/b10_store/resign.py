@@ -45,7 +45,7 @@ def sign_again(remote: Remote, reader: ManifestReader, scratch: str, address: Ad
     heads = reader.heads(address)
     if not any(head.signed_before for head in heads.manifests):
         return False
-    newest = max(name.snapshot for name in heads.listed)
+    newest = max(head.name.snapshot for head in heads.read)
     session = open_session(remote, address, newest)
     try:
         # What is carried on is read after the token was created, as in a save.

@@ -102,7 +102,8 @@ def _publish(
     remote: Remote, reader: ManifestReader, request: SaveRequest, view: _View
 ) -> SaveOutcome:
     write_format(remote)
-    newest = max((name.snapshot for name in view.heads.listed), default=None)
+    # Of those that verified: anybody can give a file a name of tomorrow.
+    newest = max((head.name.snapshot for head in view.heads.read), default=None)
     for attempt in range(FENCED_ATTEMPTS):
         session = open_session(remote, request.address, newest)
         try:

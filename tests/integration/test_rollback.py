@@ -118,3 +118,15 @@ def test_a_file_of_the_newer_ones_name_does_not_hide_that_an_older_one_was_put_b
     put_back(fleet, old)
     newest.write_bytes(b"")
     assert len(messages(host)) == 1
+
+
+def test_a_planted_name_of_tomorrow_dates_no_save(fleet: Fleet, old: Path) -> None:
+    name = fleet.manifests()[-1].name
+    address, _, rest = name.partition("~")
+    ahead = int(rest[:13]) + 20 * 3_600_000
+    planted = fleet.site.store / "manifests" / f"{address}~{ahead}{rest[13:]}"
+    planted.write_bytes(b"")
+    fleet.save({"new/cnew.py": b"new = 1\n"})
+    signed = [path for path in fleet.manifests() if path != planted]
+    assert max(path.name.partition("~")[2] for path in signed)[:13] < str(ahead)
+    assert old.exists()

@@ -51,13 +51,22 @@ class FolderRemote:
         self._mode: int | None = None
         self._may_change = False
 
+    # Above `list`, in whose shadow no annotation below it can name the type.
+    def _scan(self, folder: str) -> list[str]:
+        with self._named(folder):
+            return _scan(self._folders.open_anew(folder))
+
     def list(self, folder: str) -> list[str]:
         """See `Remote.list`."""
         try:
-            with self._named(folder):
-                return _scan(self._folders.open_anew(folder))
+            return self._scan(folder)
         except FileNotFoundError:
-            return []
+            above, _, base = folder.rpartition("/")
+            if not folder or f"{base}/" not in self.list(above):
+                return []
+        # The folder above shows it: that there was none was a stale answer. An empty listing would
+        # be believed, of sessions by a collection for instance.
+        return self._scan(folder)
 
     def stat(self, name: str) -> FileStat:
         """See `Remote.stat`."""

@@ -83,7 +83,7 @@ def unsafe_renames(effects: Sequence[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("prepare", "expected"),
     [
-        (first_save, {"FORMAT.tmp-*": 7, "packs/new.tmp-*": 15, "write the rest of ": 6}),
+        (first_save, {"FORMAT.tmp-*": 7, "packs/new.tmp-*": 13, "write the rest of ": 6}),
         (incremental_save, {"packs/new.tmp-*": 9, "write the rest of ": 4}),
     ],
 )

@@ -157,11 +157,11 @@ class Worker:
     def _compiled(self) -> list[str]:
         """Names of artifacts: some of its own, and some that all processes compile now."""
         epoch = int(self._elapsed() / (_EPOCH_SECONDS * self._pace)) - self._draw.randint(0, 1)
-        common = [f"inductor/common/{epoch}-{index}.py" for index in range(3)]
+        common = [f"inductor/common/{epoch}-{index}.data" for index in range(3)]
         if epoch % 4 == 0:
-            common.append(f"inductor/common/{epoch}-big.py")
+            common.append(f"inductor/common/{epoch}-big.data")
         self._serial += 1
-        own = [f"inductor/own/{self._label}-{self._serial}-{index}.py" for index in range(2)]
+        own = [f"inductor/own/{self._label}-{self._serial}-{index}.data" for index in range(2)]
         return own + self._draw.sample(common, self._draw.randint(0, len(common)))
 
     def _namespace(self) -> str:
@@ -180,7 +180,7 @@ class Worker:
 def content(name: str) -> bytes:
     """The bytes of an artifact: the same in every process that compiles it."""
     seed = hashlib.sha256(name.encode()).digest()
-    size = _BIG if name.endswith("-big.py") else 100 + int.from_bytes(seed[:2], "big") % 8000
+    size = _BIG if name.endswith("-big.data") else 100 + int.from_bytes(seed[:2], "big") % 8000
     return hashlib.shake_256(seed).digest(size)
 
 

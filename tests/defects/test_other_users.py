@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,33 +12,16 @@ from b10_transfer import CacheError, OperationStatus
 from tests.support.cache_trees import compiled_graph, snapshot
 from tests.support.crowd import OTHER_USER, Act, run_one
 from tests.support.mounts import read_only
+from tests.support.other_users import needs_another_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.sites import Host, Site
 
 TREE = compiled_graph("model")
 MORE = compiled_graph("another model", 1)
-
-
-def others_may_read_torch() -> bool:
-    """Another user who cannot see torch is in another environment, and shares nothing."""
-    found = find_spec("torch")
-    if found is None or found.origin is None:
-        return True
-    file = Path(found.origin)
-    folders_open = all(folder.stat().st_mode & stat.S_IXOTH for folder in file.parents)
-    return folders_open and bool(file.stat().st_mode & stat.S_IROTH)
-
-
-def reason_to_skip() -> str:
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return "only root can become another user"
-    return "" if others_may_read_torch() else "other users cannot read this environment's torch"
-
-
-needs_root = pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip() or "can be run")
 
 
 def give_away(host: Host) -> Host:
@@ -57,7 +38,7 @@ def below(folder: Path) -> Iterator[Path]:
     yield from folder.rglob("*")
 
 
-@needs_root
+@needs_another_user
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_defect_13_what_root_saved_under_any_umask_another_user_loads(
     open_site: Site, umask: int
@@ -71,7 +52,7 @@ def test_defect_13_what_root_saved_under_any_umask_another_user_loads(
     assert loader.tree() == TREE
 
 
-@needs_root
+@needs_another_user
 def test_defect_13_the_modes_in_the_store_are_those_of_its_own_folder_whoever_saves(
     open_site: Site,
 ) -> None:
@@ -93,7 +74,7 @@ def test_defect_13_the_modes_in_the_store_are_those_of_its_own_folder_whoever_sa
     assert loader.tree() == {**TREE, **MORE}
 
 
-@needs_root
+@needs_another_user
 def test_defect_13_loaded_files_are_the_loaders_own_and_carry_no_special_modes(
     open_site: Site,
 ) -> None:
@@ -127,7 +108,7 @@ def test_defect_14_a_read_only_store_loads_and_is_not_written_to(site: Site) -> 
     assert snapshot(site.store) == before
 
 
-@needs_root
+@needs_another_user
 def test_defect_14_a_store_of_another_user_loads_without_the_right_to_write(
     open_site: Site,
 ) -> None:
@@ -145,7 +126,7 @@ def test_defect_14_a_store_of_another_user_loads_without_the_right_to_write(
     assert snapshot(open_site.store) == before
 
 
-@needs_root
+@needs_another_user
 @pytest.mark.parametrize("operation", ["load", "save"])
 def test_a_store_that_may_not_even_be_read_is_an_error_that_names_it(
     open_site: Site, operation: str
@@ -159,7 +140,7 @@ def test_a_store_that_may_not_even_be_read_is_an_error_that_names_it(
     assert str(open_site.store) in result.error
 
 
-@needs_root
+@needs_another_user
 def test_a_root_that_may_not_be_written_is_an_error_that_names_it(open_site: Site) -> None:
     open_site.host("saver", TREE).save()
     host = open_site.host("host", {"of/root.py": b""})

@@ -16,6 +16,7 @@ from tests.support.cache_trees import compiled_graph
 from tests.support.crowd import OTHER_USER, open_the_way_to
 from tests.support.doctor_views import found, one, only_problem, problem_codes
 from tests.support.mounts import tmpfs
+from tests.support.other_users import needs_another_user
 from tests.support.programs import run_python
 from tests.support.sites import Site
 
@@ -187,6 +188,7 @@ def findings_of_another_user(host: Host, hidden: Path) -> list[dict[str, str]]:
     return found
 
 
+@needs_another_user
 @pytest.mark.parametrize("folder", ["packs", "manifests"])
 def test_what_another_user_may_not_read_is_named_with_the_right_advice(
     open_site: Site, folder: str

@@ -55,7 +55,8 @@ class View:
         unreadable: those that are damaged.
         damaged: packs that are not what they are named by, and that a manifest references.
         doubtful: digests that lie in a damaged pack, as a manifest says.
-        missing: packs that a manifest references and that are not in packs/.
+        missing: packs that a load relies on and that are not in packs/; what only a superseded
+            manifest references may be collected.
         used: packs that a manifest references.
         files: names of all packs and manifests, wherever they lie.
         heads: how many manifests of each address no other one supersedes.
@@ -117,6 +118,7 @@ class Observer:
             by_address[manifest.name.address].append(manifest)
         heads = {address: _heads(found) for address, found in by_address.items()}
         referenced = {pack for manifest in readable for pack in manifest.packs}
+        relied_on = {pack for found in heads.values() for head in found for pack in head.packs}
         damaged = frozenset(pack for pack in referenced if packs.is_damaged(pack))
         return View(
             offers={address: packs.offered(found) for address, found in heads.items()},
@@ -124,7 +126,7 @@ class Observer:
             unreadable=frozenset(name for name, manifest in read.items() if manifest is None),
             damaged=damaged,
             doubtful=_doubtful(readable, damaged),
-            missing=frozenset(pack for pack in referenced if pack not in packs.present),
+            missing=frozenset(relied_on - packs.present),
             used=frozenset(referenced),
             files=frozenset({f"{name}.manifest" for name in read} | packs.files),
             heads={address: len(found) for address, found in heads.items()},

@@ -5,6 +5,7 @@ Importing this package imports neither torch nor the engine: that happens at the
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from b10_transfer.api import (
@@ -16,6 +17,8 @@ from b10_transfer.api import (
     save_compile_cache,
 )
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
+from b10_transfer.imports import import_all
+from b10_transfer.refusals import refusal
 from b10_transfer.servers.vllm import save_vllm_compile_cache
 from b10_transfer.settings import Settings
 from b10_transfer.status import OperationStatus
@@ -62,19 +65,25 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> object:
-    """Import the engine at first use of a name that needs it."""
+    """Import the engine at first use of a name that needs it.
+
+    Raises:
+        CacheError: the system refuses what an import needs, at the interpreter's end for one.
+    """
     if name == "__version__":
         from importlib import metadata
 
         return metadata.version("b10-transfer")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    from b10_transfer.imports import import_all
-
-    import_all()
-    return getattr(import_module(_LAZY[name]), name)
+    try:
+        import_all()
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+        reason = refusal(error)
+        if reason is None:
+            raise
+        raise CacheError(reason) from error
 
 
 def __dir__() -> list[str]:

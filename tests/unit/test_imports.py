@@ -73,15 +73,25 @@ begun.result()
 """
 
 _AT_THE_END = {
-    "at exit": "import atexit\natexit.register(lambda: b10_transfer.{call})",
-    "with the last objects": (
-        "class Last:\n    def __del__(self): b10_transfer.{call}\nkept.append(Last())"
-    ),
+    "at exit": "import atexit\natexit.register(lambda: {call})",
+    "with the last objects": ("class Last:\n    def __del__(self): {call}\nkept.append(Last())"),
     "after the main thread": (
         "import threading\ndef late():\n    threading.main_thread().join()\n"
-        "    b10_transfer.{call}\nthreading.Thread(target=late).start()"
+        "    {call}\nthreading.Thread(target=late).start()"
     ),
 }
+
+_RAISING = """
+import b10_transfer
+from b10_transfer import CacheError
+def call():
+    try:
+        b10_transfer.{call}
+    except CacheError as error:
+        say(error)
+say = print
+kept = []
+"""
 
 
 @pytest.fixture
@@ -113,10 +123,21 @@ def test_at_the_interpreters_end_a_call_is_a_line_and_no_traceback(
 ) -> None:
     host = site.host("host", compiled_graph("another model"))
     variables = host.variables(B10_TRANSFER_TIMEOUT_S="1")
-    calls = "\n".join(_AT_THE_END[when].format(call=call) for call in _CALLS)
+    calls = "\n".join(_AT_THE_END[when].format(call=f"b10_transfer.{call}") for call in _CALLS)
     begin = f"import b10_transfer\nfrom b10_transfer import imports\n{before}\nkept = []\n"
     code = f"import logging\nlogging.basicConfig()\n{begin}{calls}"
     done = run_python(code, variables)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("when", _AT_THE_END)
+@pytest.mark.parametrize("call", ["load()", "save()", "Environment"])
+def test_at_the_interpreters_end_what_raises_raises_a_cache_error(
+    site: Site, call: str, when: str
+) -> None:
+    code = _RAISING.format(call=call) + _AT_THE_END[when].format(call="call()")
+    done = run_python(code, site.host("host").variables())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "the interpreter is shutting down: call it earlier\n"

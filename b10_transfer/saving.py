@@ -141,20 +141,16 @@ def _request(context: Context, scan: LocalScan, *, wait: bool) -> SaveRequest:
 
 
 def _tell_wait(slots: int, wait: Wait) -> None:
-    until = until_text(wait.seconds)
-    if wait.running >= slots:
-        _logger.warning(
-            "save: as many saves are running as MAX_CONCURRENT_SAVES allows, %d: one of them is "
-            "waited for, until %s at the latest; then this save is given up",
-            slots,
-            until,
-        )
-    else:
-        _logger.warning(
-            "save: an earlier save of this environment is still running: it is waited for, until "
-            "%s at the latest; then this save goes on",
-            until,
-        )
+    reason = (
+        f"as many saves are running as MAX_CONCURRENT_SAVES allows, {slots}: one of them"
+        if wait.running >= slots
+        else "an earlier save of this environment is still running: it"
+    )
+    _logger.warning(
+        "save: %s is waited for, until %s at the latest; then this save goes on",
+        reason,
+        until_text(wait.seconds),
+    )
 
 
 def _warn_of_local_store(store: str) -> None:

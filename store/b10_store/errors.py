@@ -41,10 +41,6 @@ class SizeLimitError(StoreError):
         self.needed = needed
 
 
-class BusyError(StoreError):
-    """No slot became free among the saves that may run at the same time."""
-
-
 class FencedError(StoreError):
     """The session's token was moved away while the save was running; its plan is void."""
 

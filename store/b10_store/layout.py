@@ -38,7 +38,7 @@ UNMARKED_DEAD_SECONDS = 5.0
 process died while it made the token."""
 
 WAIT_LIMIT_SECONDS = 60.0
-"""The longest that a save waits for other sessions."""
+"""The longest that a save waits for other sessions, and from when on nobody waits for a session."""
 
 SUPERSEDE_AGE_SECONDS = 3600.0
 """Age of a manifest before what it supersedes may be moved to trash."""

@@ -7,12 +7,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.errors import BusyError, FencedError
+from b10_store.errors import FencedError
 from b10_store.layout import (
     HEARTBEAT_SECONDS,
-    OLDEST_SESSION_SECONDS,
     SESSIONS,
     UNMARKED_DEAD_SECONDS,
+    WAIT_LIMIT_SECONDS,
     WAITING_DEAD_SECONDS,
     SnapshotName,
     age,
@@ -36,6 +36,8 @@ _PUBLISH_PAUSE_SECONDS = 0.2
 _FIRST_POLL_SECONDS = 0.1
 _LAST_POLL_SECONDS = 2.0
 _TELL_SECONDS = 1.0
+_LOOKED_AT = 64
+"""Most sessions that are looked at, where there are not more slots: anybody can make thousands."""
 
 
 class Wait(NamedTuple):
@@ -99,7 +101,7 @@ class Session:
 
         Waits while a live, earlier session of the same address exists, since it probably uploads
         the same artifacts, and while `slots` earlier sessions of any address live. When the time is
-        up it goes on.
+        up it goes on: whoever can write to the store can make sessions that never end.
 
         Args:
             slots: how many saves may run at the same time.
@@ -109,32 +111,23 @@ class Session:
 
         Returns:
             False when another save left nothing to do.
-
-        Raises:
-            BusyError: no slot became free in time.
         """
         began = time.monotonic()
         deadline = began + limit_seconds
         is_told = False
         pause = _FIRST_POLL_SECONDS
-        ahead = self._earlier_sessions()
+        most = max(slots, _LOOKED_AT)
+        ahead = self._earlier_sessions(most)
         while True:
             rivals = {name for name in ahead if name.address == self.name.address}
-            if not rivals and len(ahead) < slots:
-                return True
-            if time.monotonic() >= deadline:
-                if len(ahead) >= slots:
-                    raise BusyError(
-                        f"{len(ahead)} saves are running and MAX_CONCURRENT_SAVES is {slots}; "
-                        f"none ended within {limit_seconds:.0f} s"
-                    )
+            if (not rivals and len(ahead) < slots) or time.monotonic() >= deadline:
                 return True
             if not is_told and time.monotonic() - began >= _TELL_SECONDS:
                 is_told = True
                 on_wait(Wait(len(rivals), len(ahead), deadline - time.monotonic()))
             time.sleep(pause)
             pause = min(2 * pause, _LAST_POLL_SECONDS)
-            ahead = self._earlier_sessions()
+            ahead = self._earlier_sessions(most)
             ended = rivals.difference(ahead)
             if ended and not has_work():
                 return False
@@ -177,10 +170,13 @@ class Session:
         with contextlib.suppress(OSError):
             self._remote.delete(self.name.session_path)
 
-    def _earlier_sessions(self) -> set[SnapshotName]:
-        """Sessions with a smaller id that showed a sign of life within the last minute.
+    def _earlier_sessions(self, most: int) -> set[SnapshotName]:
+        """Return live sessions with a smaller id that began within the last minute.
 
-        Those of processes that ran on this machine and ended are dead at once.
+        An older one is not waited for, whatever signs of life it shows: it may take as long again.
+
+        Args:
+            most: so many are looked at, those of the own address and the first ones first.
         """
         parsed = (parse_session_name(name) for name in self._remote.list(SESSIONS))
         own = (self.name.snapshot, self.name.address)
@@ -190,15 +186,15 @@ class Session:
         if not earlier:
             return set()
         now = self._remote.now()
-        return {name for name in earlier if self._lives(name, now)}
+        recent = [name for name in earlier if age(_begun(name), now) <= WAIT_LIMIT_SECONDS]
+        recent.sort(key=lambda name: (name.address != self.name.address, name.snapshot))
+        return {name for name in recent[:most] if self._lives(name, now)}
 
     def _lives(self, name: SnapshotName, now: float) -> bool:
-        if age(snapshot_milliseconds(name.snapshot) / 1000, now) > OLDEST_SESSION_SECONDS:
-            return False
+        """Whether it showed a sign of life; processes of this machine that ended are dead at once."""
         silence = self._silence(name, now)
         if silence > WAITING_DEAD_SECONDS:
             return False
-        # Read last: there may be many that nobody waits for.
         return not is_gone(self._mark_of(name)) and silence <= self._patience(name)
 
     def _patience(self, name: SnapshotName) -> float:
@@ -240,6 +236,10 @@ class Session:
         self._over.set()
         if self._heartbeat.is_alive():
             self._heartbeat.join()
+
+
+def _begun(name: SnapshotName) -> float:
+    return snapshot_milliseconds(name.snapshot) / 1000
 
 
 def open_session(remote: Remote, address: Address, after: SnapshotId | None = None) -> Session:

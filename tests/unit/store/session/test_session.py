@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store import session as session_module
-from b10_store.errors import BusyError
 from b10_store.layout import Address, SnapshotName
 from b10_store.remote import read_bounded
 from b10_store.session import Wait, open_session
 from b10_store.session_owner import MARK_LIMIT, own_mark
+from tests.support.counting_remote import CountingRemote
 from tests.support.failing_remotes import LosingAnswers, Refusing
 from tests.support.values import ADDRESS, snapshot
 from tests.support.wrapped_remote import WrappedRemote
@@ -165,21 +165,42 @@ def alive(remote: Remote, clock: SleepingClock, *names: SnapshotName) -> None:
             clock.after(seconds, partial(remote.touch, name.session_path))
 
 
-def test_without_a_slot_a_save_gives_up_after_a_minute(
-    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+@pytest.mark.parametrize("address", [ADDRESS, OTHER])
+def test_sessions_that_are_kept_alive_are_waited_for_until_a_minute_after_they_began(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened, address: Address
 ) -> None:
-    alive(remote, clock, rival(remote, -1, OTHER), rival(remote, -2, OTHER))
-    with pytest.raises(BusyError, match="2 saves are running and MAX_CONCURRENT_SAVES is 2"):
-        opened(remote).wait_for_turn(2, unasked, MINUTE)
+    """Anybody can make tokens, and touch them: no save must end for that, nor wait for ever."""
+    alive(remote, clock, *(rival(remote, -number, address) for number in range(1, 51)))
+    clock.seconds += 40
+    one = opened(remote)
+    assert one.wait_for_turn(50, lambda: True, MINUTE)
     assert 60 <= clock.passed <= 63
+    one.abandon()
+    assert opened(remote).wait_for_turn(50, unasked, MINUTE)
+    assert clock.passed <= 63
 
 
-def test_with_a_slot_a_save_goes_on_after_a_minute(
+def test_when_the_time_is_up_a_save_goes_on(
     remote: MemoryRemote, clock: SleepingClock, opened: Opened
 ) -> None:
-    alive(remote, clock, rival(remote, -1))
-    assert opened(remote).wait_for_turn(2, unasked, MINUTE)
-    assert 60 <= clock.passed <= 63
+    rival(remote, -1)
+    rival(remote, -2, OTHER)
+    assert opened(remote).wait_for_turn(2, unasked, 10.0)
+    assert 10 <= clock.passed <= 13
+
+
+def test_of_thousands_of_sessions_few_are_looked_at(
+    remote: MemoryRemote, clock: SleepingClock, opened: Opened
+) -> None:
+    for number in range(1, 1001):
+        rival(remote, -number, OTHER)
+    rival(remote, -1_000)
+    counting = CountingRemote(remote)
+    one = opened(counting)
+    told: list[Wait] = []
+    assert one.wait_for_turn(2, lambda: True, 2.0, told.append)
+    assert len(counting.names("stat")) < 1000
+    assert (told[0].rivals, told[0].running) == (1, 64)
 
 
 def test_a_session_without_a_sign_of_life_for_a_minute_is_not_waited_for(
@@ -239,7 +260,7 @@ def test_who_waits_for_longer_than_a_moment_is_told_once_what_for_and_how_long(
 ) -> None:
     told: list[Wait] = []
     alive(remote, clock, rival(remote, -1), rival(remote, -2, OTHER))
-    opened(remote).wait_for_turn(SLOTS, unasked, MINUTE, told.append)
+    opened(remote).wait_for_turn(SLOTS, lambda: True, MINUTE, told.append)
     (wait,) = told
     assert (wait.rivals, wait.running) == (1, 2)
     assert 57 < wait.seconds < 60

@@ -10,7 +10,7 @@ import stat
 import threading
 from typing import TYPE_CHECKING
 
-from b10_store.errors import MissingLibraryError
+from b10_store.errors import MissingLibraryError, WeakKeyError
 from b10_store.keys import KEY_SIZE, PrivateKey, PublicKey, SigningKey
 from b10_transfer.cache_folders import is_below
 from b10_transfer.errors import CacheValidationError
@@ -112,6 +112,11 @@ def _parse_half_of_a_pair(source: str, written: str) -> Key:
         raise CacheValidationError(
             f"{source} is a key pair's: it needs the package cryptography: "
             "pip install 'b10-transfer[signing]'"
+        ) from None
+    except WeakKeyError:
+        raise CacheValidationError(
+            f"{source} is a public key for which anybody can sign (a point of small order), and "
+            "`b10-transfer key new` makes none such: take it out, and find out who gave it to you"
         ) from None
     except ValueError:
         raise CacheValidationError(

@@ -53,5 +53,9 @@ class MissingLibraryError(StoreError):
     """The package `cryptography`, which signatures need, is not installed."""
 
 
+class WeakKeyError(StoreError):
+    """Anybody can make signatures that a public key verifies."""
+
+
 class CannotSignError(StoreError):
     """This host may read what is signed, and has no key to sign with."""

@@ -13,7 +13,7 @@ import hmac
 from typing import TYPE_CHECKING, Any, Protocol
 
 from b10_store.digest import derive_key, digest_of, keyed_digest
-from b10_store.errors import CannotSignError, MissingLibraryError
+from b10_store.errors import CannotSignError, MissingLibraryError, WeakKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,11 @@ KEY_SIZE = 32
 
 _MAC_PURPOSE = "b10-transfer 2026 manifest seal v1"
 _SIGNATURE_PURPOSE = b"b10-transfer 2026 manifest signature v1\0"
+
+_FIELD = (1 << 255) - 19
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER = frozenset({0, 1, _FIELD - 1, _ORDER_8, _FIELD - _ORDER_8})
+"""The y of the curve's eight points whose order is 1, 2, 4 or 8."""
 
 
 class Key(Protocol):
@@ -103,10 +108,13 @@ class PublicKey:
 
         Raises:
             ValueError: it has another length.
+            WeakKeyError: it is no key that a private one has.
             MissingLibraryError: `cryptography` is not installed.
         """
         if len(data) != KEY_SIZE:
             raise ValueError(f"a public key has {KEY_SIZE} bytes")
+        if _is_weak(data):
+            raise WeakKeyError("a public key of small order: anybody can sign for it")
         self._key: Any = _ed25519().Ed25519PublicKey.from_public_bytes(data)
         self.data = data
 
@@ -165,6 +173,16 @@ class PrivateKey:
     def made(self, seal: bytes, data: bytes) -> bool:
         """See `Key`."""
         return self.public.made(seal, data)
+
+
+def _is_weak(public: bytes) -> bool:
+    """Whether a public key is a point of small order, in whichever way that is written.
+
+    OpenSSL verifies a signature for it that was made without any key, and each data or every
+    eighth.
+    """
+    y = int.from_bytes(public, "little") & ((1 << 255) - 1)  # the highest bit is x's
+    return y % _FIELD in _SMALL_ORDER
 
 
 def signer_of(keys: Sequence[Key]) -> Key | None:

@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.keys import SigningKey
+from b10_store.keys import PrivateKey, SigningKey
 from b10_transfer import CacheValidationError, Settings, signing
 from b10_transfer.context import open_context
-from b10_transfer.signing import KEY, KEY_FILE, store_exposure, warn_when_unsigned
+from b10_transfer.signing import (
+    KEY,
+    KEY_FILE,
+    PUBLIC_MARK,
+    public_text,
+    store_exposure,
+    warn_when_unsigned,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,6 +126,17 @@ def test_a_key_of_16_characters_is_long_enough_and_one_of_15_is_refused(key_file
         assert "x" * 15 not in message
     assert refusal(**{KEY: "x" * 15}).startswith(f"{KEY}: ")
     assert "line 2" in refusal(**{KEY_FILE: str(key_file)})
+
+
+def test_a_public_key_for_which_anybody_can_sign_is_refused_with_its_place(key_file: Path) -> None:
+    pytest.importorskip("cryptography")
+    weak = f"{PUBLIC_MARK}01{'00' * 31}"
+    good = public_text(PrivateKey(bytes(range(32))))
+    assert "line 2 is a public key for which anybody can sign" in refusal(
+        B10_CACHE_PUBLIC_KEYS=f"{good},{weak}"
+    )
+    write(key_file, f"{weak}\n".encode())
+    assert f"{key_file}" in refusal(B10_CACHE_SIGNING_KEY_FILE=str(key_file))
 
 
 def test_white_space_does_not_make_a_key_longer() -> None:

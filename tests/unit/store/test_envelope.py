@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import struct
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from b10_store.envelope import (
     open_prefix,
     seal,
 )
-from b10_store.errors import CorruptError, LimitError
+from b10_store.errors import CorruptError, LimitError, WeakKeyError
 from b10_store.keys import PrivateKey, PublicKey, SigningKey
 
 if TYPE_CHECKING:
@@ -218,6 +219,33 @@ def test_who_has_the_public_key_alone_can_not_sign() -> None:
     named = data[:120] + PRIVATE.public.data + data[152:]
     with pytest.raises(CorruptError, match="does not fit any key"):
         open_prefix(named, (PRIVATE.public,))
+
+
+def small_order_keys() -> list[bytes]:
+    """Each way to write one of the eight points of small order, those over the field's too."""
+    field = 2**255 - 19
+    order_8 = int.from_bytes(
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+    )
+    heights = (0, 1, field - 1, order_8, field - order_8)
+    values = [y + more for y in heights for more in (0, field) if y + more < 2**255]
+    return [(y | sign << 255).to_bytes(32, "little") for y in values for sign in (0, 1)]
+
+
+@pytest.mark.parametrize("weak", small_order_keys(), ids=bytes.hex)
+def test_a_key_for_which_anybody_can_sign_is_refused(weak: bytes) -> None:
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    invalid = pytest.importorskip("cryptography.exceptions").InvalidSignature
+    forged = (1).to_bytes(32, "little") + bytes(32)  # the curve's neutral point, and zero
+    key = ed25519.Ed25519PublicKey.from_public_bytes(weak)
+    accepted = 0
+    for number in range(200):
+        with contextlib.suppress(invalid):
+            key.verify(forged, str(number).encode())
+            accepted += 1
+    assert accepted, "what this test is about"
+    with pytest.raises(WeakKeyError, match="anybody can sign"):
+        PublicKey(weak)
 
 
 def test_every_changed_byte_of_a_file_signed_with_a_private_key_is_noticed() -> None:

@@ -7,6 +7,7 @@ items, and nothing is mapped or run.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import struct
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +21,9 @@ _LOAD, _DYNAMIC = 1, 2
 _NEEDED, _STRINGS, _RPATH, _RUNPATH = 1, 5, 15, 29
 _DEFINED, _WANTED = 0x6FFFFFFC, 0x6FFFFFFE
 _HEADERS = 64
-_ITEMS = 2048
+_ROWS = 4096
+"""Most rows of a file's lists, all together: each may be read again by each row of another list."""
+_FOLDERS = 16
 _NAME = 256
 _TABLE = 256 << 10
 _WEAK = 2
@@ -78,11 +81,12 @@ def _parse(read: Read) -> Dynamic | None:
     def name(at: int) -> str:
         return read(strings + at, _NAME).partition(b"\0")[0].decode("utf-8", "replace")
 
-    folders = [name(value) for tag, value in tags if tag in (_RPATH, _RUNPATH)]
+    paths = (name(value) for tag, value in tags if tag in (_RPATH, _RUNPATH))
+    folders = (part for text in paths for part in text.split(":") if part)
     return Dynamic(
         bits=image.bits,
         needed=tuple(name(value) for tag, value in tags if tag == _NEEDED),
-        folders=tuple(part for text in folders for part in text.split(":") if part),
+        folders=tuple(itertools.islice(folders, _FOLDERS)),
         wants=image.wanted(first.get(_WANTED), name),
         defines=image.defined(first.get(_DEFINED), name),
     )
@@ -93,6 +97,7 @@ class _Image:
 
     def __init__(self, read: Read, head: bytes) -> None:
         self._read = read
+        self._rows_left = _ROWS
         self._order = "<" if head[5] == 1 else ">"
         self.bits = 64 if head[4] == 2 else 32
         if self.bits == 64:
@@ -127,9 +132,9 @@ class _Image:
         form = struct.Struct(self._order + ("QQ" if self.bits == 64 else "II"))
         for kind, offset, _, size in self._segments:
             if kind == _DYNAMIC:
-                data = self._read(offset, min(size, _ITEMS * form.size))
+                data = self._read(offset, min(size, _ROWS * form.size))
                 for tag, value in form.iter_unpack(data[: len(data) // form.size * form.size]):
-                    if not tag:
+                    if not tag or not self._is_row_left():
                         return
                     yield tag, value
 
@@ -165,9 +170,13 @@ class _Image:
 
     def _chain(self, table: bytes, at: int, place: int) -> Iterator[int]:
         """Yield where each row of a list lies; `place` is where a row says how far the next is."""
-        for _ in range(_ITEMS):
+        while self._is_row_left():
             yield at
             (step,) = struct.unpack_from(self._order + "I", table, at + place)
             if not step:
                 return
             at += step
+
+    def _is_row_left(self) -> bool:
+        self._rows_left -= 1
+        return self._rows_left >= 0

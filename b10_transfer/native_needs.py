@@ -18,6 +18,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING
 
+from b10_store.manifest import REQUIREMENT_LIMIT
 from b10_transfer.elf_needs import Dynamic, read_dynamic
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ _NEED = re.compile(r"([^() ]+\.so[^() ]*)(?:\(([^() ]*)\))?")
 _VERSION = re.compile(r"(.*?)(\d+(?:\.\d+)*)")
 _LONGEST_NEED = 512
 """The pattern's time grows with the square of the length, and anybody may have written it."""
+_MOST_NEEDS = 32
+"""So many needs of a library are looked for; real ones have a handful."""
+_MOST_ANSWERS = 1024
+"""So many different needs are looked for in one operation: a manifest may name millions."""
+_TOO_MUCH = "more-than-can-be-told"
+"""What no host meets, in the place of a requirement that is too long for a manifest."""
 _INCLUDES = 64
 _NATIVE_BITS = 8 * struct.calcsize("P")
 
@@ -51,8 +58,10 @@ def needs_of(location: str, hosts: HostLibraries) -> str:
     if dynamic is None:
         return ""
     needs: list[str] = []
-    for name in sorted({*dynamic.needed, *dynamic.wants}):
-        if _KNOWN.fullmatch(os.path.basename(name)) or not _NEED.fullmatch(name):
+    names = sorted({*dynamic.needed, *dynamic.wants})
+    unknown = [name for name in names if not _KNOWN.fullmatch(os.path.basename(name))]
+    for name in unknown[:_MOST_NEEDS]:
+        if not _NEED.fullmatch(name):
             continue
         where = hosts.place_of(name, _own_folders(dynamic, location))
         if where:
@@ -69,7 +78,8 @@ def split_requirement(requirement: str) -> tuple[str, str]:
 
 def join_requirement(host: str, needs: str) -> str:
     """Return the host requirement of what needs both."""
-    return f"{host} {needs}" if host and needs else host or needs
+    joined = f"{host} {needs}" if host and needs else host or needs
+    return joined if len(joined.encode()) <= REQUIREMENT_LIMIT else _TOO_MUCH
 
 
 def united_needs(needs: Iterable[str]) -> str:
@@ -90,22 +100,32 @@ class HostLibraries:
         self._folders: list[str] | None = None
         self._loaded: dict[str, str] | None = None
         self._found: dict[str, Dynamic | None] = {}
+        self._answers: dict[str, str] = {}
 
     def lacks(self, needs: str) -> str:
-        """Return the first need that this host does not meet; "" when it meets all."""
+        """Return the first need that this host does not meet; "" when it meets all.
+
+        Beyond a thousand different needs it meets none: what is not placed is compiled.
+        """
         for need in needs.split():
-            match = _NEED.fullmatch(need) if len(need) <= _LONGEST_NEED else None
-            if match is None:
-                return need[:_LONGEST_NEED]  # of a later release
-            name, versions = match[1], match[2]
-            library = self._find(name)
-            if library is None:
-                return name
-            missing = {version for version in (versions or "").split(",") if version}
-            missing -= library.defines
-            if missing:
-                return f"{min(missing)} of {name}"
+            if need not in self._answers:
+                if len(self._answers) >= _MOST_ANSWERS:
+                    return need[:_LONGEST_NEED]
+                self._answers[need] = self._lack_of(need)
+            if self._answers[need]:
+                return self._answers[need]
         return ""
+
+    def _lack_of(self, need: str) -> str:
+        match = _NEED.fullmatch(need) if len(need) <= _LONGEST_NEED else None
+        if match is None:
+            return need[:_LONGEST_NEED]  # of a later release
+        name, versions = match[1], match[2]
+        library = self._find(name)
+        if library is None:
+            return name
+        missing = {version for version in (versions or "").split(",") if version} - library.defines
+        return f"{min(missing)} of {name}" if missing else ""
 
     def place_of(self, name: str, own_folders: Iterable[str]) -> str:
         """Return what other hosts shall look for: the name, or a path in its own folders, or ""."""

@@ -402,6 +402,27 @@ PROTECTIONS = (
         "tests/unit/store/session/test_session.py",
     ),
     _simple(
+        "the rows of a library that are read, of all its lists together",
+        "b10_transfer/elf_needs.py",
+        "        return self._rows_left >= 0\n",
+        "        return self._rows_left >= -(1 << 20)\n",
+        "tests/unit/test_elf_needs.py",
+    ),
+    _simple(
+        "the libraries that are looked for, for all that manifests name",
+        "b10_transfer/native_needs.py",
+        "if len(self._answers) >= _MOST_ANSWERS:",
+        "if not need:",
+        "tests/unit/test_elf_needs.py",
+    ),
+    _simple(
+        "the length of a requirement",
+        _STORE + "manifest.py",
+        "        if len(identity.requirement.encode()) > REQUIREMENT_LIMIT:",
+        "        if len(identity.requirement.encode()) > 1 << 20:",
+        "tests/unit/store/test_manifest_file_forged.py",
+    ),
+    _simple(
         "a public key for which anybody can sign is refused",
         _STORE + "keys.py",
         "        if _is_weak(data):",

@@ -23,6 +23,10 @@ ENTRY_LIMIT = 500_000
 """Most artifacts of one manifest: some 300 MB of memory in whoever reads it."""
 
 
+REQUIREMENT_LIMIT = 4096
+"""Most bytes of a requirement: whoever reads it looks for each library that it names."""
+
+
 class Identity(NamedTuple):
     """Which artifact of an environment an entry is about.
 
@@ -170,7 +174,8 @@ def check_manifest(manifest: Manifest) -> None:
 
     Raises:
         CorruptError: an entry points outside its pack.
-        LimitError: a path is not acceptable, or there are too many entries or frames.
+        LimitError: a path is not acceptable, a requirement too long, or there are too many entries
+            or frames.
     """
     entries, packs = len(manifest.entries), len(manifest.packs)
     frames = sum(len(pack.frames.sizes) for pack in manifest.packs.values())
@@ -178,6 +183,8 @@ def check_manifest(manifest: Manifest) -> None:
         raise LimitError(f"{entries} artifacts, {packs} packs, {frames} frames of packs")
     for identity, entry in manifest.entries.items():
         check_path(identity.path)
+        if len(identity.requirement.encode()) > REQUIREMENT_LIMIT:
+            raise LimitError(f"{identity.path!r} requires {identity.requirement[:80]!r} and so on")
         pack = manifest.packs.get(entry.location.pack)
         if pack is None:
             raise CorruptError(f"{identity.path!r} lies in a pack that the manifest does not list")

@@ -191,7 +191,7 @@ class Session:
         return {name for name in recent[:most] if self._lives(name, now)}
 
     def _lives(self, name: SnapshotName, now: float) -> bool:
-        """Whether it showed a sign of life; processes of this machine that ended are dead at once."""
+        """Whether it shows signs of life; on this machine, whether its process is there."""
         silence = self._silence(name, now)
         if silence > WAITING_DEAD_SECONDS:
             return False

@@ -97,6 +97,7 @@ _HARMFUL = {
     "a path that is no text": entry_row(path=b"\xff"),
     "a root that is no text": entry_row(root=b"\xff"),
     "a requirement that is no text": entry_row(requirement=b"\xff"),
+    "a requirement of thousands of libraries": entry_row(requirement=b"a.so " * 1000),
     "a group that is no folder": entry_row(path=b"a/b", group_length=2),
     "a group longer than the path": entry_row(group_length=65535),
 }

@@ -28,7 +28,7 @@ from b10_transfer.host_checks import (
 )
 from b10_transfer.host_placements import choose_placements, not_here
 from b10_transfer.load_outcome import Counts, bring_problems, load_report
-from b10_transfer.local_lock import lock_root
+from b10_transfer.local_lock import Patience, lock_root
 from b10_transfer.local_record import (
     Hashed,
     filesystem_now_ns,
@@ -252,15 +252,14 @@ def _open_roots(
     """
     roots = {root.folder: root for root in context.roots}
     usable: dict[str, Target] = {}
-    deadline = time.monotonic() + _LOCK_SECONDS
+    patience = Patience(_LOCK_SECONDS)
     for folder in sorted(folders):
         root = roots[folder]
         try:
             with _open_root(root) as looked_at:
                 if not _may_use(root, looked_at, problems):
                     continue
-            left = max(0.0, deadline - time.monotonic())
-            if held.enter_context(lock_root(folder, left)):
+            if held.enter_context(patience.lock(folder)):
                 sweep(folder)
             # A clear may have removed the root while its lock was waited for.
             opened = held.enter_context(_open_root(root))

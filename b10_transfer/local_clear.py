@@ -20,7 +20,7 @@ from b10_transfer.artifacts import placing_order, refuse_link
 from b10_transfer.cache_folders import is_below
 from b10_transfer.clear_survey import Folder, Scope, join, survey
 from b10_transfer.foreign import OF_FILESYSTEMS, few, foreign_line
-from b10_transfer.local_lock import lock_root
+from b10_transfer.local_lock import Patience, holders_of
 from b10_transfer.local_scan import common_with_store
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 CLEARED_PREFIX = "cleared-"
 """Begins the name of the folder that a clear moves everything to."""
 
-_LOCK_SECONDS = 60.0
+_LOCK_SECONDS = 10.0
+"""So long a clear waits for loads, in all its cache roots together."""
 _LAST_MARK = ".committed"
 """A kernel of DeepGEMM is whole while it has this file."""
 
@@ -89,12 +90,13 @@ class Cleared(NamedTuple):
 
 def clear_roots(roots: Sequence[CacheRoot]) -> list[Cleared]:
     """Clear cache roots, each whatever becomes of the others."""
-    return [_try_to_clear(root, roots) for root in roots]
+    patience = Patience(_LOCK_SECONDS)
+    return [_try_to_clear(root, roots, patience) for root in roots]
 
 
-def _try_to_clear(root: CacheRoot, roots: Sequence[CacheRoot]) -> Cleared:
+def _try_to_clear(root: CacheRoot, roots: Sequence[CacheRoot], patience: Patience) -> Cleared:
     try:
-        cleared = clear_root(root)
+        cleared = clear_root(root, patience)
     except OSError as error:
         return Cleared(root, failure=f"{root.name}: {error}")
     nested = [other.folder for other in roots if other.folder != root.folder]
@@ -106,7 +108,7 @@ def _try_to_clear(root: CacheRoot, roots: Sequence[CacheRoot]) -> Cleared:
     return cleared._replace(foreign=tuple(foreign))
 
 
-def clear_root(root: CacheRoot) -> Cleared:
+def clear_root(root: CacheRoot, patience: Patience | None = None) -> Cleared:
     """Remove the cache in a root, our own records, and the folders that are empty then.
 
     Entries go before what they refer to, in the opposite order of a load, and folders with nothing
@@ -114,6 +116,10 @@ def clear_root(root: CacheRoot) -> Cleared:
     is killed meanwhile leaves no entry without its parts, and the next load or clear removes what
     it renamed. Of a folder of the user's own, only that goes which this host has in common with
     the store.
+
+    Args:
+        root: the cache root.
+        patience: how long loads are waited for.
 
     Raises:
         OSError: the root cannot be opened or written, is in use, or is another user's.
@@ -127,12 +133,16 @@ def clear_root(root: CacheRoot) -> Cleared:
         if owner is not None:
             message = f"it belongs to another user (uid {owner}): clear it as that user"
             raise OSError(errno.EPERM, message, root.folder)
-        with lock_root(root.folder, _LOCK_SECONDS) as held:
+        with (patience or Patience(_LOCK_SECONDS)).lock(root.folder) as held:
             if held is False:
-                raise OSError(f"{root.folder} is in use by a load of this host")
+                raise OSError(_in_use(root.folder))
             left, foreign = _clear_open(opened, _scope_of(root))
         _remove_emptied(opened)
     return Cleared(root, tuple(left), tuple(foreign))
+
+
+def _in_use(folder: str) -> str:
+    return f"{folder} is in use by {holders_of(folder) or 'another load or clear'}: end that first"
 
 
 def _scope_of(root: CacheRoot) -> Scope:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from b10_store.open_folder import make_folder
 from b10_store.paths import RECORD_FOLDER
+from b10_transfer.printable import printable
 from b10_transfer.units import until_text
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ _SILENT_SECONDS = 1.0
 """Most loads take no longer: waiting for so long is nothing to speak of."""
 _OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _OPEN_ATTEMPTS = 10
+_MOST_HOLDERS = 3
 
 
 @contextlib.contextmanager
@@ -81,6 +83,52 @@ def lock_root(folder: str, timeout: float) -> Generator[bool | None]:
         with contextlib.suppress(OSError):
             _unlock(handle)
         os.close(handle)
+
+
+class Patience:
+    """Seconds to wait for locks, those of several cache roots together."""
+
+    def __init__(self, seconds: float) -> None:
+        """Have so many left."""
+        self._left = seconds
+
+    @contextlib.contextmanager
+    def lock(self, folder: str) -> Generator[bool | None]:
+        """Hold the lock of a cache root; see `lock_root`."""
+        began = time.monotonic()
+        with lock_root(folder, self._left) as held:
+            self._left = max(0.0, self._left - (time.monotonic() - began))
+            yield held
+
+
+def holders_of(folder: str) -> str:
+    """Name the other processes that have the lock of a cache root open; "" where none is seen."""
+    lock = os.path.join(os.path.realpath(folder), RECORD_FOLDER, "lock")
+    processes: list[str] = []
+    with contextlib.suppress(OSError):  # a system without /proc
+        processes = [name for name in os.listdir("/proc") if name.isdigit()]
+    found = [pid for pid in processes if pid != str(os.getpid()) and _has_open(pid, lock)]
+    return ", ".join(_named(pid) for pid in found[:_MOST_HOLDERS])
+
+
+def _has_open(pid: str, path: str) -> bool:
+    # The links are read and not followed: behind one may be a mount that hangs.
+    with contextlib.suppress(OSError):
+        folder = f"/proc/{pid}/fd"
+        return any(_leads_to(os.path.join(folder, name), path) for name in os.listdir(folder))
+    return False
+
+
+def _leads_to(link: str, path: str) -> bool:
+    with contextlib.suppress(OSError):
+        return os.readlink(link) == path
+    return False
+
+
+def _named(pid: str) -> str:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", errors="replace") as file:
+        return f"pid {pid} ({printable(file.read().strip())})"
+    return f"pid {pid}"
 
 
 def make_own_folder(folder: str) -> str:

@@ -238,7 +238,8 @@ def _take_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
 
 def _take_signing_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
     from b10_transfer.held_secret import keys_of
-    from b10_transfer.signing import KEY, KEY_FILE, read_key_file
+    from b10_transfer.key_file import read_key_file
+    from b10_transfer.signing import KEY, KEY_FILE
 
     text, path = variables.pop(KEY, None), variables.get(KEY_FILE)
     if text is not None and path is not None:

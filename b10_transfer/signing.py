@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from b10_store.errors import MissingLibraryError, WeakKeyError
 from b10_store.keys import KEY_SIZE, PrivateKey, PublicKey, SigningKey
-from b10_transfer.cache_folders import is_below
 from b10_transfer.errors import CacheValidationError
 
 if TYPE_CHECKING:
@@ -32,12 +31,21 @@ PUBLIC_MARK = f"{_MARK}public:"
 _logger = logging.getLogger("b10_transfer")
 
 _SHORTEST = 16
-# As a shared secret, the first line of a PEM file would be one that everybody knows.
-_FOREIGN_KEY = re.compile(r"ed25519|^-----|-----$|^ssh-|^['\"]|^export |^B10_", re.IGNORECASE)
-_FILE_LIMIT = 1 << 16
-_WRITABLE = stat.S_IWGRP | stat.S_IWOTH
-_READABLE = stat.S_IROTH
+_MOST_KEYS = 32
+# As a shared secret, the first line of a PEM file would be one that everybody knows, and a list of
+# accounts or settings one that others know.
+_FOREIGN_TEXT = re.compile(
+    r"ed25519|^-----|-----$|^ssh-|^['\"{\[<]|^export |"
+    r"^[\w.-]+:(?:\s|$)|^\w+\s*=\s*[^=\s]|^[^:]*(?::[^:]*){3}",
+    re.IGNORECASE,
+)
+_PUBLIC_KEY = re.compile(re.escape(PUBLIC_MARK) + "[0-9a-f]{64}", re.IGNORECASE)
+_LONG_WORD = re.compile(r"[\w+/=-]{32,}")
 HOW_TO_MAKE = "make one with `openssl rand -hex 32` or `b10-transfer key new`"
+_EXPECTED = (
+    f"a line holds nothing but a key: {PRIVATE_MARK} or {PUBLIC_MARK} with 64 hex digits behind "
+    f"it, or a shared secret of {_SHORTEST} characters or more; {HOW_TO_MAKE}"
+)
 
 # Taken by whoever warns first in this process, and never given back.
 _warning = threading.Lock()
@@ -65,6 +73,8 @@ def parse_keys(source: str, text: str) -> tuple[Key, ...]:
         raise CacheValidationError(
             f"{source} is set and holds no key: unset it to go without, or {HOW_TO_MAKE}"
         )
+    if len(keys) > _MOST_KEYS:
+        raise CacheValidationError(f"{source} has {len(keys)} lines that are no keys: {_EXPECTED}")
     return tuple(keys)
 
 
@@ -91,14 +101,11 @@ def _parse_key(source: str, written: str) -> Key:
         raise CacheValidationError(f"{source} has characters that are not text: {HOW_TO_MAKE}")
     if written.startswith(_MARK):
         return _parse_half_of_a_pair(source, written)
-    if _FOREIGN_KEY.search(written):
-        raise CacheValidationError(
-            f"{source} is a part of a key of another form, or not a key alone: a key pair is made "
-            "by `b10-transfer key new`, and a line holds nothing but the key"
-        )
+    if _FOREIGN_TEXT.search(written):
+        raise CacheValidationError(f"{source} is of another form: {_EXPECTED}")
     if len(written) < _SHORTEST:
         raise CacheValidationError(
-            f"{source} is a key of under {_SHORTEST} characters: {HOW_TO_MAKE}"
+            f"{source} is a key of under {_SHORTEST} characters: {_EXPECTED}"
         )
     return SigningKey(written.encode())
 
@@ -125,45 +132,24 @@ def _parse_half_of_a_pair(source: str, written: str) -> Key:
         ) from None
 
 
-def read_key_file(path: str, store: str) -> tuple[Key, ...]:
-    """The keys in a file that holds nothing else.
-
-    As ssh does with private keys, one that other users could read is refused: it is no secret any
-    more. Its group may read it: Kubernetes' fsGroup makes it so for every secret that it mounts.
-    A file of public keys may be read by everybody.
-
-    Args:
-        path: of the file.
-        store: the folder which the keys are to protect from whoever can write there.
-
-    Raises:
-        CacheValidationError: the file cannot be read, others could read or change it, or there is
-            no good key in it.
-    """
-    source = f"{KEY_FILE}={path!r}"
-    if is_below(os.path.realpath(path), os.path.realpath(store)):
-        raise CacheValidationError(
-            f"{source} lies in the store: whoever can read that could sign; move it elsewhere"
-        )
-    try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            _check_status(source, status)
-            data = file.read(_FILE_LIMIT + 1)
-    except OSError as error:
-        raise CacheValidationError(f"{source} cannot be read: {error.strerror}") from None
-    if len(data) > _FILE_LIMIT:
-        raise CacheValidationError(f"{source} is no file of keys: it is over {_FILE_LIMIT} bytes")
-    text = data.decode("utf-8", "surrogateescape")
-    if not is_public(text):
-        _check_secrecy(source, status)
-    return parse_keys(source, text)
-
-
 def is_public(text: str) -> bool:
-    """Whether a file of keys holds public keys alone."""
+    """Whether a file of keys holds public keys alone, and nothing in comments that may be another.
+
+    A key that stands behind a comment sign is one that somebody may use again.
+    """
     lines = (line.strip() for line in text.removeprefix("\ufeff").split("\n"))
-    return all(line.startswith(("#", PUBLIC_MARK)) for line in lines if line)
+    return all(line.startswith(("#", PUBLIC_MARK)) for line in lines if line) and not _has_secret(
+        _PUBLIC_KEY.sub("", text)
+    )
+
+
+def _has_secret(text: str) -> bool:
+    """Whether there is a private key in a text, or what looks like a random secret."""
+    return (
+        PRIVATE_MARK in text.lower()
+        or "PRIVATE KEY-----" in text
+        or any(re.search(r"\d", word) for word in _LONG_WORD.findall(text))
+    )
 
 
 def new_private_key() -> tuple[str, str]:
@@ -218,34 +204,4 @@ def warn_when_unsigned(settings: Settings) -> None:
             "all hosts",
             exposed,
             KEY_FILE,
-        )
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """A pipe that nobody writes to would keep a model server from starting."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _check_status(source: str, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise CacheValidationError(f"{source} is not a regular file")
-    owner = status.st_uid
-    if hasattr(os, "geteuid") and owner not in {0, os.geteuid()}:
-        raise CacheValidationError(
-            f"{source} belongs to another user (uid {owner}), who can change it: chown it to this "
-            "user or to root"
-        )
-    _refuse_modes(source, status, _WRITABLE, "changed")
-
-
-def _check_secrecy(source: str, status: os.stat_result) -> None:
-    _refuse_modes(source, status, _READABLE, "read")
-
-
-def _refuse_modes(source: str, status: os.stat_result, modes: int, what: str) -> None:
-    # Where there are no user ids, the mode says nothing.
-    if hasattr(os, "geteuid") and status.st_mode & modes:
-        raise CacheValidationError(
-            f"{source} can be {what} by other users (mode {stat.S_IMODE(status.st_mode):o}): chmod "
-            "600 it (of a Kubernetes secret, defaultMode: 0400)"
         )

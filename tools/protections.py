@@ -773,10 +773,43 @@ PROTECTIONS = (
     ),
     _simple(
         "a key file belongs to root or to this user",
-        "b10_transfer/signing.py",
-        "owner not in {0, os.geteuid()}",
-        "owner not in {owner}",
+        "b10_transfer/key_file.py",
+        "    _check_status(source, status)\n",
+        "",
         "tests/unit/test_signing_settings.py",
+    ),
+    _simple(
+        "each folder on the way to a key file belongs to root or to this user",
+        "b10_transfer/key_file.py",
+        "stranger = foreign_owner(status)",
+        "stranger = None",
+        "tests/unit/test_key_file.py",
+    ),
+    _simple(
+        "nobody else can exchange a key file, or a folder on the way to it",
+        "b10_transfer/key_file.py",
+        "status.st_mode & _WRITABLE and not status.st_mode & stat.S_ISVTX",
+        "False",
+        "tests/unit/test_key_file.py",
+    ),
+    Protection(
+        "no link of another user leads to a key file",
+        (
+            Edit(
+                _STORE + "open_folder.py",
+                "            target = None if flags & os.O_EXCL else _read_link(",
+                "            target = None if flags else _read_link(",
+            ),
+            Edit(_STORE + "open_folder.py", "flags | os.O_NOFOLLOW, _PRIVATE", "flags, _PRIVATE"),
+        ),
+        ("tests/unit/test_key_file.py",),
+    ),
+    _simple(
+        "a file with a private key in a comment is private",
+        "b10_transfer/signing.py",
+        ' and not _has_secret(\n        _PUBLIC_KEY.sub("", text)\n    )',
+        "",
+        "tests/unit/test_key_file.py",
     ),
     _simple(
         "what is left of a proven server is saved",

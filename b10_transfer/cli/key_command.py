@@ -10,7 +10,8 @@ from b10_transfer import upkeep
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.console import Painted, Style
 from b10_transfer.errors import CacheError, CacheValidationError
-from b10_transfer.signing import KEY_FILE, PUBLIC_KEYS, new_private_key, public_text, read_key_file
+from b10_transfer.key_file import make_key_file, read_key_file
+from b10_transfer.signing import KEY_FILE, PUBLIC_KEYS, new_private_key, public_text
 from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
@@ -45,15 +46,12 @@ def _new(call: Call) -> int:
 
 
 def _write_private(path: str, text: str) -> None:
-    # Never through a link, and never in the place of a key that somebody still needs.
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        make_key_file(os.path.abspath(path), text)
     except FileExistsError:
         raise CacheError(f"{path} is there already: name another file, or remove it") from None
     except OSError as error:
         raise CacheError(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
 
 
 def _show(call: Call) -> int:

@@ -32,6 +32,9 @@ _LINKS = 40
 """As many links are followed as Linux follows."""
 
 
+_PRIVATE = 0o600
+
+
 class ForeignLinkError(OSError):
     """A link that another user made is in the place of a folder."""
 
@@ -133,6 +136,36 @@ def open_folder(location: str) -> OpenFolder:
     if not _HAS_DESCRIPTORS:
         return _open_by_name(location)
     return _opened(_descend(os.open("/", _STEP), location, location), location)
+
+
+def open_file(location: str, flags: int, check: Callable[[str, os.stat_result], None]) -> int:
+    """Open a file by its absolute path; returns its descriptor.
+
+    Args:
+        location: the path; links are followed where this user or root made them, but not one in the
+            place of a file that is to be new (`O_EXCL`).
+        flags: of `os.open`. A file that is made is for this user alone.
+        check: called with the path and the status of each folder on the way; it raises what is to
+            end the search.
+
+    Raises:
+        ForeignLinkError: a link that another user made is in the way.
+        OSError: it cannot be opened.
+    """
+    if not _HAS_DESCRIPTORS:
+        return os.open(location, flags, _PRIVATE)
+    path = location
+    for _ in range(_LINKS):
+        above, name = os.path.split(path)
+        handle = _descend(os.open("/", _STEP), above, location, check)
+        try:
+            target = None if flags & os.O_EXCL else _read_link(name, handle, location)
+            if target is None:
+                return os.open(name or ".", flags | os.O_NOFOLLOW, _PRIVATE, dir_fd=handle)
+        finally:
+            os.close(handle)
+        path = os.path.join(above, target)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), location)
 
 
 def make_folder(location: str, mode: int = 0o777) -> OpenFolder:
@@ -254,11 +287,18 @@ def _opened(handle: int, location: str) -> OpenFolder:
     return OpenFolder(location, readable, os.fstat(readable))
 
 
-def _descend(handle: int, path: str, location: str) -> int:
+def _descend(
+    handle: int,
+    path: str,
+    location: str,
+    check: Callable[[str, os.stat_result], None] | None = None,
+) -> int:
     """Open what is at `path`, folder by folder from an open one, which is closed."""
     waiting = path.split("/")[::-1]
     links = 0
+    here = ""
     try:
+        _look(check, here, handle)
         while waiting:
             name = waiting.pop()
             if name in ("", "."):
@@ -277,10 +317,17 @@ def _descend(handle: int, path: str, location: str) -> int:
                 step = os.open("/", _STEP)
             os.close(handle)
             handle = step
+            here = f"{here}/{name}" if target is None else ""
+            _look(check, here, handle)
     except BaseException:
         os.close(handle)
         raise
     return handle
+
+
+def _look(check: Callable[[str, os.stat_result], None] | None, path: str, handle: int) -> None:
+    if check is not None:
+        check(os.path.normpath(path or "/"), os.fstat(handle))
 
 
 def _read_link(name: str, handle: int, location: str) -> str | None:

@@ -5,14 +5,15 @@ import errno
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from b10_transfer import OperationStatus, local_clear
+from b10_transfer import OperationStatus, local_clear, local_lock
 from b10_transfer.cache_roots import CacheRoot
 from b10_transfer.clear_survey import survey
-from b10_transfer.local_clear import Cleared, clear_root
+from b10_transfer.local_clear import Cleared, clear_root, clear_roots
 from b10_transfer.local_lock import lock_root
 from b10_transfer.root_kinds import INDUCTOR, ROOT_KINDS, VLLM, user_kind
 from tests.support.cache_trees import (
@@ -26,12 +27,11 @@ from tests.support.cache_trees import (
 )
 from tests.support.crowd import OTHER_USER, open_the_way_to
 from tests.support.mounts import overlay, read_only, tmpfs
+from tests.support.programs import started_python
 from tests.support.server_trees import vllm_artifacts
-from tests.support.sites import Site
+from tests.support.sites import Host, Site
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from b10_transfer.root_kinds import RootKind
 
 pytestmark = pytest.mark.layouts
@@ -39,6 +39,16 @@ pytestmark = pytest.mark.layouts
 needs_root = pytest.mark.skipif(
     getattr(os, "geteuid", lambda: 1)() != 0, reason="only root can give files away"
 )
+
+HOLD = """
+import contextlib, time
+from b10_transfer.local_lock import lock_root
+with contextlib.ExitStack() as held:
+    for folder in {folders}:
+        held.enter_context(lock_root(folder, 0))
+    print(flush=True)
+    time.sleep(60)
+"""
 
 TREE = compiled_graph("model")
 (GRAPH,) = (path for path in TREE if path.startswith("fxgraph/"))
@@ -182,9 +192,33 @@ def test_a_clear_does_not_pull_the_ground_from_under_a_load_that_takes_long(
 ) -> None:
     write_tree(tmp_path, TREE)
     monkeypatch.setattr("b10_transfer.local_clear._LOCK_SECONDS", 0.2)
-    with lock_root(str(tmp_path), 0), pytest.raises(OSError, match="in use by a load"):
+    with lock_root(str(tmp_path), 0), pytest.raises(OSError, match="in use by another load"):
         clear_root(inductor_at(tmp_path))
     assert read_tree(tmp_path) == TREE
+
+
+def test_roots_in_use_are_waited_for_together_and_named_with_the_process_that_uses_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("b10_transfer.local_clear._LOCK_SECONDS", 0.5)
+    waits: list[float] = []
+    lock = local_lock.lock_root
+    monkeypatch.setattr(
+        local_lock, "lock_root", lambda at, seconds: waits.append(seconds) or lock(at, seconds)
+    )
+    roots = [inductor_at(tmp_path / name) for name in ("first", "second", "idle")]
+    for root in roots:
+        write_tree(Path(root.folder), TREE)
+    hold = HOLD.format(folders=[root.folder for root in roots[:2]])
+    with started_python(hold, Host(tmp_path, tmp_path).variables()) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        first, second, idle = clear_roots(roots)
+    for root, cleared in zip(roots, (first, second), strict=False):
+        assert f"{root.folder} is in use by pid {holder.pid} (" in cleared.problem
+    assert waits == [0.5, 0.0, 0.0]
+    assert not idle.problem
+    assert not Path(idle.root.folder).exists()
 
 
 def test_after_a_clear_a_load_brings_everything_again(tmp_path: Path) -> None:

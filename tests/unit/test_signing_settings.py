@@ -198,7 +198,7 @@ def test_a_file_that_may_not_be_read_is_named(key_file: Path) -> None:
 
 
 def test_a_folder_and_a_device_are_no_files_of_keys(tmp_path: Path) -> None:
-    assert "cannot be read" in refusal(**{KEY_FILE: str(tmp_path)})
+    assert "not a regular file" in refusal(**{KEY_FILE: str(tmp_path)})
     assert "not a regular file" in refusal(**{KEY_FILE: "/dev/zero"})
 
 

@@ -32,6 +32,8 @@ from tests.support.server_trees import vllm_artifacts
 from tests.support.sites import Host, Site
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from b10_transfer.root_kinds import RootKind
 
 pytestmark = pytest.mark.layouts
@@ -202,10 +204,12 @@ def test_roots_in_use_are_waited_for_together_and_named_with_the_process_that_us
 ) -> None:
     monkeypatch.setattr("b10_transfer.local_clear._LOCK_SECONDS", 0.5)
     waits: list[float] = []
-    lock = local_lock.lock_root
-    monkeypatch.setattr(
-        local_lock, "lock_root", lambda at, seconds: waits.append(seconds) or lock(at, seconds)
-    )
+
+    def wait(folder: str, seconds: float) -> AbstractContextManager[bool | None]:
+        waits.append(seconds)
+        return lock_root(folder, seconds)
+
+    monkeypatch.setattr(local_lock, "lock_root", wait)
     roots = [inductor_at(tmp_path / name) for name in ("first", "second", "idle")]
     for root in roots:
         write_tree(Path(root.folder), TREE)

@@ -39,8 +39,8 @@ def _new(call: Call) -> int:
         return exit_codes.DONE
     call.console.line(public)
     call.console.note(
-        f"the private key is in {os.path.abspath(path)}: set {KEY_FILE} to that on the hosts that save, and "
-        f"{PUBLIC_KEYS} to the line above on all hosts"
+        f"the private key is in {os.path.abspath(path)}: set {KEY_FILE} to that on the "
+        f"hosts that save, and {PUBLIC_KEYS} to the line above on all hosts"
     )
     return exit_codes.DONE
 

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_transfer.errors import CacheError
+from b10_transfer.refusals import describe
 from b10_transfer.reports import LoadReport
 from b10_transfer.status import OperationStatus
 from b10_transfer.units import count_text
@@ -74,14 +75,18 @@ def load_report(
     )
 
 
-def bring_problems(brought: Brought) -> list[str]:
-    """What kept artifacts from being brought, a line a cause."""
+def bring_problems(brought: Brought, store: str) -> list[str]:
+    """What kept artifacts from being brought out of a store's folder, a line a cause."""
     problems: list[str] = []
     if brought.damaged:
         blobs = count_text(len(brought.damaged), "blob")
         problems.append(f"{blobs} {'is' if blobs == '1 blob' else 'are'} damaged in the store")
     for noun, what, reasons in (
-        ("blob", "could not be read", [str(error) for error in brought.unread.values()]),
+        (
+            "blob",
+            "could not be read",
+            [describe(error, store) for error in brought.unread.values()],
+        ),
         ("artifact", "could not be placed", [reason for _, reason in brought.placed.failed]),
         ("artifact", "saved broken and left out", _named(brought.placed)),
     ):

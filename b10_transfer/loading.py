@@ -41,7 +41,12 @@ from b10_transfer.local_scan import walk_roots
 from b10_transfer.local_space import NO_ROOM, LocalSpace
 from b10_transfer.local_sweep import has_leftovers, sweep
 from b10_transfer.native_needs import HostLibraries, split_requirement
-from b10_transfer.nearest import nearest_differences, other_namespaces, recorded_differences
+from b10_transfer.nearest import (
+    named,
+    nearest_differences,
+    other_namespaces,
+    recorded_differences,
+)
 from b10_transfer.newest_seen import note_newest, rollback_problem
 from b10_transfer.progress import Meter
 from b10_transfer.reports import LoadReport, count_refused, difference_lines, problem_lines
@@ -130,7 +135,7 @@ def load_artifacts(
     context.store.note_use(heads)
     unusable = sum(item.folder not in usable for item in lacking)
     already_here = len(placements) - unusable - len(wanted)
-    problems += bring_problems(brought)
+    problems += bring_problems(brought, context.settings.store)
     counts = Counts(already_here, len(wanted), unusable)
     report = load_report(context, counts, brought, problems, started)
     if not (report.loaded or report.already_here):
@@ -216,7 +221,7 @@ def _with_nearest(context: Context, report: LoadReport) -> LoadReport:
         return report if listing.problems else replace(report, reason="nothing is stored yet")
     namespaces = other_namespaces(context.address, headers)
     if namespaces:
-        names = ", ".join(name or "none" for name in namespaces[:_NAMED_NAMESPACES])
+        names = named(namespaces[:_NAMED_NAMESPACES])
         mine = context.address.namespace or "none"
         problem = f"this environment has something in other namespaces: {names}"
         return replace(

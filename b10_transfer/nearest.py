@@ -75,6 +75,11 @@ def other_namespaces(address: Address, headers: Iterable[Header]) -> Sequence[st
     )
 
 
+def named(namespaces: Iterable[str]) -> str:
+    """Namespaces, in a sentence: "none" would read as if there were none."""
+    return ", ".join(name or "the one without a name" for name in namespaces)
+
+
 def recorded_differences(
     environment: Environment, recorded: Iterable[tuple[str, str]]
 ) -> tuple[Difference, ...]:

@@ -10,7 +10,12 @@ from b10_store.layout import snapshot_milliseconds
 from b10_transfer.doctor.findings import note, ok, problem
 from b10_transfer.doctor.loaded_use import LoadedUse
 from b10_transfer.doctor.stored import Seal
-from b10_transfer.nearest import nearest_environments, other_namespaces, recorded_differences
+from b10_transfer.nearest import (
+    named,
+    nearest_environments,
+    other_namespaces,
+    recorded_differences,
+)
 from b10_transfer.reports import difference_lines
 from b10_transfer.signing import KEY_FILE, store_exposure
 from b10_transfer.units import count_text, size_text
@@ -200,12 +205,11 @@ def _miss_findings(
     here = f"nothing for environment {environment.key}"
     namespaces = other_namespaces(address, headers)
     if namespaces:
-        names = ", ".join(name or "none" for name in namespaces)
         mine = address.namespace or "none"
         yield problem(
             "stored.other_namespace",
             _SUBJECT,
-            f"{here} in this namespace ({mine}), but in others: {names}",
+            f"{here} in this namespace ({mine}), but in others: {named(namespaces)}",
             "set B10_CACHE_NAMESPACE to the one that the server which saved had",
             namespaces=list(namespaces),
         )

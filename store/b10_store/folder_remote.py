@@ -268,7 +268,9 @@ class FolderRemote:
             yield
         except OSError as error:
             if not (isinstance(error.filename, str) and os.path.isabs(error.filename)):
-                error.filename, error.filename2 = self._folders.path(name), None
+                error.filename = self._folders.path(name)
+                # A second name that is None would be printed.
+                del error.filename2
             raise
 
 

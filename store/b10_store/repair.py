@@ -127,7 +127,7 @@ class Repair:
                 fault, "; its artifacts are missed until a host that has them saves"
             )
         rest = f", {lost} missed until a host that has them saves" if lost else ""
-        return self._quarantined(fault, f"; {copied} of its artifacts copied out first{rest}")
+        return self._quarantined(fault, f"; {copied} of its blobs copied out first{rest}")
 
     def _put_back(self, spare: str, pack: PackId, size: int) -> bool:
         if not self._is_spare(spare, pack, size):

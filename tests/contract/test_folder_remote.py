@@ -376,6 +376,7 @@ def test_an_error_names_the_whole_path(place: FolderPlace) -> None:
         with pytest.raises(FileNotFoundError) as caught:
             missing()
         assert caught.value.filename == str(place.folder / "packs/a")
+        assert str(caught.value).endswith(f"{place.folder}/packs/a'")
 
 
 def test_many_threads_list_one_folder_at_once_and_each_sees_all_of_it(place: FolderPlace) -> None:

@@ -141,7 +141,7 @@ def test_a_repair_copies_out_what_is_sound_before_it_sets_a_pack_aside(
     (fault,) = check(saver, read_data=True, repair=True).faults
     # The library is that of the other namespace, and lies in its pack.
     assert fault.repaired == (
-        f"moved to quarantine/{pack.name}; {len(WITHOUT_LARGE) - 1} of its artifacts copied out "
+        f"moved to quarantine/{pack.name}; {len(WITHOUT_LARGE) - 1} of its blobs copied out "
         "first, 1 missed until a host that has them saves"
     )
     loader = site.host("loader")

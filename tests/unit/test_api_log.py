@@ -218,7 +218,10 @@ def test_where_this_environment_has_something_in_other_namespaces_these_are_name
         become(site.host("host"), monkeypatch, B10_CACHE_NAMESPACE="model-a")
         assert b10_transfer.load_compile_cache() is Status.DOES_NOT_EXIST
     line = warning(caplog)
-    assert "this environment has something in other namespaces: none, model-b" in line
+    assert (
+        "this environment has something in other namespaces: the one without a name, model-b"
+        in line
+    )
     assert "nearest" not in line
 
 

@@ -49,6 +49,7 @@ def test_what_is_stored_in_other_namespaces_is_named(site: Site, here: Environme
     saver.save()
     finding = only_problem(site.host("host"), "stored.other_namespace", B10_CACHE_NAMESPACE="third")
     assert finding.details["namespaces"] == ["", "flux", "llama"]
+    assert "but in others: the one without a name, flux, llama" in finding.text
 
 
 def test_the_nearest_environments_are_named_by_what_differs(site: Site) -> None:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from b10_transfer.cache_folders import is_below
+from b10_transfer.cache_folders import VARIABLES, is_below
 from b10_transfer.root_kinds import FULL_HEADERS, ROOT_KINDS, RootKind, user_kind
 
 if TYPE_CHECKING:
@@ -85,13 +85,25 @@ def resolve_roots(
         try:
             roots.append(CacheRoot(kind, folder or kind.resolve(variables)))
         except OSError as error:
-            # No folder for temporary files, or a relative path and no working folder.
             if unresolved is None:
                 raise
-            unresolved.append(f"the cache root {name} cannot be found, and is left out: {error}")
+            unresolved.append(
+                f"the cache root {name} cannot be found, and is left out: {_unfound(name, error)}"
+            )
     return tuple(
         replace(root, outer=_outer_roots(place, roots)) for place, root in enumerate(roots)
     )
+
+
+def _unfound(name: str, error: OSError) -> str:
+    try:
+        os.getcwd()
+    except OSError:
+        variable = VARIABLES[name][0]
+        return (
+            f"it is relative to a working folder that is gone; set {variable} to an absolute path"
+        )
+    return error.strerror or str(error)  # no folder for temporary files
 
 
 def without_refused(roots: Sequence[CacheRoot], refused: Collection[str]) -> tuple[CacheRoot, ...]:

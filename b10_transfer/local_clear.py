@@ -22,6 +22,7 @@ from b10_transfer.clear_survey import Folder, Scope, join, survey
 from b10_transfer.foreign import OF_FILESYSTEMS, few, foreign_line
 from b10_transfer.local_lock import Patience, holders_of
 from b10_transfer.local_scan import common_with_store
+from b10_transfer.unusable_roots import other_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,7 +99,7 @@ def _try_to_clear(root: CacheRoot, roots: Sequence[CacheRoot], patience: Patienc
     try:
         cleared = clear_root(root, patience)
     except OSError as error:
-        return Cleared(root, failure=f"{root.name}: {error}")
+        return Cleared(root, failure=f"{root.name}: {_failure(root, error)}")
     nested = [other.folder for other in roots if other.folder != root.folder]
     foreign = (
         path
@@ -106,6 +107,17 @@ def _try_to_clear(root: CacheRoot, roots: Sequence[CacheRoot], patience: Patienc
         if not any(is_below(folder, os.path.join(root.folder, path)) for folder in nested)
     )
     return cleared._replace(foreign=tuple(foreign))
+
+
+def _failure(root: CacheRoot, error: OSError) -> str:
+    owner = other_user(root) if isinstance(error, PermissionError) else None
+    if owner is not None:
+        return (
+            f"{root.folder} is used by another user (uid {owner}), whose {RECORD_FOLDER} is in it: "
+            "clear it as that user"
+        )
+    named = f"{error.filename}: " if error.filename else ""
+    return f"{named}{error.strerror or error}"
 
 
 def clear_root(root: CacheRoot, patience: Patience | None = None) -> Cleared:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from b10_store.open_folder import foreign_owner
 from b10_store.paths import RECORD_FOLDER
 from b10_transfer.cache_folders import VARIABLES
 from b10_transfer.host_checks import Lack, existing_folder
@@ -42,13 +41,19 @@ def _dangling(root: CacheRoot) -> Lack | None:
     )
 
 
-def _shared(root: CacheRoot) -> Lack | None:
-    """Return the other user who loads into a cache root, which only one can do."""
+def other_user(root: CacheRoot) -> int | None:
+    """The other user who loads into a cache root, which only one can do; nobody is to root."""
+    own = getattr(os, "geteuid", lambda: 0)()
     try:
-        owner = foreign_owner(os.lstat(os.path.join(root.folder, RECORD_FOLDER)))
+        owner = os.lstat(os.path.join(root.folder, RECORD_FOLDER)).st_uid
     except OSError:
         return None
-    if owner is None or getattr(os, "geteuid", lambda: 0)() == 0:
+    return None if own in (0, owner) else owner
+
+
+def _shared(root: CacheRoot) -> Lack | None:
+    owner = other_user(root)
+    if owner is None:
         return None
     return Lack(
         f"the cache root {root.folder} is used by another user (uid {owner}), whose "

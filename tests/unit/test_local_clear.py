@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from b10_store.paths import RECORD_FOLDER
 from b10_transfer import OperationStatus, local_clear, local_lock
 from b10_transfer.cache_roots import CacheRoot
 from b10_transfer.clear_survey import survey
@@ -396,6 +397,26 @@ def test_what_another_user_closed_is_left_and_named_and_the_rest_goes(tmp_path: 
         os.seteuid(0)
     assert problem == f"1 left in {root} that could not be removed: fxgraph: Permission denied"
     assert [*read_tree(root)] == [GRAPH]
+
+
+@needs_root
+def test_a_root_that_another_user_loads_into_is_named_with_who_may_clear_it(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    write_tree(root, TREE)
+    open_the_way_to(root)
+    (root / RECORD_FOLDER).mkdir(mode=0o700)
+    for path in [root, *root.rglob("*")]:
+        if path.name != RECORD_FOLDER:
+            os.chown(path, OTHER_USER, OTHER_USER)
+    os.seteuid(OTHER_USER)
+    try:
+        (cleared,) = clear_roots([inductor_at(root)])
+    finally:
+        os.seteuid(0)
+    assert cleared.problem == (
+        f"inductor: {root} is used by another user (uid 0), whose {RECORD_FOLDER} is in it: clear "
+        "it as that user"
+    )
 
 
 # Other users.

@@ -15,13 +15,12 @@ from b10_store.open_folder import Bounds
 from b10_store.paths import check_path, local_path
 from b10_store.scan import INCOMPLETE, UNITED_LIMIT, LocalFile, Skipped
 from b10_store.walk import walk
-from b10_transfer.cache_folders import is_below
 from b10_transfer.file_forms import check_of, is_graph_list
 from b10_transfer.foreign import find_foreign
-from b10_transfer.host_checks import others_can_write
 from b10_transfer.native_needs import join_requirement, united_needs
+from b10_transfer.paths import is_below, is_system_folder
 from b10_transfer.relocation import canonical_group, group_children, is_group, restore_group
-from b10_transfer.settings import is_private
+from b10_transfer.root_exposure import others_can_write
 from b10_transfer.tuning import unite_timings
 from b10_transfer.whole_files import find_incomplete
 
@@ -105,7 +104,7 @@ def bounds_of(root: CacheRoot) -> Bounds:
 def refuse_link(root: CacheRoot, target: str) -> str:
     """Why a link in a cache root is not followed to a folder; "" where it is."""
     own = os.path.realpath(root.folder)
-    if is_below(own, target) or is_private(target):
+    if is_below(own, target) or is_system_folder(target):
         return "a link to a folder that is more than a cache"
     for other in root.apart:
         place = os.path.realpath(other)

@@ -11,6 +11,8 @@ import re
 import tempfile
 from typing import TYPE_CHECKING
 
+from b10_transfer.paths import is_below
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -142,11 +144,6 @@ def as_seen_from(folder: str, variables: Mapping[str, str]) -> dict[str, str]:
         if not value.startswith("~") and (value or name == "TORCHINDUCTOR_CACHE_DIR"):
             seen[name] = os.path.join(folder, value)
     return seen
-
-
-def is_below(path: str, folder: str) -> bool:
-    """Whether `path` is `folder` or lies in it; both absolute, links not followed."""
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _user_name(variables: Mapping[str, str]) -> str:

@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from b10_transfer.cache_folders import VARIABLES, is_below
+from b10_transfer.cache_folders import VARIABLES
+from b10_transfer.paths import is_below
 from b10_transfer.root_kinds import FULL_HEADERS, ROOT_KINDS, RootKind, user_kind
 
 if TYPE_CHECKING:

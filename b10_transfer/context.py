@@ -13,19 +13,16 @@ from b10_store.folder_remote import FolderRemote
 from b10_store.layout import Address
 from b10_store.store import Store
 from b10_transfer.address_space import is_scarce, require_some
-from b10_transfer.cache_folders import VARIABLES, is_below
+from b10_transfer.cache_folders import VARIABLES
 from b10_transfer.cache_roots import CacheRoot, resolve_roots, with_store, without_refused
 from b10_transfer.environment import Environment
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
 from b10_transfer.foreign import foreign_lines
-from b10_transfer.host_checks import (
-    existing_folder,
-    exposure,
-    find_planted_link,
-    strict_exposure,
-)
+from b10_transfer.host_checks import existing_folder
 from b10_transfer.local_space import NO_ROOM
+from b10_transfer.paths import is_below
 from b10_transfer.refusals import describe, refusal
+from b10_transfer.root_exposure import exposure, find_planted_link, strict_exposure
 from b10_transfer.root_places import find_misplacement
 from b10_transfer.settings import MEBIBYTE, Settings, check_folder
 from b10_transfer.signing import KEY_FILE

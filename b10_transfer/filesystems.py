@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from b10_transfer.cache_folders import is_below
+from b10_transfer.paths import is_below
 
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from b10_store.paths import RECORD_FOLDER
-from b10_transfer.cache_folders import is_below
+from b10_transfer.paths import is_below
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from b10_store.envelope import open_prefix
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
+from b10_store.folder_names import MANIFESTS, TEMPORARY_MARK
 from b10_store.folder_remote import FolderRemote
 from b10_store.format_file import check_format
 from b10_store.heads import ManifestReader, Problem
-from b10_store.layout import MANIFESTS, TEMPORARY_MARK, parse_manifest_name
+from b10_store.layout import parse_manifest_name
 from b10_store.manifest_file import decode_header, decode_pack_sizes
 from b10_store.patient_remote import PatientRemote
 from b10_store.remote import read_bounded

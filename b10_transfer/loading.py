@@ -20,12 +20,7 @@ from b10_transfer.context import exposure_line, reader_count, strict_line, worke
 from b10_transfer.errors import CacheError
 from b10_transfer.harmful_files import move_aside
 from b10_transfer.header_placeholders import plant_placeholders, remove_placeholders
-from b10_transfer.host_checks import (
-    check_execution,
-    check_tools,
-    exposure,
-    others_can_write,
-)
+from b10_transfer.host_checks import check_execution, check_tools
 from b10_transfer.host_placements import choose_placements, not_here
 from b10_transfer.load_outcome import Counts, bring_problems, load_report
 from b10_transfer.local_lock import Patience, lock_root
@@ -50,11 +45,12 @@ from b10_transfer.nearest import (
 from b10_transfer.newest_seen import note_newest, rollback_problem
 from b10_transfer.progress import Meter
 from b10_transfer.reports import LoadReport, count_refused, difference_lines, problem_lines
+from b10_transfer.root_exposure import exposure, others_can_write
 from b10_transfer.root_kinds import HEADERS
 from b10_transfer.root_origin import look_at, note_machine, origin_lines
-from b10_transfer.signing import warn_when_unsigned
 from b10_transfer.status import OperationStatus
 from b10_transfer.units import count_text
+from b10_transfer.unsigned import warn_when_unsigned
 from b10_transfer.unusable_roots import describe_failure
 
 if TYPE_CHECKING:
@@ -201,7 +197,7 @@ def _host_problems(context: Context, placements: Iterable[Placement]) -> list[st
         paths[placement.entry.identity.root].append(placement.entry.identity.path)
     lines = check_tools(context.settings.variables, chain.from_iterable(paths.values()))
     for root in context.roots:
-        lines += check_execution(root, paths[root.name])
+        lines += check_execution(root.folder, paths[root.name])
     return lines
 
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from b10_store.open_folder import foreign_owner, open_folder
 from b10_store.paths import RECORD_FOLDER
 from b10_transfer.artifacts import placing_order, refuse_link
-from b10_transfer.cache_folders import is_below
 from b10_transfer.clear_survey import Folder, Scope, join, survey
 from b10_transfer.foreign import OF_FILESYSTEMS, few, foreign_line
 from b10_transfer.local_lock import Patience, holders_of
 from b10_transfer.local_scan import common_with_store
+from b10_transfer.paths import is_below
 from b10_transfer.unusable_roots import other_user
 
 if TYPE_CHECKING:

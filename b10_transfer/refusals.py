@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-from b10_transfer.cache_folders import is_below
+from b10_transfer.paths import is_below
 
 _BY_NUMBER = {
     errno.EMFILE: "too many files are open in this process: raise `ulimit -n`",

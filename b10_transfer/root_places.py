@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from b10_transfer.cache_folders import is_below
+from b10_transfer.paths import is_below
 
 if TYPE_CHECKING:
     from b10_transfer.cache_roots import CacheRoot

@@ -20,9 +20,9 @@ from b10_transfer.native_needs import HostLibraries
 from b10_transfer.newest_seen import note_newest
 from b10_transfer.progress import Meter
 from b10_transfer.reports import SaveReport, by_reason, count_refused, problem_lines
-from b10_transfer.signing import warn_when_unsigned
 from b10_transfer.status import OperationStatus
 from b10_transfer.units import count_text, until_text
+from b10_transfer.unsigned import warn_when_unsigned
 
 if TYPE_CHECKING:
     from b10_store.save_request import SaveOutcome

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from b10_transfer.errors import CacheValidationError
+from b10_transfer.paths import is_system_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,15 +23,6 @@ _ENABLED = "BASETEN_FS_ENABLED"
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"", "0", "false", "no", "off"}
 _LARGEST = 10**9
-_SYSTEM_FOLDERS = frozenset(
-    {
-        *("/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/proc", "/root"),
-        *("/run", "/sbin", "/sys", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/var"),
-        *("/var/cache", "/var/lib", "/var/run"),
-        *("/tmp", "/var/tmp"),  # noqa: S108  # named to be refused
-        *("/Library", "/System", "/Users", "/private", "/private/tmp", "/private/var"),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +120,11 @@ def check_folder(name: str, value: str) -> str:
         CacheValidationError: it is relative, has `..` in it, or is the system's or the user's own.
     """
     path = _check_absolute(name, value)
-    if is_private(path) or is_private(os.path.realpath(path)):
+    if is_system_folder(path) or is_system_folder(os.path.realpath(path)):
         raise CacheValidationError(
             f"{name}={value!r} is a folder of the system or of the user: give one below it"
         )
     return path
-
-
-def is_private(path: str) -> bool:
-    """Whether a folder is itself one of the system's or the user's, by its absolute path."""
-    home = os.path.expanduser("~")
-    own = {*_SYSTEM_FOLDERS, os.path.normpath(home), os.path.realpath(home)}
-    return os.path.dirname(path) == path or path in own
 
 
 def _check_absolute(name: str, value: str) -> str:

@@ -28,7 +28,6 @@ PRIVATE_MARK = f"{_MARK}private:"
 PUBLIC_MARK = f"{_MARK}public:"
 """What a public key begins with; 64 hex digits follow."""
 
-_logger = logging.getLogger("b10_transfer")
 
 _SHORTEST = 16
 _MOST_KEYS = 32
@@ -48,7 +47,6 @@ _EXPECTED = (
 )
 
 # Taken by whoever warns first in this process, and never given back.
-_warning = threading.Lock()
 
 
 def parse_keys(source: str, text: str) -> tuple[Key, ...]:
@@ -171,37 +169,3 @@ def public_text(key: Key) -> str:
     if isinstance(key, PrivateKey):
         return PUBLIC_MARK + key.public.data.hex()
     return PUBLIC_MARK + key.data.hex() if isinstance(key, PublicKey) else ""
-
-
-def store_exposure(folder: str) -> str | None:
-    """Who else can write to a store.
-
-    Returns:
-        None when nobody can, or when there is no such folder.
-    """
-    try:
-        status = os.stat(folder)
-    except OSError:
-        return None
-    own = getattr(os, "geteuid", lambda: status.st_uid)()
-    if status.st_uid != own:
-        return f"the store {folder} belongs to another user (uid {status.st_uid})"
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return (
-            f"the store {folder} can be written by others (mode {stat.S_IMODE(status.st_mode):o})"
-        )
-    return None
-
-
-def warn_when_unsigned(settings: Settings) -> None:
-    """Say, once in a process, that there is no signing key and others can write to the store."""
-    if settings.signing_keys or _warning.locked():
-        return
-    exposed = store_exposure(settings.store)
-    if exposed is not None and _warning.acquire(blocking=False):
-        _logger.warning(
-            "%s, and no signing key is set: whoever can write there can run code here; set %s on "
-            "all hosts",
-            exposed,
-            KEY_FILE,
-        )

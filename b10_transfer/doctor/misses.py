@@ -17,8 +17,9 @@ from b10_transfer.nearest import (
     recorded_differences,
 )
 from b10_transfer.reports import difference_lines
-from b10_transfer.signing import KEY_FILE, store_exposure
+from b10_transfer.signing import KEY_FILE
 from b10_transfer.units import count_text, size_text
+from b10_transfer.unsigned import store_exposure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

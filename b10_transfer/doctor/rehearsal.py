@@ -9,9 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.errors import NoSpaceError, StoreError
+from b10_store.folder_names import TRASH
 from b10_store.folder_remote import FolderRemote
 from b10_store.heads import ManifestReader
-from b10_store.layout import TRASH, Address, pack_path, parse_pack_name
+from b10_store.layout import Address, pack_path, parse_pack_name
 from b10_store.remote import Range
 from b10_store.union import union
 from b10_transfer.doctor.roots import is_wanted

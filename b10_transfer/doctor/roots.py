@@ -15,13 +15,9 @@ from b10_transfer.doctor.findings import ok, problem
 from b10_transfer.errors import CacheValidationError
 from b10_transfer.filesystems import filesystem_of
 from b10_transfer.foreign import few, find_foreign
-from b10_transfer.host_checks import (
-    existing_folder,
-    find_exposure,
-    find_noexec,
-    strict_exposure,
-)
+from b10_transfer.host_checks import existing_folder, find_noexec
 from b10_transfer.local_record import Loaded, read_loaded
+from b10_transfer.root_exposure import find_exposure, strict_exposure
 from b10_transfer.root_kinds import INDUCTOR, ROOT_KINDS, TRITON
 from b10_transfer.units import count_text, size_text
 from b10_transfer.unusable_roots import find_obstacle, placing_variable
@@ -279,7 +275,7 @@ def _execution_findings(local: LocalRoot, *, is_gpu: bool) -> Iterator[Finding]:
     paths = [item.path for item in local.found]
     if not is_gpu and local.root.name == INDUCTOR.name:
         paths.append(CPP_KERNEL)
-    lack = find_noexec(local.root, paths)
+    lack = find_noexec(local.root.folder, paths)
     if lack is not None:
         yield problem(
             "root.noexec", local.root.name, lack.fact, lack.advice, folder=local.root.folder

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from b10_transfer.cache_folders import VARIABLES, as_seen_from, is_below
+from b10_transfer.cache_folders import VARIABLES, as_seen_from
 from b10_transfer.cache_roots import resolve_roots
 from b10_transfer.errors import CacheValidationError
+from b10_transfer.paths import is_below
 from b10_transfer.servers.processes import (
     family_below,
     is_believed,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from b10_store.fetch import Fetched, Fetcher, Wanted
-from b10_store.layout import TRASH, pack_path
+from b10_store.folder_names import TRASH
+from b10_store.layout import pack_path
 from b10_store.materialize import Staging
 from b10_store.placement import Placed
 

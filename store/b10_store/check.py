@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from b10_store.damage import Damage, Fault
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
+from b10_store.folder_names import FOLDERS, NO_FOLDER
 from b10_store.format_file import check_format
 from b10_store.heads import ManifestReader
-from b10_store.layout import FOLDERS, FORMAT_FILE, NO_FOLDER, SnapshotName, pack_path
+from b10_store.layout import FORMAT_FILE, SnapshotName, pack_path
 from b10_store.remote import Range, is_no_file
 from b10_store.repair import Repair, is_intact
 from b10_store.rewrite import move_blobs

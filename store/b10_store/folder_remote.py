@@ -10,8 +10,8 @@ import stat
 import time
 from typing import TYPE_CHECKING, TypeVar
 
+from b10_store.folder_names import FOLDERS, NO_FOLDER, SESSIONS, TEMPORARY_MARK
 from b10_store.held_folders import HeldFolders, hold_folder
-from b10_store.layout import FOLDERS, NO_FOLDER, SESSIONS, TEMPORARY_MARK
 from b10_store.remote import FileStat
 
 if TYPE_CHECKING:

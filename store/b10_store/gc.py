@@ -23,19 +23,21 @@ import time
 from typing import TYPE_CHECKING
 
 from b10_store.errors import StoreError
+from b10_store.folder_names import (
+    FENCED,
+    MANIFESTS,
+    PACKS,
+    QUARANTINE,
+    SESSIONS,
+    TEMPORARY_MARK,
+    TRASH,
+)
 from b10_store.gc_plan import choose_departures, choose_packs, referenced_packs
 from b10_store.gc_report import GcReport
 from b10_store.gc_stages import Stages
 from b10_store.layout import (
-    FENCED,
     LEFTOVER_SECONDS,
-    MANIFESTS,
-    PACKS,
-    QUARANTINE,
     QUARANTINE_SECONDS,
-    SESSIONS,
-    TEMPORARY_MARK,
-    TRASH,
     TRASH_SECONDS,
     age,
     is_leftover,

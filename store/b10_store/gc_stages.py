@@ -6,13 +6,11 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, cast
 
+from b10_store.folder_names import FENCED, SESSIONS, TRASH
 from b10_store.layout import (
-    FENCED,
     OLDEST_SESSION_SECONDS,
-    SESSIONS,
     STAGE_DISTANCE_SECONDS,
     STALE_SESSION_SECONDS,
-    TRASH,
     SnapshotName,
     age,
     new_snapshot_id,

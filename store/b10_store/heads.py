@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from b10_store.envelope import open_body, open_prefix
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
-from b10_store.layout import MANIFESTS, SnapshotName, parse_manifest_name
+from b10_store.folder_names import MANIFESTS
+from b10_store.layout import SnapshotName, parse_manifest_name
 from b10_store.manifest_file import Header, decode_header, decode_manifest
 from b10_store.reading_budget import BudgetError, ReadingBudget
 from b10_store.remote import read_bounded

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
-from b10_store.layout import NO_FOLDER
+from b10_store.folder_names import NO_FOLDER
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd
 """Not on Windows: there, names are joined to paths."""

@@ -9,23 +9,10 @@ from typing import NewType
 
 from b10_store.digest import Digest, digest_of
 from b10_store.errors import CorruptError, UnsupportedFormatError
+from b10_store.folder_names import MANIFESTS, PACKS, SESSIONS, TEMPORARY_MARK
 
 FORMAT_VERSION = 1
 FORMAT_FILE = "FORMAT"
-
-PACKS = "packs"
-MANIFESTS = "manifests"
-SESSIONS = "sessions"
-TRASH = "trash"
-FENCED = "fenced"
-QUARANTINE = "quarantine"
-FOLDERS = (PACKS, MANIFESTS, SESSIONS, TRASH, FENCED, QUARANTINE)
-"""All folders of a store."""
-NO_FOLDER = "a link or a file, where a folder of the store belongs: put a folder there"
-"""What is said of anything else in the place of one. A link could lead to any file of a host."""
-
-TEMPORARY_MARK = ".tmp-"
-"""A file is written under `<name>.tmp-<random>` before it is renamed to `<name>`."""
 
 HEARTBEAT_SECONDS = 15.0
 """How often a running save touches its token."""

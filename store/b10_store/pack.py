@@ -11,14 +11,9 @@ from blake3 import blake3
 
 from b10_store.digest import Digest, digest_of
 from b10_store.errors import SizeLimitError
+from b10_store.folder_names import PACKS
 from b10_store.frame import FrameTable, compress_frame
-from b10_store.layout import (
-    FRAME_RAW_LIMIT,
-    PACK_CLOSE_SIZE,
-    PACKS,
-    PackId,
-    pack_id_of,
-)
+from b10_store.layout import FRAME_RAW_LIMIT, PACK_CLOSE_SIZE, PackId, pack_id_of
 from b10_store.manifest import Location, Pack
 from b10_store.pack_footer import Piece, encode_footer
 

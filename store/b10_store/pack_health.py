@@ -6,7 +6,8 @@ import random
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.digest import digest_of_chunks
-from b10_store.layout import PACKS, pack_id_of, pack_path, parse_pack_name
+from b10_store.folder_names import PACKS
+from b10_store.layout import pack_id_of, pack_path, parse_pack_name
 from b10_store.remote import Range
 
 if TYPE_CHECKING:

@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
-from b10_store.layout import (
-    PACKS,
-    TRASH,
-    new_snapshot_id,
-    pack_path,
-    parse_manifest_name,
-    parse_pack_name,
-)
+from b10_store.folder_names import PACKS, TRASH
+from b10_store.layout import new_snapshot_id, pack_path, parse_manifest_name, parse_pack_name
 from b10_store.manifest_file import decode_manifest
 from b10_store.patient_remote import is_passing
 from b10_store.sealed_file import read_sealed

@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING
 from b10_store.damage import Damage, Fault
 from b10_store.digest import digest_of_chunks
 from b10_store.errors import StoreError
+from b10_store.folder_names import QUARANTINE
 from b10_store.format_file import check_format
-from b10_store.layout import (
-    QUARANTINE,
-    pack_id_of,
-    pack_path,
-    parse_pack_name,
-    quarantined_name,
-)
+from b10_store.layout import pack_id_of, pack_path, parse_pack_name, quarantined_name
 from b10_store.remote import Range, is_no_file
 from b10_store.trash import read_trash
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from b10_store.knowledge import HOUR_MS, Candidate, Knowledge
+from b10_store.knowledge import HOUR_MS, Knowledge
 from b10_store.manifest import GENERATION_LIMIT, Entry, Identity, Location
 from b10_store.variant_groups import GroupPolicy, limit_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from b10_store.artifact import Candidate
     from b10_store.digest import Digest
     from b10_store.layout import PackId
     from b10_store.manifest import Pack

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
+from b10_store.artifact import Candidate
 from b10_store.digest import Digest, digest_of
-from b10_store.knowledge import Candidate
 from b10_store.layout import FRAME_RAW_LIMIT
 
 if TYPE_CHECKING:

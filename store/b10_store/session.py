@@ -8,9 +8,9 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.errors import FencedError
+from b10_store.folder_names import SESSIONS
 from b10_store.layout import (
     HEARTBEAT_SECONDS,
-    SESSIONS,
     UNMARKED_DEAD_SECONDS,
     WAIT_LIMIT_SECONDS,
     WAITING_DEAD_SECONDS,

@@ -13,11 +13,12 @@ from b10_store.basis import Basis, holds
 from b10_store.bring import PACKS_AT_ONCE, Brought, bring
 from b10_store.check import CheckReport, check
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
+from b10_store.folder_names import TRASH
 from b10_store.format_file import check_format
 from b10_store.gc import visit
 from b10_store.gc_report import GcReport
 from b10_store.heads import Heads, ManifestReader, Problem
-from b10_store.layout import TOUCH_INTERVAL_SECONDS, TRASH, VISIT_INTERVAL_SECONDS, age
+from b10_store.layout import TOUCH_INTERVAL_SECONDS, VISIT_INTERVAL_SECONDS, age
 from b10_store.patient_remote import PatientRemote
 from b10_store.removal import Restored, remove, restore, trashed_manifests
 from b10_store.resign import sign_again

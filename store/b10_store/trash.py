@@ -7,9 +7,9 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from b10_store.folder_names import TRASH
 from b10_store.layout import (
     STAGE_DISTANCE_SECONDS,
-    TRASH,
     TRASH_SECONDS,
     is_leftover,
     parse_manifest_name,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from b10_store.knowledge import HOUR_MS, Candidate, Knowledge
+from b10_store.knowledge import HOUR_MS, Knowledge
 from b10_store.manifest import GENERATION_LIMIT, Entry, Group, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from b10_store.artifact import Candidate
     from b10_store.union import Union
 
 GROUP_LIMIT = 8

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from b10_store.folder_names import FOLDERS
 from b10_store.folder_remote import FolderRemote
-from b10_store.layout import FOLDERS
 from b10_store.remote import Range
 from tests.support.cache_trees import noise
 from tests.support.places import FolderPlace

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.layout import FOLDERS
+from b10_store.folder_names import FOLDERS
 from b10_transfer import CacheError, OperationStatus, upkeep
 from tests.support.cache_trees import compiled_graph
 from tests.support.doctor_views import one

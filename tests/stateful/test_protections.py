@@ -19,7 +19,7 @@ from b10_store import (
     session,
     trash,
 )
-from b10_store.layout import PACKS
+from b10_store.folder_names import PACKS
 from tests.support.stateful_damage import DamageMachine
 from tests.support.stateful_stalls import StallMachine
 from tests.support.unprotected import (

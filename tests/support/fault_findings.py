@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.digest import digest_of
-from b10_store.layout import (
+from b10_store.folder_names import (
     FENCED,
-    FORMAT_FILE,
     MANIFESTS,
     PACKS,
     QUARANTINE,
     SESSIONS,
     TEMPORARY_MARK,
     TRASH,
+)
+from b10_store.layout import (
+    FORMAT_FILE,
     format_line,
     pack_id_of,
     parse_manifest_name,

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from b10_store.layout import TEMPORARY_MARK
+from b10_store.folder_names import TEMPORARY_MARK
 from b10_transfer import upkeep
 from tests.support.fault_upkeep_states import Part
 from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, WITNESS

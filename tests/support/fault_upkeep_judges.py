@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from b10_store.check import CheckReport
 from b10_store.damage import Damage
 from b10_store.digest import digest_of
+from b10_store.folder_names import MANIFESTS, PACKS, SESSIONS, TRASH
 from b10_store.gc_report import GcReport
-from b10_store.layout import MANIFESTS, PACKS, SESSIONS, TRASH, pack_id_of, parse_pack_name
+from b10_store.layout import pack_id_of, parse_pack_name
 from b10_store.removal import Restored
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import shutil
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from b10_store.digest import digest_of
+from b10_store.folder_names import PACKS, TEMPORARY_MARK
 from b10_store.heads import ManifestReader
-from b10_store.layout import PACKS, TEMPORARY_MARK, pack_id_of, parse_session_name
+from b10_store.layout import pack_id_of, parse_session_name
 from tests.support.aging_stores import AgingFolder, AgingStore
 from tests.support.gc_world import GcWorld
 from tests.support.sites import Host

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from b10_store.knowledge import Candidate, Knowledge
+from b10_store.knowledge import Knowledge
 from b10_store.manifest import Location
 from b10_store.save_plan import SavePlan, finish_entries, plan_save
 from b10_store.union import Union
@@ -14,6 +14,7 @@ from tests.support.values import pack, pack_id
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from b10_store.artifact import Candidate
     from b10_store.digest import Digest
     from b10_store.layout import PackId
     from b10_store.manifest import Entry, Identity

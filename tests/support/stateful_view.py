@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
 from b10_store.errors import StoreError
-from b10_store.layout import PACKS, SnapshotName, pack_id_of, parse_manifest_name, parse_pack_name
+from b10_store.folder_names import PACKS
+from b10_store.layout import SnapshotName, pack_id_of, parse_manifest_name, parse_pack_name
 from b10_store.manifest_file import decode_manifest
 from b10_store.trash import read_trash
 from b10_store.union import superseded_by, union

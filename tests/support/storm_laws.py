@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from b10_store import layout
+from b10_store.folder_names import SESSIONS
 from b10_store.folder_remote import FolderRemote
 from b10_store.gc_stages import Stages
-from b10_store.layout import SESSIONS
 from b10_store.trash import Stage
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from b10_store.artifact import Candidate
 from b10_store.digest import digest_of
-from b10_store.knowledge import Candidate
 from b10_store.manifest import Identity
 from b10_store.scan import Fingerprint, FoundFile, LocalFile, Scanned
 from b10_transfer.artifact_use import artifact_use

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from b10_transfer import cache_folders
-from b10_transfer.cache_folders import is_below
+from b10_transfer.paths import is_below
 from tests.support.programs import run_python
 from tests.support.sites import Host
 

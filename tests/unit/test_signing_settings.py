@@ -13,14 +13,8 @@ import pytest
 from b10_store.keys import PrivateKey, SigningKey
 from b10_transfer import CacheValidationError, Settings, signing
 from b10_transfer.context import open_context
-from b10_transfer.signing import (
-    KEY,
-    KEY_FILE,
-    PUBLIC_MARK,
-    public_text,
-    store_exposure,
-    warn_when_unsigned,
-)
+from b10_transfer.signing import KEY, KEY_FILE, PUBLIC_MARK, public_text
+from b10_transfer.unsigned import store_exposure, warn_when_unsigned
 
 if TYPE_CHECKING:
     from pathlib import Path

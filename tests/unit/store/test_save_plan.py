@@ -15,7 +15,8 @@ from tests.support.saves import carried_out, knowledge, saved, saves_until_rest,
 from tests.support.values import candidate, digest, entry, pack_id
 
 if TYPE_CHECKING:
-    from b10_store.knowledge import Candidate, Knowledge
+    from b10_store.artifact import Candidate
+    from b10_store.knowledge import Knowledge
     from b10_store.save_plan import SavePlan
 
 GROUP = "fxgraph/aa/key"

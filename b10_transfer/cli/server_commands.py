@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from b10_transfer.cli.call import Call
     from b10_transfer.cli.command_values import Option
-    from b10_transfer.supervised.command import RunOptions
+    from b10_transfer.supervised.run_options import RunOptions
 
 
 def run(call: Call) -> int:
@@ -93,7 +93,7 @@ def _refuse(call: Call, options: Iterable[Option], why: str) -> None:
 
 
 def _run_options(call: Call) -> RunOptions:
-    from b10_transfer.supervised.command import RunOptions
+    from b10_transfer.supervised.run_options import RunOptions
 
     given = call.options
     usual = RunOptions()

@@ -23,8 +23,8 @@ from b10_transfer.supervised.tasks import END_OF_COMMAND, load, watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from b10_transfer.supervised.command import RunOptions
     from b10_transfer.supervised.processes import Helper
+    from b10_transfer.supervised.run_options import RunOptions
     from b10_transfer.supervised.signals import Inherited
 
 _logger = logging.getLogger("b10_transfer")

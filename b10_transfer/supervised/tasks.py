@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from b10_transfer.servers.saving import SaveResult
     from b10_transfer.settings import Settings
     from b10_transfer.supervised.chosen_folders import ChosenFolders
-    from b10_transfer.supervised.command import RunOptions
+    from b10_transfer.supervised.run_options import RunOptions
 
 END_OF_COMMAND = b"%d %d\n"
 """Tells the helper that the command has ended: its exit code, and whether it was asked to end."""

@@ -33,7 +33,8 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 import json, logging, sys
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-from b10_transfer.supervised.command import RunOptions, run
+from b10_transfer.supervised.command import run
+from b10_transfer.supervised.run_options import RunOptions
 sys.exit(run(sys.argv[2:], RunOptions(**json.loads(sys.argv[1]))))
 """
 

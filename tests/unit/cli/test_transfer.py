@@ -16,7 +16,7 @@ from b10_transfer.cli.companion import main as companion_main
 from b10_transfer.servers import companion
 from b10_transfer.servers.companion import CompanionReport, Outcome
 from b10_transfer.supervised import command as supervised
-from b10_transfer.supervised.command import RunOptions
+from b10_transfer.supervised.run_options import RunOptions
 from tests.support.cache_trees import compiled_graph
 from tests.support.cli_runs import DONE, FAILED, FOUND_PROBLEMS, NOT_STORED, USAGE, ran
 from tests.support.machines import CPU_MACHINE, running_on

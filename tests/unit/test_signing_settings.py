@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.keys import PrivateKey, SigningKey
-from b10_transfer import CacheValidationError, Settings, signing
+from b10_transfer import CacheValidationError, Settings, unsigned
 from b10_transfer.context import open_context
 from b10_transfer.signing import KEY, KEY_FILE, PUBLIC_MARK, public_text
 from b10_transfer.unsigned import store_exposure, warn_when_unsigned
@@ -326,7 +326,7 @@ def test_a_store_that_is_not_there_yet_is_not(store: Path) -> None:
 def test_only_a_process_without_a_key_before_an_exposed_store_warns_and_only_once(
     store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(signing, "_warning", threading.Lock())
+    monkeypatch.setattr(unsigned, "_warning", threading.Lock())
     plain = settings(B10FS_CACHE_DIR=str(store))
     warn_when_unsigned(plain)
     store.chmod(store.stat().st_mode | stat.S_IWGRP)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import re
 import secrets
-import stat
-import threading
 from typing import TYPE_CHECKING
 
 from b10_store.errors import MissingLibraryError, WeakKeyError
@@ -16,7 +12,6 @@ from b10_transfer.errors import CacheValidationError
 
 if TYPE_CHECKING:
     from b10_store.keys import Key
-    from b10_transfer.settings import Settings
 
 KEY = "B10_CACHE_SIGNING_KEY"
 KEY_FILE = "B10_CACHE_SIGNING_KEY_FILE"

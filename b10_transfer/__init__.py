@@ -17,19 +17,19 @@ from b10_transfer.api import (
     save_compile_cache,
 )
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
-from b10_transfer.imports import import_all
-from b10_transfer.refusals import refusal
+from b10_transfer.operations.imports import import_all
+from b10_transfer.operations.refusals import refusal
 from b10_transfer.servers.vllm import save_vllm_compile_cache
 from b10_transfer.settings import Settings
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
     __version__: str
-    from b10_transfer.background import BackgroundLoad
-    from b10_transfer.environment import Environment
-    from b10_transfer.progress import Progress
-    from b10_transfer.reports import LoadReport, SaveReport
-    from b10_transfer.transfer import load, save
+    from b10_transfer.machine.environment import Environment
+    from b10_transfer.operations.background import BackgroundLoad
+    from b10_transfer.operations.progress import Progress
+    from b10_transfer.operations.reports import LoadReport, SaveReport
+    from b10_transfer.operations.transfer import load, save
 
 __all__ = [
     "BackgroundLoad",
@@ -54,13 +54,13 @@ __all__ = [
 ]
 
 _LAZY = {
-    "BackgroundLoad": "b10_transfer.background",
-    "Environment": "b10_transfer.environment",
-    "LoadReport": "b10_transfer.reports",
-    "Progress": "b10_transfer.progress",
-    "SaveReport": "b10_transfer.reports",
-    "load": "b10_transfer.transfer",
-    "save": "b10_transfer.transfer",
+    "BackgroundLoad": "b10_transfer.operations.background",
+    "Environment": "b10_transfer.machine.environment",
+    "LoadReport": "b10_transfer.operations.reports",
+    "Progress": "b10_transfer.operations.progress",
+    "SaveReport": "b10_transfer.operations.reports",
+    "load": "b10_transfer.operations.transfer",
+    "save": "b10_transfer.operations.transfer",
 }
 
 

@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from b10_store.errors import StoreError
-from b10_transfer.background import BackgroundLoad
 from b10_transfer.errors import CacheError, CacheValidationError
-from b10_transfer.imports import import_all
+from b10_transfer.operations.background import BackgroundLoad
+from b10_transfer.operations.imports import import_all
+from b10_transfer.operations.refusals import refusal
 from b10_transfer.printable import spell_out
-from b10_transfer.refusals import refusal
 from b10_transfer.settings import MEBIBYTE, Settings, is_enabled
 from b10_transfer.status import OperationStatus
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from b10_store.store import Listing
-    from b10_transfer.context import Context
-    from b10_transfer.progress import ProgressCallback
+    from b10_transfer.operations.context import Context
+    from b10_transfer.operations.progress import ProgressCallback
 
 _logger = logging.getLogger("b10_transfer")
 _logger.addFilter(spell_out)
@@ -46,7 +46,7 @@ def load_compile_cache(*, on_progress: ProgressCallback | None = None) -> Operat
     """
 
     def load() -> OperationStatus:
-        from b10_transfer import transfer
+        from b10_transfer.operations import transfer
 
         report = transfer.load(on_progress=on_progress)
         _log_report("load", report.environment_key, str(report), report.problems)
@@ -64,7 +64,7 @@ def load_compile_cache_async(*, on_progress: ProgressCallback | None = None) -> 
     Args:
         on_progress: see `load_compile_cache`.
     """
-    # In this thread: see b10_transfer.imports. What is missing is told by the load.
+    # In this thread: see b10_transfer.operations.imports. What is missing is told by the load.
     with contextlib.suppress(Exception):
         import_all()
     return BackgroundLoad(partial(load_compile_cache, on_progress=on_progress))
@@ -86,7 +86,7 @@ def save_compile_cache(*, on_progress: ProgressCallback | None = None) -> Operat
     """
 
     def save() -> OperationStatus:
-        from b10_transfer import transfer
+        from b10_transfer.operations import transfer
 
         report = transfer.save(on_progress=on_progress)
         _log_report("save", report.environment_key, str(report), report.warnings)
@@ -187,10 +187,10 @@ def _log_report(what: str, key: str, line: str, problems: tuple[str, ...]) -> No
 
 
 def _clear(names: tuple[str, ...]) -> bool:
-    from b10_transfer.cache_roots import ROOT_NAMES, resolve_roots, with_store
-    from b10_transfer.context import check_root
+    from b10_transfer.caches.roots import ROOT_NAMES, resolve_roots, with_store
     from b10_transfer.errors import CacheValidationError
-    from b10_transfer.local_clear import clear_roots
+    from b10_transfer.local.clear import clear_roots
+    from b10_transfer.operations.context import check_root
 
     settings = Settings.from_environment()
     known = dict.fromkeys(ROOT_NAMES, "") | dict(settings.roots)
@@ -215,8 +215,8 @@ def _fill(
     """Fill in what can be found out; what does not depend on the settings whatever they are."""
     try:
         import_all()
-        from b10_transfer.context import open_context
-        from b10_transfer.environment import Environment
+        from b10_transfer.machine.environment import Environment
+        from b10_transfer.operations.context import open_context
 
         result["b10fs_enabled"] = is_enabled(os.environ)
         try:
@@ -237,7 +237,7 @@ def _fill(
 
 
 def _fill_info(info: dict[str, Any], context: Context) -> None:
-    from b10_transfer.local_scan import walk_roots
+    from b10_transfer.local.scan import walk_roots
 
     info["namespace"] = context.settings.namespace
     local = [item for _, found in walk_roots(context.roots) for item in found]
@@ -254,7 +254,7 @@ def _fill_info(info: dict[str, Any], context: Context) -> None:
 
 
 def _fill_listing(listing: dict[str, Any], context: Context) -> None:
-    from b10_store.layout import snapshot_milliseconds
+    from b10_store.format.names import snapshot_milliseconds
 
     if not context.settings.enabled:
         listing["error"] = _OFF
@@ -283,6 +283,6 @@ def _fill_listing(listing: dict[str, Any], context: Context) -> None:
 
 
 def _error_of(found: Listing) -> str | None:
-    from b10_transfer.reports import problem_lines
+    from b10_transfer.operations.reports import problem_lines
 
     return "; ".join(problem_lines(found.problems)) or None

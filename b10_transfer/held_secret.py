@@ -15,10 +15,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from b10_transfer.errors import CacheValidationError
-from b10_transfer.signing import KEY, KEY_FILE, is_public, parse_keys
+from b10_transfer.keys import KEY, KEY_FILE, is_public, parse_keys
 
 if TYPE_CHECKING:
-    from b10_store.keys import Key
+    from b10_store.format.keys import Key
 
 TAKEN = "(taken by the process that it was given to)"
 

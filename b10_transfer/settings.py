@@ -12,7 +12,7 @@ from b10_transfer.paths import is_system_folder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from b10_store.keys import Key
+    from b10_store.format.keys import Key
 
 DEFAULT_STORE = "/cache/model/compile_cache"
 """Where the store is when B10FS_CACHE_DIR does not say so."""
@@ -164,7 +164,7 @@ def _read_number(variables: Mapping[str, str], name: str, default: int, lowest: 
 
 
 def _read_namespace(variables: Mapping[str, str]) -> str:
-    from b10_store.layout import is_namespace
+    from b10_store.format.names import is_namespace
 
     value = variables.get("B10_CACHE_NAMESPACE", "")
     if value and not is_namespace(value):
@@ -176,7 +176,7 @@ def _read_namespace(variables: Mapping[str, str]) -> str:
 
 def _read_roots(variables: Mapping[str, str]) -> dict[str, str]:
     """Parse `inductor,triton,mine=/folder`; `default` stands for the whole table."""
-    from b10_transfer.cache_roots import ROOT_NAMES, is_root_name
+    from b10_transfer.caches.roots import ROOT_NAMES, is_root_name
 
     value = variables.get("B10_CACHE_ROOTS", "").strip() or "default"
     roots: dict[str, str] = {}
@@ -210,7 +210,7 @@ def _take_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
     Unlike elsewhere an empty value is not as good as none: a key that did not arrive must not turn
     signing off.
     """
-    from b10_transfer.signing import PUBLIC_KEYS, parse_public_keys
+    from b10_transfer.keys import PUBLIC_KEYS, parse_public_keys
 
     keys = _take_signing_keys(variables, store)
     public = variables.get(PUBLIC_KEYS)
@@ -224,7 +224,7 @@ def _take_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
 def _take_signing_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
     from b10_transfer.held_secret import keys_of
     from b10_transfer.key_file import read_key_file
-    from b10_transfer.signing import KEY, KEY_FILE
+    from b10_transfer.keys import KEY, KEY_FILE
 
     text, path = variables.pop(KEY, None), variables.get(KEY_FILE)
     if text is not None and path is not None:

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
-from b10_store.envelope import MAGIC, PREFIX_SIZE, open_header, open_prefix
 from b10_store.errors import CorruptError, StoreError
-from b10_store.folder_remote import FolderRemote
-from b10_store.layout import (
+from b10_store.format.manifest_file import decode_header, decode_manifest
+from b10_store.format.names import (
     Address,
     SnapshotName,
     check_format_line,
@@ -30,17 +29,18 @@ from b10_store.layout import (
     parse_snapshot_id,
     snapshot_milliseconds,
 )
-from b10_store.manifest_file import decode_header, decode_manifest
-from b10_store.pack_footer import read_footer
+from b10_store.format.pack_footer import read_footer
+from b10_store.format.seal import MAGIC, PREFIX_SIZE, open_header, open_prefix
+from b10_store.remote.folder import FolderRemote
 from b10_transfer.errors import CacheError
-from b10_transfer.signing import parse_keys
+from b10_transfer.keys import parse_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from b10_store.envelope import Prefix
-    from b10_store.keys import Key
-    from b10_store.manifest import Entry, Lineage, Manifest
+    from b10_store.format.keys import Key
+    from b10_store.format.manifest import Entry, Lineage, Manifest
+    from b10_store.format.seal import Prefix
 
 _FORMAT_SIZE = 1 << 10
 _MARK = b"b10-transfer session"

@@ -11,7 +11,7 @@ from b10_transfer.errors import CacheError, CacheValidationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from b10_store.layout import Address
+    from b10_store.format.names import Address
     from b10_transfer.settings import Settings
 
 _NAMED = 8
@@ -52,8 +52,8 @@ def find_address(
 def own_address(settings: Settings) -> Address | None:
     """The address of this machine, where it can be found out."""
     from b10_store.errors import StoreError
-    from b10_store.layout import Address
-    from b10_transfer.environment import Environment
+    from b10_store.format.names import Address
+    from b10_transfer.machine.environment import Environment
 
     try:
         return Address(Environment.detect(settings.variables).key, settings.namespace)

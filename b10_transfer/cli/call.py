@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from b10_transfer.errors import CacheError, CacheValidationError
-from b10_transfer.refusals import refusal
+from b10_transfer.operations.refusals import refusal
 
 if TYPE_CHECKING:
     import argparse

@@ -5,21 +5,21 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from b10_transfer.cache_roots import ROOT_NAMES, resolve_roots, with_store
+from b10_transfer.caches.roots import ROOT_NAMES, resolve_roots, with_store
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.root_sizes import measure
-from b10_transfer.context import check_root, errors_as_cache_errors, open_context
 from b10_transfer.errors import CacheValidationError
-from b10_transfer.local_clear import clear_roots
+from b10_transfer.local.clear import clear_roots
+from b10_transfer.operations.context import check_root, errors_as_cache_errors, open_context
 from b10_transfer.units import count_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from b10_transfer.cache_roots import CacheRoot
+    from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.cli.call import Call
     from b10_transfer.cli.root_sizes import RootSize
-    from b10_transfer.local_clear import Cleared
+    from b10_transfer.local.clear import Cleared
     from b10_transfer.settings import Settings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b10_transfer.cache_roots import ROOT_NAMES
+from b10_transfer.caches.roots import ROOT_NAMES
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.command_table import COMMANDS, COMPANION
 from b10_transfer.cli.command_values import Command, Offers, Operand, Option

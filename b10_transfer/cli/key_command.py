@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from b10_store.keys import PublicKey, SigningKey
-from b10_transfer import upkeep
+from b10_store.format.keys import PublicKey, SigningKey
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.console import Painted, Style
 from b10_transfer.errors import CacheError, CacheValidationError
 from b10_transfer.key_file import make_key_file, read_key_file
-from b10_transfer.signing import KEY_FILE, PUBLIC_KEYS, new_private_key, public_text
+from b10_transfer.keys import KEY_FILE, PUBLIC_KEYS, new_private_key, public_text
+from b10_transfer.operations import upkeep
 from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from b10_store.keys import Key
+    from b10_store.format.keys import Key
     from b10_transfer.cli.call import Call
     from b10_transfer.cli.console import Console
 

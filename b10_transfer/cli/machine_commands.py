@@ -12,19 +12,19 @@ from b10_transfer.cli.console import Painted, Style
 from b10_transfer.cli.progress_display import busy_display
 from b10_transfer.cli.root_sizes import measure
 from b10_transfer.cli.shown_stored import print_pairs
-from b10_transfer.refusals import describe
+from b10_transfer.operations.refusals import describe
 from b10_transfer.units import ago_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from b10_store.manifest_file import Header
+    from b10_store.format.manifest_file import Header
     from b10_transfer.cli.call import Call
     from b10_transfer.cli.console import Part
     from b10_transfer.cli.root_sizes import RootSize
-    from b10_transfer.context import Context
     from b10_transfer.doctor import Finding
-    from b10_transfer.environment import Field
+    from b10_transfer.machine.environment import Field
+    from b10_transfer.operations.context import Context
 
 
 _USUAL_ROOTS = frozenset({"inductor", "triton"})
@@ -33,7 +33,7 @@ _USUAL_ROOTS = frozenset({"inductor", "triton"})
 
 def info(call: Call) -> int:
     """Show this machine, its store and its cache roots."""
-    from b10_transfer.context import open_context
+    from b10_transfer.operations.context import open_context
 
     context = open_context(call.settings())
     roots = [measure(root) for root in context.roots]
@@ -110,7 +110,7 @@ def _header_as_json(header: Header) -> dict[str, Any]:
 
 
 def _saved_at(header: Header) -> float:
-    from b10_store.layout import snapshot_milliseconds
+    from b10_store.format.names import snapshot_milliseconds
 
     return snapshot_milliseconds(header.name.snapshot) / 1000
 

@@ -20,7 +20,7 @@ from b10_transfer.cli.parser import (
     split_arguments,
 )
 from b10_transfer.errors import CacheError, CacheValidationError
-from b10_transfer.refusals import refusal
+from b10_transfer.operations.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

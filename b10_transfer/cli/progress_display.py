@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from b10_transfer.cli.console import Console
-    from b10_transfer.progress import Progress
+    from b10_transfer.operations.progress import Progress
 
 READING_STORE = "looking at what is stored"
 

@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_transfer.artifacts import find_files
+from b10_transfer.caches.artifacts import find_files
 from b10_transfer.units import count_text, size_text
 
 if TYPE_CHECKING:
-    from b10_transfer.cache_roots import CacheRoot
+    from b10_transfer.caches.roots import CacheRoot
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from b10_transfer.cli.call import Call
     from b10_transfer.cli.command_values import Option
-    from b10_transfer.supervised.run_options import RunOptions
+    from b10_transfer.servers.run.run_options import RunOptions
 
 
 def run(call: Call) -> int:
     """Run a command under the cache; the exit code is the command's own."""
-    from b10_transfer.supervised import command as supervised
+    from b10_transfer.servers.run import command as supervised
 
     options = _run_options(call)
     # The command may load and save by itself: from the same store.
@@ -39,7 +39,7 @@ def accompany(call: Call) -> int:
         _refuse(call, (WATCH,), "is for a server beside it: with a command it always watches")
         return run(call)
     _refuse(call, RUN_OPTIONS, "is for a command behind --")
-    from b10_transfer.servers.companion import accompany as go_along
+    from b10_transfer.servers.follow import accompany as go_along
     from b10_transfer.servers.options import ServerOptions
 
     settings = call.settings()
@@ -93,7 +93,7 @@ def _refuse(call: Call, options: Iterable[Option], why: str) -> None:
 
 
 def _run_options(call: Call) -> RunOptions:
-    from b10_transfer.supervised.run_options import RunOptions
+    from b10_transfer.servers.run.run_options import RunOptions
 
     given = call.options
     usual = RunOptions()

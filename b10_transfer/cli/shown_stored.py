@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from b10_transfer.cli.console import Console
-    from b10_transfer.inspection import Shown
+    from b10_transfer.operations.inspect import Shown
     from b10_transfer.settings import Settings
 
 _COLUMNS = (

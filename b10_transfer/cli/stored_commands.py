@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from b10_store.errors import StoreError
-from b10_transfer import inspection
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.addresses import find_address, own_address
 from b10_transfer.cli.call import NotStoredError
@@ -17,17 +16,18 @@ from b10_transfer.cli.progress_display import busy_display
 from b10_transfer.cli.shown_stored import print_shown
 from b10_transfer.cli.tables import Column, table_lines
 from b10_transfer.errors import CacheError
-from b10_transfer.refusals import describe
+from b10_transfer.operations import inspect as inspection
+from b10_transfer.operations.refusals import describe
 from b10_transfer.units import short_span_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from b10_store.heads import Problem
-    from b10_store.layout import Address
-    from b10_transfer.catalogue import Row
+    from b10_store.format.names import Address
+    from b10_store.manifests.reader import Problem
     from b10_transfer.cli.call import Call
-    from b10_transfer.inspection import Catalogue, Shown
+    from b10_transfer.operations.inspect import Catalogue, Shown
+    from b10_transfer.operations.listing import Row
     from b10_transfer.settings import Settings
 
 _SHORTEST_KEY = 12

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from b10_transfer import transfer
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.console import Painted, Style
 from b10_transfer.cli.progress_display import READING_STORE, progress_display
+from b10_transfer.operations import transfer
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
     from b10_transfer.cli.call import Call
-    from b10_transfer.reports import LoadReport, SaveReport
+    from b10_transfer.operations.reports import LoadReport, SaveReport
     from b10_transfer.settings import Settings
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from b10_store.layout import STAGE_DISTANCE_SECONDS
-from b10_transfer import upkeep
+from b10_store.format.names import STAGE_DISTANCE_SECONDS
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.addresses import find_address
 from b10_transfer.cli.call import NotStoredError
 from b10_transfer.cli.console import Painted, Style
 from b10_transfer.cli.progress_display import busy_display, count_display
+from b10_transfer.operations import upkeep
 from b10_transfer.units import count_text, date_text, size_text, span_text
 
 if TYPE_CHECKING:
-    from b10_store.gc_report import GcReport
-    from b10_store.layout import Address
+    from b10_store.format.names import Address
+    from b10_store.gc.report import GcReport
     from b10_transfer.cli.call import Call
     from b10_transfer.cli.console import Console
     from b10_transfer.settings import Settings

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from b10_transfer.doctor.findings import note, ok, problem
 from b10_transfer.doctor.patience import no_answer
 from b10_transfer.doctor.store import REFUSED
-from b10_transfer.filesystems import filesystem_of
+from b10_transfer.machine.filesystems import filesystem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from b10_transfer.doctor.findings import Code, Finding
     from b10_transfer.doctor.mount import Answers
-    from b10_transfer.filesystems import Filesystem
+    from b10_transfer.machine.filesystems import Filesystem
 
 _STORE, _MOUNT, _CLOCK = "store", "mount", "clock"
 _SLOW_SECONDS = 0.05

@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from b10_store.errors import StoreError
-from b10_store.folder_remote import FolderRemote
-from b10_store.layout import Address
-from b10_store.patient_remote import PatientRemote
+from b10_store.format.names import Address
+from b10_store.remote.folder import FolderRemote
+from b10_store.remote.patient import PatientRemote
 from b10_transfer.doctor import capabilities, loadable, machine, patience, space, store
 from b10_transfer.doctor.findings import Code, Finding, Severity, problem
 from b10_transfer.doctor.loaded_use import LoadedUse, loaded_use
@@ -30,15 +30,15 @@ from b10_transfer.doctor.settings import (
     value_findings,
 )
 from b10_transfer.doctor.stored import Stored, read_stored
-from b10_transfer.environment import Environment
+from b10_transfer.keys import KEY, KEY_FILE
+from b10_transfer.machine.environment import Environment
 from b10_transfer.settings import DEFAULT_STORE
-from b10_transfer.signing import KEY, KEY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from b10_store.manifest_file import Header
-    from b10_transfer.cache_roots import CacheRoot
+    from b10_store.format.manifest_file import Header
+    from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.settings import Settings
 
 __all__ = ["Code", "Finding", "Severity", "examine"]

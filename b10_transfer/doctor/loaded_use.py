@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-from b10_transfer.local_record import read_loaded
-from b10_transfer.reports import is_little_use
+from b10_transfer.local.record import read_loaded
+from b10_transfer.operations.reports import is_little_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

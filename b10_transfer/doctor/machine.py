@@ -6,16 +6,16 @@ import importlib.metadata
 import sys
 from typing import TYPE_CHECKING
 
-from b10_transfer import probes
 from b10_transfer.doctor.findings import note, ok, problem
-from b10_transfer.host_checks import find_missing_tools
-from b10_transfer.probes import NONE
+from b10_transfer.machine import versions as probes
+from b10_transfer.machine.checks import find_missing_tools
+from b10_transfer.machine.versions import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from b10_transfer.doctor.findings import Code, Finding
-    from b10_transfer.environment import Environment, Field
+    from b10_transfer.machine.environment import Environment, Field
 
 _SUBJECT = "machine"
 
@@ -135,7 +135,7 @@ def tool_findings(
 
 
 def _told(values: Mapping[str, str]) -> Iterator[Field]:
-    from b10_transfer.environment import Field
+    from b10_transfer.machine.environment import Field
 
     for name in ("python_abi", "os", "machine", "vector_isa", "device", "cuda", "hip"):
         if name in values:

@@ -6,31 +6,31 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from b10_store.layout import snapshot_milliseconds
+from b10_store.format.names import snapshot_milliseconds
 from b10_transfer.doctor.findings import note, ok, problem
 from b10_transfer.doctor.loaded_use import LoadedUse
 from b10_transfer.doctor.stored import Seal
-from b10_transfer.nearest import (
+from b10_transfer.keys import KEY_FILE
+from b10_transfer.machine.nearest import (
     named,
     nearest_environments,
     other_namespaces,
     recorded_differences,
 )
-from b10_transfer.reports import difference_lines
-from b10_transfer.signing import KEY_FILE
+from b10_transfer.operations.reports import difference_lines
+from b10_transfer.operations.unsigned import store_exposure
 from b10_transfer.units import count_text, size_text
-from b10_transfer.unsigned import store_exposure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from b10_store.heads import Heads
-    from b10_store.layout import Address
-    from b10_store.manifest_file import Header
+    from b10_store.format.manifest_file import Header
+    from b10_store.format.names import Address
+    from b10_store.manifests.reader import Heads
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.doctor.stored import Stored, StoredManifest
-    from b10_transfer.environment import Difference, Environment
-    from b10_transfer.nearest import Near
+    from b10_transfer.machine.environment import Difference, Environment
+    from b10_transfer.machine.nearest import Near
     from b10_transfer.settings import Settings
 
 _SUBJECT = "stored"

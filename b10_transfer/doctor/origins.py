@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from b10_transfer.doctor.findings import note, problem
-from b10_transfer.harmful_files import harm_lines
-from b10_transfer.root_origin import peek
+from b10_transfer.local.harmful_files import harm_lines
+from b10_transfer.local.root_origin import peek
 from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.doctor.roots import LocalRoot
-    from b10_transfer.environment import Environment
+    from b10_transfer.machine.environment import Environment
 
 
 def origin_findings(roots: Iterable[LocalRoot], environment: Environment) -> Iterator[Finding]:

@@ -9,28 +9,28 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.errors import NoSpaceError, StoreError
-from b10_store.folder_names import TRASH
-from b10_store.folder_remote import FolderRemote
-from b10_store.heads import ManifestReader
-from b10_store.layout import Address, pack_path, parse_pack_name
-from b10_store.remote import Range
-from b10_store.union import union
+from b10_store.format.names import Address, pack_path, parse_pack_name
+from b10_store.manifests.merge import union
+from b10_store.manifests.reader import ManifestReader
+from b10_store.remote.folder import FolderRemote
+from b10_store.remote.folder_names import TRASH
+from b10_store.remote.protocol import Range
+from b10_transfer.caches.native_needs import HostLibraries
+from b10_transfer.caches.unusable_roots import find_obstacle
 from b10_transfer.doctor.roots import is_wanted
-from b10_transfer.host_placements import Chosen, choose_placements, not_here
-from b10_transfer.native_needs import HostLibraries
-from b10_transfer.unusable_roots import find_obstacle
+from b10_transfer.local.targets import Chosen, choose_placements, not_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from b10_store.heads import Heads
-    from b10_store.layout import PackId
-    from b10_store.manifest import Pack
-    from b10_store.placement import Placement
-    from b10_store.remote import Remote
-    from b10_store.union import Union
-    from b10_transfer.cache_roots import CacheRoot
-    from b10_transfer.environment import Environment
+    from b10_store.format.manifest import Pack
+    from b10_store.format.names import PackId
+    from b10_store.manifests.merge import Union
+    from b10_store.manifests.reader import Heads
+    from b10_store.remote.protocol import Remote
+    from b10_store.tree.placement import Placement
+    from b10_transfer.caches.roots import CacheRoot
+    from b10_transfer.machine.environment import Environment
     from b10_transfer.settings import Settings
 
 _PARALLEL = 16

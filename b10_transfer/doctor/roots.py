@@ -8,25 +8,25 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.paths import RECORD_FOLDER
-from b10_transfer.artifacts import find_files
-from b10_transfer.cache_roots import resolve_roots, with_store
-from b10_transfer.context import check_root
+from b10_transfer.caches.artifacts import find_files
+from b10_transfer.caches.exposure import find_exposure, strict_exposure
+from b10_transfer.caches.foreign import few, find_foreign
+from b10_transfer.caches.kinds import INDUCTOR, ROOT_KINDS, TRITON
+from b10_transfer.caches.roots import resolve_roots, with_store
+from b10_transfer.caches.unusable_roots import find_obstacle, placing_variable
 from b10_transfer.doctor.findings import ok, problem
 from b10_transfer.errors import CacheValidationError
-from b10_transfer.filesystems import filesystem_of
-from b10_transfer.foreign import few, find_foreign
-from b10_transfer.host_checks import existing_folder, find_noexec
-from b10_transfer.local_record import Loaded, read_loaded
-from b10_transfer.root_exposure import find_exposure, strict_exposure
-from b10_transfer.root_kinds import INDUCTOR, ROOT_KINDS, TRITON
+from b10_transfer.local.record import Loaded, read_loaded
+from b10_transfer.machine.checks import existing_folder, find_noexec
+from b10_transfer.machine.filesystems import filesystem_of
+from b10_transfer.operations.context import check_root
 from b10_transfer.units import count_text, size_text
-from b10_transfer.unusable_roots import find_obstacle, placing_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from b10_store.scan import FoundFile, Skipped
-    from b10_transfer.cache_roots import CacheRoot
+    from b10_store.tree.scan import FoundFile, Skipped
+    from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.settings import Settings
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from b10_transfer.doctor.findings import note, ok, problem
 from b10_transfer.doctor.patience import no_answer
 from b10_transfer.errors import CacheValidationError
+from b10_transfer.keys import KEY, KEY_FILE, PUBLIC_KEYS
 from b10_transfer.settings import MEBIBYTE, Settings
-from b10_transfer.signing import KEY, KEY_FILE, PUBLIC_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from b10_transfer.doctor.findings import ok, problem
 from b10_transfer.doctor.mount_probe import space
-from b10_transfer.host_checks import existing_folder
+from b10_transfer.machine.checks import existing_folder
 from b10_transfer.units import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from b10_store.manifest_file import Header
+    from b10_store.format.manifest_file import Header
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.doctor.roots import LocalRoot
     from b10_transfer.settings import Settings

@@ -6,8 +6,8 @@ import errno
 from typing import TYPE_CHECKING
 
 from b10_store.errors import UnsupportedFormatError
-from b10_store.format_file import check_format
-from b10_store.layout import FORMAT_FILE
+from b10_store.format.marker import check_format
+from b10_store.format.names import FORMAT_FILE
 from b10_transfer.doctor.findings import note, ok, problem
 from b10_transfer.doctor.mount_probe import STORE_FOLDERS
 from b10_transfer.doctor.patience import no_answer
@@ -15,7 +15,7 @@ from b10_transfer.doctor.patience import no_answer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.doctor.mount import Answers
 

@@ -10,20 +10,20 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store.envelope import HEADER_LIMIT, PREFIX_LIMIT, open_prefix
 from b10_store.errors import CorruptError, StoreError
-from b10_store.heads import ManifestReader
-from b10_store.manifest_file import decode_header
-from b10_store.remote import read_bounded
+from b10_store.format.manifest_file import decode_header
+from b10_store.format.seal import HEADER_LIMIT, PREFIX_LIMIT, open_prefix
+from b10_store.manifests.reader import ManifestReader
+from b10_store.remote.protocol import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from b10_store.heads import Problem
-    from b10_store.keys import Key
-    from b10_store.layout import Address, SnapshotName
-    from b10_store.manifest_file import Header
-    from b10_store.remote import Remote
+    from b10_store.format.keys import Key
+    from b10_store.format.manifest_file import Header
+    from b10_store.format.names import Address, SnapshotName
+    from b10_store.manifests.reader import Problem
+    from b10_store.remote.protocol import Remote
 
 _GUESS = 1 << 16
 

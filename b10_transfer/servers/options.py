@@ -6,17 +6,17 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from b10_transfer.cache_folders import as_seen_from
+from b10_transfer.caches.folders import as_seen_from
 from b10_transfer.errors import CacheValidationError
-from b10_transfer.servers.endpoints import parse_url
+from b10_transfer.keys import KEY_FILE
+from b10_transfer.servers.find.endpoints import parse_url
 from b10_transfer.settings import Settings
-from b10_transfer.signing import KEY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from b10_transfer.servers.endpoints import Endpoint
-    from b10_transfer.servers.processes import ServerProcess, User
+    from b10_transfer.servers.find.endpoints import Endpoint
+    from b10_transfer.servers.find.processes import ServerProcess, User
 
 _URL = "B10_TRANSFER_VLLM_URL"
 _TIMEOUT = "B10_TRANSFER_TIMEOUT_S"

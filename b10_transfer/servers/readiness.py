@@ -6,16 +6,16 @@ import enum
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_transfer.servers.endpoints import HEALTH, endpoints_of, health_of
-from b10_transfer.servers.probe import REQUEST_SECONDS, Answer, ask
-from b10_transfer.servers.processes import family_of, is_alive
+from b10_transfer.servers.find.endpoints import HEALTH, endpoints_of, health_of
+from b10_transfer.servers.find.probe import REQUEST_SECONDS, Answer, ask
+from b10_transfer.servers.find.processes import family_of, is_alive
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from b10_transfer.servers.endpoints import Endpoint
-    from b10_transfer.servers.processes import ServerProcess
+    from b10_transfer.servers.find.endpoints import Endpoint
+    from b10_transfer.servers.find.processes import ServerProcess
 
 _SLICE_SECONDS = 0.25
 _EAGER_SECONDS = 10.0

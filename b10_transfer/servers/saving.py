@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from b10_transfer.cache_roots import CacheRoot
-    from b10_transfer.progress import ProgressCallback
-    from b10_transfer.reports import SaveReport
+    from b10_transfer.caches.roots import CacheRoot
+    from b10_transfer.operations.progress import ProgressCallback
+    from b10_transfer.operations.reports import SaveReport
     from b10_transfer.settings import Settings
 
 _logger = logging.getLogger("b10_transfer")
@@ -96,8 +96,8 @@ class Caches:
             return None
 
     def _look(self) -> CacheState:
-        from b10_transfer.context import open_context
-        from b10_transfer.local_scan import walk_roots
+        from b10_transfer.local.scan import walk_roots
+        from b10_transfer.operations.context import open_context
 
         if self._roots is None:
             self._roots = open_context(self._settings).roots
@@ -120,9 +120,9 @@ def save_now(
 
     Args:
         settings: those with which the server's caches are found.
-        wait: see `b10_transfer.transfer.save`.
+        wait: see `b10_transfer.operations.transfer.save`.
         limit: seconds after which it is not waited for any more.
-        on_progress: see `b10_transfer.transfer.save`.
+        on_progress: see `b10_transfer.operations.transfer.save`.
     """
     return _save(
         settings, Caches(settings).state(), wait=wait, limit=limit, on_progress=on_progress
@@ -167,7 +167,7 @@ def keep_saving(
         seconds: ends it, likewise; may be math.inf.
         last: the save before; by default there was none.
         pace: how often to look.
-        on_progress: see `b10_transfer.transfer.save`.
+        on_progress: see `b10_transfer.operations.transfer.save`.
 
     Returns:
         What came of each save.
@@ -231,7 +231,7 @@ def _save(
     limit: float,
     on_progress: ProgressCallback | None,
 ) -> SaveResult:
-    from b10_transfer import transfer
+    from b10_transfer.operations import transfer
 
     try:
         report = call_within(

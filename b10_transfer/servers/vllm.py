@@ -6,8 +6,8 @@ import logging
 import threading
 
 from b10_transfer.errors import CacheError
-from b10_transfer.imports import import_all
-from b10_transfer.refusals import refusal
+from b10_transfer.operations.imports import import_all
+from b10_transfer.operations.refusals import refusal
 
 _logger = logging.getLogger("b10_transfer")
 
@@ -26,8 +26,8 @@ def save_vllm_compile_cache() -> None:
     What came of it is in the log.
     """
     try:
-        import_all("b10_transfer.servers.companion")
-        from b10_transfer.servers.companion import accompany
+        import_all("b10_transfer.servers.follow")
+        from b10_transfer.servers.follow import accompany
         from b10_transfer.servers.operations import call_within
         from b10_transfer.servers.options import ServerOptions
         from b10_transfer.servers.saving import Pace

@@ -9,32 +9,32 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.basis import Basis, holds
-from b10_store.bring import PACKS_AT_ONCE, Brought, bring
-from b10_store.check import CheckReport, check
+from b10_store.check.check import CheckReport, check
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
-from b10_store.folder_names import TRASH
-from b10_store.format_file import check_format
-from b10_store.gc import visit
-from b10_store.gc_report import GcReport
-from b10_store.heads import Heads, ManifestReader, Problem
-from b10_store.layout import TOUCH_INTERVAL_SECONDS, VISIT_INTERVAL_SECONDS, age
-from b10_store.patient_remote import PatientRemote
-from b10_store.removal import Restored, remove, restore, trashed_manifests
-from b10_store.resign import sign_again
-from b10_store.save import save
+from b10_store.format.marker import check_format
+from b10_store.format.names import TOUCH_INTERVAL_SECONDS, VISIT_INTERVAL_SECONDS, age
+from b10_store.gc.remove import Restored, remove, restore, trashed_manifests
+from b10_store.gc.report import GcReport
+from b10_store.gc.visit import visit
+from b10_store.load import PACKS_AT_ONCE, Brought, bring
+from b10_store.manifests.reader import Heads, ManifestReader, Problem
+from b10_store.remote.folder_names import TRASH
+from b10_store.remote.patient import PatientRemote
+from b10_store.save.resign import sign_again
+from b10_store.save.save import save
+from b10_store.save.unchanged import Basis, holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from b10_store.gc_plan import GcPolicy
-    from b10_store.keys import Key
-    from b10_store.layout import Address, PackId, SnapshotName
-    from b10_store.manifest import Manifest, Pack
-    from b10_store.manifest_file import Header
-    from b10_store.placement import Placement, Target
-    from b10_store.remote import Remote
-    from b10_store.save_request import SaveOutcome, SaveRequest
+    from b10_store.format.keys import Key
+    from b10_store.format.manifest import Manifest, Pack
+    from b10_store.format.manifest_file import Header
+    from b10_store.format.names import Address, PackId, SnapshotName
+    from b10_store.gc.plan import GcPolicy
+    from b10_store.remote.protocol import Remote
+    from b10_store.save.request import SaveOutcome, SaveRequest
+    from b10_store.tree.placement import Placement, Target
 
 
 _PARALLEL_READS = 16
@@ -86,7 +86,7 @@ class Store:
         readers: int = PACKS_AT_ONCE,
         roots: Mapping[str, Target] | None = None,
     ) -> Brought:
-        """Bring artifacts of `address` to this host; see `b10_store.bring.bring`."""
+        """Bring artifacts of `address` to this host; see `b10_store.load.bring`."""
 
         def refresh() -> Sequence[Manifest]:
             try:
@@ -115,13 +115,13 @@ class Store:
                     self._remote.touch(name)
 
     def save(self, request: SaveRequest) -> SaveOutcome:
-        """Publish what is new; see `b10_store.save.save`."""
+        """Publish what is new; see `b10_store.save.save.save`."""
         return save(self._remote, self._reader, request)
 
     def collect(
         self, policy: GcPolicy, *, dry_run: bool = False, seconds: float = float("inf")
     ) -> GcReport:
-        """Make one visit of the garbage collection; see `b10_store.gc.visit`."""
+        """Make one visit of the garbage collection; see `b10_store.gc.visit.visit`."""
         if not check_format(self._remote):
             return GcReport(refused=["there is no store here"])
         return visit(
@@ -162,7 +162,7 @@ class Store:
         repair: bool = False,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> CheckReport:
-        """Look for damage; see `b10_store.check.check`."""
+        """Look for damage; see `b10_store.check.check.check`."""
         return check(
             self._remote,
             self._scratch,
@@ -184,22 +184,22 @@ class Store:
         return sorted({name.address for name in names})
 
     def remove(self, address: Address) -> int:
-        """Move everything stored for an address to trash; see `b10_store.removal.remove`."""
+        """Move everything stored for an address to trash; see `b10_store.gc.remove.remove`."""
         check_format(self._remote)
         return remove(self._remote, self._reader, address)
 
     def restore(self, address: Address) -> Restored:
-        """Undo `remove`, while it is in trash; see `b10_store.removal.restore`."""
+        """Undo `remove`, while it is in trash; see `b10_store.gc.remove.restore`."""
         check_format(self._remote)
         return restore(self._remote, self._scratch, address)
 
     def sign_again(self, address: Address) -> bool:
-        """Sign what an older key signed with the first one; see `b10_store.resign.sign_again`."""
+        """Sign what an older key signed with the first one; see `b10_store.save.resign`."""
         check_format(self._remote)
         return sign_again(self._remote, self._reader, self._scratch, address)
 
     def still_holds(self, address: Address, basis: Basis) -> bool:
-        """Whether nothing changed since a save that ended with `basis`; see `b10_store.basis`.
+        """Whether nothing changed since a save that ended with `basis`; see `unchanged`.
 
         Raises:
             UnsupportedFormatError: the store is of another format version.

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from b10_store.folder_names import FOLDERS
-from b10_store.folder_remote import FolderRemote
-from b10_store.remote import Range
+from b10_store.remote.folder import FolderRemote
+from b10_store.remote.folder_names import FOLDERS
+from b10_store.remote.protocol import Range
 from tests.support.cache_trees import noise
 from tests.support.places import FolderPlace
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes, links and pipes of POSIX")
 

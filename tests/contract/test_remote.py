@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.remote import Range, read_bounded
+from b10_store.remote.protocol import Range, read_bounded
 from tests.support.places import FolderPlace, MemoryPlace
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from unittest import mock
 
 import pytest
 
-from b10_store.layout import WAITING_DEAD_SECONDS
-from b10_transfer import transfer
+from b10_store.format.names import WAITING_DEAD_SECONDS
+from b10_transfer.operations import transfer
 from tests.support.effects import STOPPED
 from tests.support.forks import fork_server
 from tests.support.sites import Host
@@ -31,7 +31,7 @@ def save_and_die(settings: Settings) -> None:
     def die(_: object) -> None:
         os._exit(STOPPED)
 
-    with mock.patch("b10_store.session.Session.publish", side_effect=die):
+    with mock.patch("b10_store.save.session.Session.publish", side_effect=die):
         transfer.save(settings, wait=False)
 
 
@@ -58,7 +58,7 @@ def test_a_token_that_was_silent_for_over_a_minute_is_not_waited_for(
     folder: Path, token: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     age(token, WAITING_DEAD_SECONDS + 1)
-    monkeypatch.setattr("b10_store.session.time.sleep", mock.Mock(side_effect=AssertionError))
+    monkeypatch.setattr("b10_store.save.session.time.sleep", mock.Mock(side_effect=AssertionError))
     host = Host(folder / "store", folder / "next")
     tree = compiled("next")
     put_artifacts(host, tree)
@@ -78,7 +78,7 @@ def test_a_token_that_still_looks_alive_is_waited_for_until_it_has_been_silent_f
         if len(naps) == 3:
             age(token, WAITING_DEAD_SECONDS + 1)
 
-    monkeypatch.setattr("b10_store.session.time.sleep", nap)
+    monkeypatch.setattr("b10_store.save.session.time.sleep", nap)
     host = Host(folder / "store", folder / "next")
     put_artifacts(host, compiled("next"))
     assert host.save(wait=True).status.name == "SUCCESS"
@@ -88,7 +88,7 @@ def test_a_token_that_still_looks_alive_is_waited_for_until_it_has_been_silent_f
 def test_a_token_of_a_process_that_was_killed_on_this_machine_is_not_waited_for(
     folder: Path, token: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("b10_store.session.time.sleep", mock.Mock(side_effect=AssertionError))
+    monkeypatch.setattr("b10_store.save.session.time.sleep", mock.Mock(side_effect=AssertionError))
     host = Host(folder / "store", folder / "next")
     put_artifacts(host, compiled("next"))
     assert host.save(wait=True).status.name == "SUCCESS"
@@ -99,7 +99,7 @@ def test_a_saver_that_is_not_to_wait_does_not_look_at_tokens(
     folder: Path, token: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert token.exists()
-    monkeypatch.setattr("b10_store.session.time.sleep", mock.Mock(side_effect=AssertionError))
+    monkeypatch.setattr("b10_store.save.session.time.sleep", mock.Mock(side_effect=AssertionError))
     host = Host(folder / "store", folder / "next")
     put_artifacts(host, compiled("next"))
     assert host.save(wait=False).status.name == "SUCCESS"

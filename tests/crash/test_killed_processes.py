@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.digest import digest_of
-from b10_store.folder_remote import FolderRemote
-from b10_store.heads import ManifestReader
-from b10_store.layout import parse_manifest_name
+from b10_store.format.names import parse_manifest_name
+from b10_store.manifests.reader import ManifestReader
+from b10_store.remote.folder import FolderRemote
 from tests.support.cache_trees import LOCAL_RECORD, leftovers
 from tests.support.forks import fork_server
 from tests.support.sites import Host

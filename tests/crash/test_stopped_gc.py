@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.folder_remote import FolderRemote
-from b10_store.gc_plan import GcPolicy
-from b10_store.layout import Address
+from b10_store.format.names import Address
+from b10_store.gc.plan import GcPolicy
+from b10_store.remote.folder import FolderRemote
 from b10_store.store import Store
 from tests.support.aging_stores import AgingMemory
 from tests.support.blobs import prose
@@ -29,7 +29,7 @@ from tests.support.wrapped_remote import WrappedRemote
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b10_store.remote import FileStat, Remote
+    from b10_store.remote.protocol import FileStat, Remote
     from tests.support.engine_hosts import EngineHost
     from tests.support.wrapped_remote import Call
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.layout import TOUCH_INTERVAL_SECONDS
+from b10_store.format.names import TOUCH_INTERVAL_SECONDS
 from tests.support.cache_trees import leftovers
 from tests.support.crash_points import Stop, Sweep
 from tests.support.crash_world import World, load, load_without_links

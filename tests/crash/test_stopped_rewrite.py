@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import upkeep
+from b10_transfer.operations import upkeep
 from tests.support.cache_trees import read_tree
 from tests.support.crash_points import Stop, Sweep
 from tests.support.crash_world import World

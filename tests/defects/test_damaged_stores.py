@@ -8,8 +8,8 @@ import pytest
 import zstandard
 
 import b10_transfer
-from b10_store.folder_remote import FolderRemote
-from b10_store.pack_footer import read_footer
+from b10_store.format.pack_footer import read_footer
+from b10_store.remote.folder import FolderRemote
 from b10_transfer import CacheError, OperationStatus
 from tests.support.cache_trees import compiled_graph, elf, leftovers, noise
 from tests.support.sites import Site, become

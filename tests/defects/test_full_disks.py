@@ -12,7 +12,7 @@ import pytest
 import b10_transfer
 from b10_transfer import CacheOperationInterrupted, OperationStatus
 from b10_transfer.cli import main
-from b10_transfer.local_space import LocalSpace
+from b10_transfer.local.space import LocalSpace
 from tests.support.cache_trees import LOCAL_RECORD, leftovers, noise
 from tests.support.mounts import fill, tmpfs
 from tests.support.programs import SAVE, started_python, wait_until
@@ -23,7 +23,7 @@ TREE = {f"{number:02d}/artifact.bin": noise(MIB, number) for number in range(12)
 
 SLOWLY_SAVED = f"""
 import time
-from b10_store.scan import Scanned
+from b10_store.tree.scan import Scanned
 read = Scanned.read
 def slow_read(self):
     time.sleep(0.05)

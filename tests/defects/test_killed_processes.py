@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import b10_transfer
-from b10_store.frame import decompress_frame
+from b10_store.format.frame import decompress_frame
 from b10_transfer import OperationStatus
 from tests.support.cache_trees import LOCAL_RECORD, compiled_graph, leftovers, noise, read_tree
 from tests.support.programs import LOAD, SAVE, run_python, started_python, wait_until
@@ -26,7 +26,7 @@ TREE = {f"{number:02d}/artifact.bin": noise(100_000, number) for number in range
 # Each file takes its time, so that there is a middle to be killed in.
 SLOWLY_SAVED = f"""
 import time
-from b10_store.scan import Scanned
+from b10_store.tree.scan import Scanned
 read = Scanned.read
 def slow_read(self):
     time.sleep(0.05)
@@ -36,7 +36,7 @@ Scanned.read = slow_read
 """
 SLOWLY_LOADED = f"""
 import time
-from b10_transfer.local_space import LocalSpace
+from b10_transfer.local.space import LocalSpace
 watch = LocalSpace.watch
 def slow_watch(self, folder, size):
     time.sleep(0.05)
@@ -99,7 +99,7 @@ def test_defect_01_a_thread_of_a_save_that_dies_is_an_error_and_publishes_nothin
 
     become(site.host("saver", TREE), monkeypatch)
     with monkeypatch.context() as patched:
-        patched.setattr("b10_store.pack.compress_frame", run_out_of_memory)
+        patched.setattr("b10_store.packs.writer.compress_frame", run_out_of_memory)
         assert b10_transfer.save_compile_cache() is OperationStatus.ERROR
     for folder in ("manifests", "packs", "sessions"):
         assert site.files(folder) == []
@@ -119,7 +119,7 @@ def test_defect_02_a_thread_of_a_load_that_dies_is_an_error_and_leaves_no_part_o
         return decompress_frame(stored, raw_size)
 
     with monkeypatch.context() as patched:
-        patched.setattr("b10_store.fetch.decompress_frame", run_out_of_memory)
+        patched.setattr("b10_store.packs.reader.decompress_frame", run_out_of_memory)
         assert b10_transfer.load_compile_cache() is OperationStatus.ERROR
     assert loader.tree() == {}
     assert leftovers(loader.root) == []
@@ -197,7 +197,7 @@ def test_defect_11_a_loader_that_hangs_stops_neither_another_host_nor_for_ever_i
         done = run_python(LOAD, site.host("another").variables(), seconds=20)
         assert (done.stdout, done.stderr) == ("SUCCESS\n", "")
 
-        monkeypatch.setattr("b10_transfer.loading._LOCK_SECONDS", 0.2)
+        monkeypatch.setattr("b10_transfer.operations.load._LOCK_SECONDS", 0.2)
         assert host.load().status is OperationStatus.SUCCESS
         assert host.tree() == TREE
 
@@ -217,7 +217,7 @@ def test_defect_11_the_token_of_a_killed_saver_delays_no_load_and_a_save_for_a_m
     done = run_python(LOAD, site.host("loader").variables(), seconds=20)
     assert (done.stdout, done.stderr) == ("DOES_NOT_EXIST\n", "")
 
-    monkeypatch.setattr("b10_transfer.saving.WAIT_LIMIT_SECONDS", 0.5)
+    monkeypatch.setattr("b10_transfer.operations.save.WAIT_LIMIT_SECONDS", 0.5)
     started = time.monotonic()
     assert saver.save().status is OperationStatus.SUCCESS
     assert time.monotonic() - started < 20

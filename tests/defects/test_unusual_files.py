@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import manifest_file
-from b10_store.folder_remote import FolderRemote
-from b10_store.heads import ManifestReader
-from b10_store.layout import SnapshotName, new_snapshot_id
+from b10_store.format import manifest_file
+from b10_store.format.names import SnapshotName, new_snapshot_id
+from b10_store.manifests.reader import ManifestReader
+from b10_store.remote.folder import FolderRemote
 from b10_transfer import CacheError, OperationStatus
 from tests.support.cache_trees import TRITON_HASH, compiled_graph, triton_kernel, write_tree
 from tests.support.crowd import OTHER_USER
@@ -24,7 +24,7 @@ from tests.support.programs import SAVE, run_python
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b10_store.manifest import Manifest
+    from b10_store.format.manifest import Manifest
     from tests.support.sites import Site
 
 TREE = compiled_graph("model")

@@ -23,10 +23,10 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let waiting take no time, and attempts be few."""
-    monkeypatch.setattr("b10_store.session._PUBLISH_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr("b10_store.session._FIRST_POLL_SECONDS", 0.001)
-    monkeypatch.setattr("b10_store.session._LAST_POLL_SECONDS", 0.002)
-    monkeypatch.setattr("b10_store.session._OPEN_ATTEMPTS", 2)
-    monkeypatch.setattr("b10_store.folder_remote._STALE_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr("b10_transfer.saving.WAIT_LIMIT_SECONDS", 0.0)
-    monkeypatch.setattr("b10_transfer.loading._LOCK_SECONDS", 1.0)
+    monkeypatch.setattr("b10_store.save.session._PUBLISH_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("b10_store.save.session._FIRST_POLL_SECONDS", 0.001)
+    monkeypatch.setattr("b10_store.save.session._LAST_POLL_SECONDS", 0.002)
+    monkeypatch.setattr("b10_store.save.session._OPEN_ATTEMPTS", 2)
+    monkeypatch.setattr("b10_store.remote.folder._STALE_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("b10_transfer.operations.save.WAIT_LIMIT_SECONDS", 0.0)
+    monkeypatch.setattr("b10_transfer.operations.load._LOCK_SECONDS", 1.0)

@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from b10_store.folder_remote import FolderRemote, FolderToken
+from b10_store.remote.folder import FolderRemote, FolderToken
 from tests.support.crash_world import World
 from tests.support.fault_operations import (
     LOADS,
@@ -43,7 +43,7 @@ def wrapping(faults: Faults) -> AbstractContextManager[object]:
     def open_faulty(root: str) -> FaultyRemote:
         return FaultyRemote(FolderRemote(root), faults)
 
-    return mock.patch("b10_transfer.context.FolderRemote", open_faulty)
+    return mock.patch("b10_transfer.operations.context.FolderRemote", open_faulty)
 
 
 def sweep(folder: Path, operation: Operation, *faults: Fault, lasting: Lasting) -> list[str]:
@@ -129,7 +129,7 @@ def test_a_listing_that_shows_a_pack_which_is_gone_does_not_make_a_save_rely_on_
 def test_heartbeats_that_are_missed_do_not_end_a_save(
     folder: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("b10_store.session.HEARTBEAT_SECONDS", 0.001)
+    monkeypatch.setattr("b10_store.save.session.HEARTBEAT_SECONDS", 0.001)
     world = World(folder)
     here = SAVES[0].prepare(world).here
     missed = threading.Event()

@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from b10_transfer import upkeep
+from b10_transfer.operations import upkeep
 from tests.support.aging_stores import AgingMemory
 from tests.support.fault_upkeep_operations import OPERATIONS, RESTORING, REWRITE
 from tests.support.fault_upkeep_runs import UpkeepRun
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def wrapping(world: UpkeepWorld, faults: Faults) -> AbstractContextManager[object]:
     """Let the remote that the upkeep opens meet the faults."""
     remote = FaultyRemote(world.remote, faults)
-    return mock.patch("b10_transfer.upkeep.FolderRemote", return_value=remote)
+    return mock.patch("b10_transfer.operations.upkeep.FolderRemote", return_value=remote)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> UpkeepWorld:
     """An empty store in memory, by whose time a dry run goes too."""
     world = UpkeepWorld(folder, AgingMemory())
     clock = SimpleNamespace(time=world.remote.now, monotonic=lambda: 0.0)
-    monkeypatch.setattr("b10_store.gc.time", clock)
+    monkeypatch.setattr("b10_store.gc.visit.time", clock)
     return world
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from b10_store.digest import digest_of
-from b10_store.folder_remote import FolderRemote
-from b10_store.format_file import write_format
-from b10_store.keys import PrivateKey, SigningKey
-from b10_store.layout import (
+from b10_store.format.keys import PrivateKey, SigningKey
+from b10_store.format.manifest import Entry, Identity, Lineage, Manifest, Pack, summarize
+from b10_store.format.manifest_file import encode_manifest
+from b10_store.format.marker import write_format
+from b10_store.format.names import (
     FORMAT_VERSION,
     FRAME_RAW_LIMIT,
     Address,
@@ -27,16 +28,15 @@ from b10_store.layout import (
     SnapshotId,
     SnapshotName,
 )
-from b10_store.manifest import Entry, Identity, Lineage, Manifest, Pack, summarize
-from b10_store.manifest_file import encode_manifest
-from b10_store.pack import write_packs
+from b10_store.packs.writer import write_packs
+from b10_store.remote.folder import FolderRemote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from b10_store.digest import Digest
-    from b10_store.keys import Key
-    from b10_store.manifest import Location
+    from b10_store.format.keys import Key
+    from b10_store.format.manifest import Location
 
 VERSION = 1
 SECRET = b"the golden signing key of format 1"

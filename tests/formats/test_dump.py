@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from b10_store.layout import format_line
-from b10_store.session_owner import own_mark
+from b10_store.format.names import format_line
+from b10_store.save.session_owner import own_mark
 from tests.formats.make_v1 import SECRET
 from tools.dump import main
 

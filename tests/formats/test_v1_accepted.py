@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import zstandard
 
-from b10_store import envelope
 from b10_store.digest import digest_of
-from b10_store.fetch import Wanted
-from b10_store.frame import FrameTable
-from b10_store.layout import parse_manifest_name
-from b10_store.manifest_file import decode_manifest
+from b10_store.format import seal as envelope
+from b10_store.format.frame import FrameTable
+from b10_store.format.manifest_file import decode_manifest
+from b10_store.format.names import parse_manifest_name
+from b10_store.packs.reader import Wanted
 from tests.support.blobs import Collector
 from tests.support.databases import build_database, read_database
 from tests.support.format_views import view_sealed

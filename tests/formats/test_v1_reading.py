@@ -11,15 +11,15 @@ import pytest
 from blake3 import blake3
 
 from b10_store.errors import CorruptError
-from b10_store.folder_remote import FolderRemote
-from b10_store.heads import ManifestReader
-from b10_store.keys import PrivateKey, SigningKey
-from b10_store.layout import PackId, check_format_line, pack_path, parse_manifest_name
-from b10_store.manifest_file import decode_manifest
-from b10_store.pack_footer import read_footer
-from b10_store.placement import Placement
+from b10_store.format.keys import PrivateKey, SigningKey
+from b10_store.format.manifest_file import decode_manifest
+from b10_store.format.names import PackId, check_format_line, pack_path, parse_manifest_name
+from b10_store.format.pack_footer import read_footer
+from b10_store.manifests.merge import union
+from b10_store.manifests.reader import ManifestReader
+from b10_store.remote.folder import FolderRemote
 from b10_store.store import Store
-from b10_store.union import union
+from b10_store.tree.placement import Placement
 from tests.formats.make_v1 import (
     CANONICAL_GROUP,
     KERNEL,
@@ -32,8 +32,8 @@ from tests.formats.make_v1 import (
 from tests.support.staged import files_of, make_root, unwatched
 
 if TYPE_CHECKING:
-    from b10_store.keys import Key
-    from b10_store.layout import Address
+    from b10_store.format.keys import Key
+    from b10_store.format.names import Address
 
 GOLDEN = Path(__file__).parent / "v1"
 STORE = GOLDEN / "store"

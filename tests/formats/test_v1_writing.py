@@ -8,8 +8,8 @@ import pytest
 import zstandard
 
 from b10_store.digest import digest_of
-from b10_store.layout import FORMAT_VERSION
-from b10_transfer.relocation import canonical_group, restore_group
+from b10_store.format.names import FORMAT_VERSION
+from b10_transfer.caches.relocation import canonical_group, restore_group
 from tests.formats import make_v1
 from tests.formats.make_v1 import CANONICAL_GROUP, SECRET
 from tests.support.format_views import view_manifest, view_pack

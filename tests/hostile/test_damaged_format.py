@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import b10_transfer
-from b10_store.layout import FORMAT_VERSION, format_line
+from b10_store.format.names import FORMAT_VERSION, format_line
 from b10_transfer import OperationStatus
 from tests.support.cache_trees import snapshot
 from tests.support.damage import Damage, cuts, whole_file_damage

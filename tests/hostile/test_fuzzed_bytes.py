@@ -8,13 +8,13 @@ import struct
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from b10_store import envelope
 from b10_store.digest import digest_of
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
-from b10_store.frame import FRAME_LIMIT, FRAME_ROW_SIZE, FrameTable
-from b10_store.layout import FRAME_RAW_LIMIT, SnapshotName
-from b10_store.manifest_file import decode_header
-from b10_store.pack_footer import read_footer
+from b10_store.format import seal as envelope
+from b10_store.format.frame import FRAME_LIMIT, FRAME_ROW_SIZE, FrameTable
+from b10_store.format.manifest_file import decode_header
+from b10_store.format.names import FRAME_RAW_LIMIT, SnapshotName
+from b10_store.format.pack_footer import read_footer
 from tests.support.packed import memory_store
 from tests.support.values import ADDRESS, snapshot
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from b10_store.database_pages import check_pages
 from b10_store.errors import CorruptError, LimitError
-from b10_store.manifest_database import build_database
+from b10_store.format.lmdb_pages import check_pages
+from b10_store.format.manifest_table import build_database
 from tests.support.database_reader import DatabaseReader
 from tests.support.forged_pages import PAGE_SIZE, Pages
 from tests.support.hostile_databases import sound
@@ -22,7 +22,7 @@ from tests.support.values import entry, manifest, pack
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from b10_store.manifest import Manifest
+    from b10_store.format.manifest import Manifest
 
 _ROWS = 1 << 20
 _NUMBERS = (0, 1, 2, 3, 4, 5, 8, 16, 17, 0x12, 0x22, 4096, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF)

@@ -6,9 +6,9 @@ import threading
 from dataclasses import dataclass, field
 
 from b10_store.digest import Digest, digest_of
-from b10_store.fetch import Wanted
-from b10_store.frame import FrameTable, compress_frame
-from b10_store.layout import FRAME_RAW_LIMIT
+from b10_store.format.frame import FrameTable, compress_frame
+from b10_store.format.names import FRAME_RAW_LIMIT
+from b10_store.packs.reader import Wanted
 from tests.support.packed import fetch, memory_store
 
 COUNT = 40

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.folder_names import FOLDERS
-from b10_transfer import CacheError, OperationStatus, upkeep
+from b10_store.remote.folder_names import FOLDERS
+from b10_transfer import CacheError, OperationStatus
+from b10_transfer.operations import upkeep
 from tests.support.cache_trees import compiled_graph
 from tests.support.doctor_views import one
 

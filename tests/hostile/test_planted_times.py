@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import envelope
-from b10_store.gc_plan import GcPolicy
-from b10_store.keys import SigningKey
-from b10_store.layout import Address, new_snapshot_id
-from b10_store.manifest import Pack
+from b10_store.format import seal as envelope
+from b10_store.format.keys import SigningKey
+from b10_store.format.manifest import Pack
+from b10_store.format.names import Address, new_snapshot_id
+from b10_store.gc.plan import GcPolicy
+from b10_store.gc.trash import Stage, read_trash
 from b10_store.store import Store
-from b10_store.trash import Stage, read_trash
 from tests.support.aging_stores import AgingFolder
 from tests.support.gc_states import NEW, OLD
 from tests.support.gc_world import HOUR, STAGE, WITNESS, GcWorld

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import OperationStatus, machine_start, root_origin
-from b10_transfer.context import open_context
-from b10_transfer.local_clear import clear_root
+from b10_transfer import OperationStatus
+from b10_transfer.local import root_origin
+from b10_transfer.local.clear import clear_root
+from b10_transfer.machine import start as machine_start
+from b10_transfer.operations.context import open_context
 from tests.support.cache_trees import LOCAL_RECORD, Tree, read_tree
 from tests.support.machines import CPU_MACHINE, GPU_MACHINE, Machine, running_on
 from tests.support.mounts import read_only
@@ -29,7 +31,7 @@ from tests.support.vector_sources import (
 
 if TYPE_CHECKING:
     from b10_transfer import LoadReport, SaveReport
-    from b10_transfer.code_verdicts import Verdict
+    from b10_transfer.caches.code_verdicts import Verdict
     from tests.support.sites import Host, Site
 
 WIDE, NARROW = CPU_MACHINE.but(flags=AVX512_FLAGS), CPU_MACHINE.but(flags=AVX2_FLAGS)
@@ -184,7 +186,7 @@ def test_files_of_another_user_stay_the_users_own_until_a_clear(site: Site) -> N
 def restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     """This container, or this machine, begins after all files were made."""
     monkeypatch.setattr(machine_start, "started_ns", lambda: time.time_ns() + 10**9)
-    monkeypatch.setattr("b10_transfer.root_origin.started_ns", machine_start.started_ns)
+    monkeypatch.setattr("b10_transfer.local.root_origin.started_ns", machine_start.started_ns)
 
 
 @pytest.mark.usefixtures("restarted")

@@ -150,7 +150,7 @@ def test_a_record_of_what_was_hashed_under_fewer_rules_vouches_for_nothing(site:
     save_carelessly(host)
     assert host.save().left_out == 0
     with (
-        mock.patch("b10_transfer.local_record.FORMS", 2),
-        mock.patch("b10_transfer.last_save.FORMS", 2),
+        mock.patch("b10_transfer.local.record.FORMS", 2),
+        mock.patch("b10_transfer.operations.last_save.FORMS", 2),
     ):
         assert host.save().left_out == 1

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.layout import QUARANTINE_SECONDS
-from b10_transfer import CacheError, CacheOperationInterrupted, OperationStatus, upkeep
+from b10_store.format.names import QUARANTINE_SECONDS
+from b10_transfer import CacheError, CacheOperationInterrupted, OperationStatus
+from b10_transfer.operations import upkeep
 from tests.support.cache_trees import compiled_graph, noise, snapshot
 from tests.support.checked_stores import flipped, kind_of
 from tests.support.mounts import fill, read_only, tmpfs
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from b10_store.check import CheckReport
+    from b10_store.check.check import CheckReport
     from tests.support.sites import Host, Site
 
     Where = Callable[[Site], Path]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from b10_transfer.context import open_context
-from b10_transfer.local_clear import clear_root
+from b10_transfer.local.clear import clear_root
+from b10_transfer.operations.context import open_context
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from b10_transfer.environment import Environment
-from b10_transfer.probes import cxx_compiler
+from b10_transfer.machine.environment import Environment
+from b10_transfer.machine.versions import cxx_compiler
 
 pytestmark = [
     pytest.mark.torch,
@@ -23,7 +23,7 @@ CAPABILITIES = ("unset", "avx2", "avx512", "default", "nonsense")
 
 ASK_TORCH = """
 import json, os, sys, warnings
-from b10_transfer.environment import Environment
+from b10_transfer.machine.environment import Environment
 
 before = Environment.detect(os.environ)
 told_apart = "torch" in sys.modules

@@ -8,7 +8,7 @@ import pytest
 
 import b10_transfer
 from b10_transfer import OperationStatus
-from b10_transfer.environment import diff
+from b10_transfer.machine.environment import diff
 from tests.support.cache_trees import compiled_graph, elf, leftovers
 from tests.support.machines import CPU_MACHINE, GPU_MACHINE, running_on
 from tests.support.sites import Site, become

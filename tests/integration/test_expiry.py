@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.expiry import CROWD_LIMIT
-from b10_transfer.artifact_use import keeps_access_times
+from b10_store.save.expiry import CROWD_LIMIT
 from b10_transfer.errors import CacheError
+from b10_transfer.local.artifact_use import keeps_access_times
 from b10_transfer.status import OperationStatus
 from tests.support.cache_trees import Tree, noise, pickled
 from tests.support.mounts import tmpfs
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from b10_transfer.reports import SaveReport
+    from b10_transfer.operations.reports import SaveReport
     from tests.support.sites import Host, Site
 
 MIB = 1 << 20

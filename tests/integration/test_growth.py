@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import dedup
-from b10_store.folder_remote import FolderRemote
-from b10_store.layout import Address, parse_manifest_name
+from b10_store.format.names import Address, parse_manifest_name
+from b10_store.remote.folder import FolderRemote
+from b10_store.save import dedup
 from b10_transfer import OperationStatus
 from tests.support.api_answers import info, listing
 from tests.support.cache_trees import Tree, compiled_graph, elf, noise
@@ -23,7 +23,7 @@ from tests.support.values import entry, manifest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_store.manifest import Manifest
+    from b10_store.format.manifest import Manifest
     from tests.support.counted_stores import MeasuringRemote
     from tests.support.sites import Host
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer import OperationStatus as Status
-from b10_transfer import cache_folders
+from b10_transfer.caches import folders as cache_folders
 from tests.support.cache_trees import (
     TRITON_HASH,
     Tree,
@@ -303,9 +303,10 @@ def test_one_that_was_loaded_later_than_the_libraries_is_none_that_is_left_out(s
 _MEASURE = """
 import importlib, json, re, sys
 from pathlib import Path
-from b10_transfer import transfer
+from b10_transfer.operations import transfer
 operation = sys.argv[1]
-for module in ("b10_transfer.context", "b10_store.store", "b10_transfer.loading", "psutil"):
+operations = "b10_transfer.operations."
+for module in (operations + "context", "b10_store.store", operations + "load", "psutil"):
     importlib.import_module(module)
 
 def peak():

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import transfer
-from b10_transfer.context import open_context
+from b10_transfer.operations import transfer
+from b10_transfer.operations.context import open_context
 from tests.support.cache_trees import compiled_graph, leftovers
 from tests.support.programs import started_python, wait_until
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSI
 # Each read takes longer than anybody waits who has typed Ctrl-C.
 _SLOW = """
 import os, sys, time
-from b10_store.folder_remote import FolderRemote
+from b10_store.remote.folder import FolderRemote
 from b10_transfer.cli.program import main
 read = FolderRemote.read
 def slowly(self, name, ranges):

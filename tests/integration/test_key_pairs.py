@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import CacheError, CacheValidationError, OperationStatus, upkeep
+from b10_transfer import CacheError, CacheValidationError, OperationStatus
 from b10_transfer.cli import main
 from b10_transfer.doctor import examine
-from b10_transfer.settings import Settings
-from b10_transfer.signing import (
+from b10_transfer.keys import (
     KEY,
     KEY_FILE,
     PRIVATE_MARK,
@@ -20,6 +19,8 @@ from b10_transfer.signing import (
     PUBLIC_MARK,
     new_private_key,
 )
+from b10_transfer.operations import upkeep
+from b10_transfer.settings import Settings
 from tests.support.cli_runs import USAGE, failed, ran
 from tests.support.fleets import FLEET_KEY, GOOD, MORE, POISON, STRANGE_KEY, Fleet, assert_refused
 from tests.support.sites import Site, become

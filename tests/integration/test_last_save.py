@@ -34,7 +34,7 @@ def forbid_to_look_closer(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise AssertionError(f"the tree was hashed again: {arguments}")
 
-    monkeypatch.setattr("b10_transfer.saving.scan_tree", fail)
+    monkeypatch.setattr("b10_transfer.operations.save.scan_tree", fail)
 
 
 def test_an_unchanged_tree_is_skipped_without_being_hashed_and_nothing_is_written(

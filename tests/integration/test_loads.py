@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import b10_transfer
-from b10_store.placement import place_staged
+from b10_store.tree.placement import place_staged
 from b10_transfer import CacheError, OperationStatus
-from b10_transfer.cache_roots import CacheRoot
-from b10_transfer.clear_survey import survey
-from b10_transfer.local_clear import clear_root
-from b10_transfer.root_kinds import INDUCTOR
+from b10_transfer.caches.kinds import INDUCTOR
+from b10_transfer.caches.roots import CacheRoot
+from b10_transfer.local.clear import clear_root
+from b10_transfer.local.clear_survey import survey
 from tests.support.cache_trees import (
     LOCAL_RECORD,
     TRITON_HASH,
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from b10_store.open_folder import OpenFolder
-    from b10_store.placement import Placed, Placement, Target
-    from b10_store.scan import Fingerprint
-    from b10_transfer.clear_survey import Survey
+    from b10_store.tree.placement import Placed, Placement, Target
+    from b10_store.tree.scan import Fingerprint
+    from b10_transfer.local.clear_survey import Survey
     from tests.support.sites import Site
 
 TREE = {**compiled_graph("model"), **compiled_graph("another model", 1)}
@@ -245,7 +245,7 @@ def test_a_compiler_at_work_in_the_tree_meanwhile_keeps_its_own_files(
         loader.write(own)
         place_staged(staging, target, written, result)
 
-    monkeypatch.setattr("b10_store.materialize.place_staged", compile_then_place)
+    monkeypatch.setattr("b10_store.tree.staging.place_staged", compile_then_place)
     report = loader.load()
     assert (report.loaded, report.already_here) == (20, 10)
     assert loader.tree() == {**LARGE, **own}
@@ -273,7 +273,7 @@ def test_a_root_that_is_cleared_while_a_load_waits_for_it_is_filled_all_the_same
             time.sleep(0.3)
         return survey(*arguments)
 
-    monkeypatch.setattr("b10_transfer.local_clear.survey", survey_slowly)
+    monkeypatch.setattr("b10_transfer.local.clear.survey", survey_slowly)
     clear_root(CacheRoot(INDUCTOR, str(host.root)))
     load.join()
     (report,) = reports

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import filesystems, saving
+from b10_transfer.machine import filesystems
+from b10_transfer.operations import save as saving
 from tests.support.cache_trees import compiled_graph
 from tests.support.sites import Host
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import b10_transfer
-from b10_store import dedup
-from b10_store.save_plan import SMALL_PACK_LIMIT
-from b10_transfer import CacheValidationError, OperationStatus, transfer
+from b10_store.save import dedup
+from b10_store.save.plan import SMALL_PACK_LIMIT
+from b10_transfer import CacheValidationError, OperationStatus
+from b10_transfer.operations import transfer
 from tests.support.api_answers import listing, only_record
 from tests.support.cache_trees import Tree, compiled_graph, elf, noise, snapshot
 from tests.support.crowd import Act, run_one, run_together

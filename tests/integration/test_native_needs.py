@@ -14,8 +14,8 @@ import blake3
 import pytest
 
 from b10_transfer import OperationStatus as Status
-from b10_transfer.elf_needs import read_dynamic
-from b10_transfer.native_needs import HostLibraries, needs_of, split_requirement
+from b10_transfer.caches.elf_needs import read_dynamic
+from b10_transfer.caches.native_needs import HostLibraries, needs_of, split_requirement
 from tests.support.machines import GPU_MACHINE, running_on
 
 if TYPE_CHECKING:

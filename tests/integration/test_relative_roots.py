@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer import OperationStatus as Status
-from b10_transfer.cache_folders import VARIABLES
-from b10_transfer.cache_roots import ROOT_NAMES, resolve_roots
+from b10_transfer.caches.folders import VARIABLES
+from b10_transfer.caches.roots import ROOT_NAMES, resolve_roots
 from tests.support.cache_trees import compiled_graph, read_tree, write_tree
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.folder_remote import FolderRemote
-from b10_transfer import context
+from b10_store.remote.folder import FolderRemote
+from b10_transfer.operations import context
 from b10_transfer.status import OperationStatus
 from tests.support.cache_trees import compiled_graph
 from tests.support.counting_remote import CountingRemote

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.folder_remote import FolderRemote
-from b10_store.layout import Address
-from b10_store.save_plan import SMALL_PACK_LIMIT
+from b10_store.format.names import Address
+from b10_store.remote.folder import FolderRemote
+from b10_store.save.plan import SMALL_PACK_LIMIT
+from b10_store.save.variants import GROUP_LIMIT
 from b10_store.store import Store
-from b10_store.variant_groups import GROUP_LIMIT
 from tests.support.cache_trees import Tree, compiled_graph, noise
 from tests.support.counted_stores import counted_stores
 from tests.support.earlier import hours_ago
@@ -21,8 +21,8 @@ from tests.support.sites import Site
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_store.manifest import Manifest
-    from b10_transfer.reports import SaveReport
+    from b10_store.format.manifest import Manifest
+    from b10_transfer.operations.reports import SaveReport
     from tests.support.sites import Host
 
 RESTARTS = 100

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import OperationStatus, upkeep
-from b10_transfer.signing import KEY, PRIVATE_MARK, PUBLIC_KEYS, new_private_key
+from b10_transfer import OperationStatus
+from b10_transfer.keys import KEY, PRIVATE_MARK, PUBLIC_KEYS, new_private_key
+from b10_transfer.operations import upkeep
 from tests.support.fleets import FLEET_KEY, GOOD, MORE, Fleet
 from tests.support.sites import Site
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import b10_transfer
-from b10_store.layout import Address, SnapshotName, new_snapshot_id
+from b10_store.format.names import Address, SnapshotName, new_snapshot_id
 from b10_transfer import CacheError, OperationStatus, Settings
 from tests.support.cache_trees import Tree, compiled_graph, elf, noise, snapshot
 from tests.support.crowd import Act, run_together
@@ -29,7 +29,7 @@ MIB = 1 << 20
 
 SAVE_SLOWLY = """
 import os, time
-from b10_store.folder_remote import FolderRemote
+from b10_store.remote.folder import FolderRemote
 create = FolderRemote.create
 def slow_create(self, folder, name, chunks):
     begun = time.monotonic()
@@ -218,7 +218,7 @@ def test_a_save_that_waits_for_a_slot_names_the_setting_and_goes_on_when_the_tim
 ) -> None:
     token = live_token(site)
     become(site.host("host", FIRST), monkeypatch, MAX_CONCURRENT_SAVES="1")
-    monkeypatch.setattr("b10_transfer.saving.WAIT_LIMIT_SECONDS", 2.0)
+    monkeypatch.setattr("b10_transfer.operations.save.WAIT_LIMIT_SECONDS", 2.0)
     assert b10_transfer.save_compile_cache() is OperationStatus.SUCCESS
     (line,) = [text for text in caplog.messages if "MAX_CONCURRENT_SAVES" in text]
     assert line.endswith("at the latest; then this save goes on")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import b10_transfer
-from b10_store.layout import pack_path
-from b10_store.union import union
+from b10_store.format.names import pack_path
+from b10_store.manifests.merge import union
 from b10_transfer import OperationStatus as Status
-from b10_transfer.context import open_context
+from b10_transfer.operations.context import open_context
 from tests.support.cache_trees import TRITON_HASH, compiled_graph, elf, read_tree, write_tree
 from tests.support.server_trees import (
     GRAPH_LIST,

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 import b10_transfer
-from b10_store import envelope
-from b10_store.folder_remote import FolderRemote
-from b10_store.heads import Problem
+from b10_store.format import seal as envelope
+from b10_store.manifests.reader import Problem
+from b10_store.remote.folder import FolderRemote
 from b10_store.store import Store
-from b10_transfer import CacheError, CacheValidationError, OperationStatus, upkeep
+from b10_transfer import CacheError, CacheValidationError, OperationStatus
 from b10_transfer.doctor import examine
-from b10_transfer.reports import count_refused, problem_lines
-from b10_transfer.signing import KEY, KEY_FILE
+from b10_transfer.keys import KEY, KEY_FILE
+from b10_transfer.operations import upkeep
+from b10_transfer.operations.reports import count_refused, problem_lines
 from tests.support.api_answers import info, listing, only_record
 from tests.support.crowd import OTHER_USER, Act, run_one
 from tests.support.fleets import (
@@ -253,7 +254,7 @@ def test_a_signing_that_is_killed_at_any_effect_loses_nothing(
     fleet.save(GOOD, OLD_KEY)
     # A killed process has no heartbeat that goes on.
     threads = SimpleNamespace(Event=threading.Event, Thread=NoThread)
-    monkeypatch.setattr("b10_store.session.threading", threads)
+    monkeypatch.setattr("b10_store.save.session.threading", threads)
     settings = fleet.host().settings(**{KEY: BOTH})
     (address,) = upkeep.addresses(settings)
     killed = 0

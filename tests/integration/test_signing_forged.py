@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zstandard
 
-from b10_store import envelope
-from b10_store.envelope import PREFIX_SIZE
-from b10_store.folder_remote import FolderRemote
-from b10_store.keys import SigningKey
-from b10_store.layout import Address, SnapshotName, parse_manifest_name, parse_snapshot_id
+from b10_store.format import seal as envelope
+from b10_store.format.keys import SigningKey
+from b10_store.format.names import Address, SnapshotName, parse_manifest_name, parse_snapshot_id
+from b10_store.format.seal import PREFIX_SIZE
+from b10_store.remote.folder import FolderRemote
 from b10_transfer import CacheError
 from tests.support.engine_hosts import EngineHost
 from tests.support.fleets import FLEET_KEY, GOOD, MORE, POISON, STRANGE_KEY, Fleet, assert_refused

@@ -10,7 +10,7 @@ import pytest
 
 import b10_transfer
 from b10_transfer import CacheOperationInterrupted, OperationStatus
-from b10_transfer.local_space import LocalSpace
+from b10_transfer.local.space import LocalSpace
 from tests.support.cache_trees import LOCAL_RECORD, compiled_graph, leftovers, noise
 from tests.support.mounts import fill, tmpfs
 from tests.support.sites import Host, Site, become
@@ -117,7 +117,7 @@ def test_a_load_leaves_the_disk_to_others_before_it_is_full(
         watch(self, folder, size)
 
     monkeypatch.setattr(LocalSpace, "watch", fill_then_watch)
-    monkeypatch.setattr("b10_transfer.loading.worker_count", lambda: 1)
+    monkeypatch.setattr("b10_transfer.operations.load.worker_count", lambda: 1)
     with tmpfs(loader.root, size=2 * FILES * MIB):
         with pytest.raises(CacheOperationInterrupted, match="are needed and"):
             loader.load()

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.layout import Address
-from b10_transfer import CacheOperationInterrupted, upkeep
+from b10_store.format.names import Address
+from b10_transfer import CacheOperationInterrupted
+from b10_transfer.operations import upkeep
 from tests.support.cache_trees import compiled_graph, noise, snapshot
 from tests.support.half_dead import forgetting_changes
 from tests.support.mounts import fill, tmpfs
 from tests.support.store_views import clock_behind
 
 if TYPE_CHECKING:
-    from b10_store.gc_report import GcReport
+    from b10_store.gc.report import GcReport
     from tests.support.sites import Host, Site
 
 MIB = 1 << 20

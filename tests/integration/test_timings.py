@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.scan import UNITED_LIMIT
+from b10_store.tree.scan import UNITED_LIMIT
 from b10_transfer import OperationStatus as Status
 from tests.support.cache_trees import compiled_graph, leftovers, read_tree, snapshot, write_tree
 from tests.support.crowd import Act, run_together

@@ -14,7 +14,7 @@ from unittest import mock
 
 import pytest
 
-from b10_store.placement import place_staged
+from b10_store.tree.placement import place_staged
 from b10_transfer import OperationStatus as Status
 from tests.support.broken_artifacts import save_carelessly
 from tests.support.cache_trees import Tree, compiled_graph, read_tree
@@ -154,7 +154,7 @@ def test_what_a_compiler_measures_between_the_reading_and_the_placing_is_not_los
         measure(host, {"meanwhile": 5.0})
         place_staged(*arguments)
 
-    with mock.patch("b10_store.materialize.place_staged", place_later):
+    with mock.patch("b10_store.tree.staging.place_staged", place_later):
         host.load()
     assert measured_by(host).items() >= {"local": 9.0, "meanwhile": 5.0}.items()
 

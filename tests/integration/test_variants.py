@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.variant_groups import GROUP_LIMIT
+from b10_store.save.variants import GROUP_LIMIT
 from b10_transfer import OperationStatus
-from b10_transfer.artifacts import variant_group_length
+from b10_transfer.caches.artifacts import variant_group_length
 from tests.support.cache_trees import (
     TRITON_HASH,
     Tree,

@@ -10,16 +10,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from b10_store import (
-    fetch,
-    gc,
-    gc_stages,
-    pack_health,
-    save,
-    session,
-    trash,
-)
-from b10_store.folder_names import PACKS
+from b10_store.gc import stages as gc_stages
+from b10_store.gc import trash
+from b10_store.gc import visit as gc
+from b10_store.packs import health as pack_health
+from b10_store.packs import reader as fetch
+from b10_store.remote.folder_names import PACKS
+from b10_store.save import save, session
 from tests.support.stateful_damage import DamageMachine
 from tests.support.stateful_stalls import StallMachine
 from tests.support.unprotected import (
@@ -34,10 +31,10 @@ from tests.support.wrapped_remote import WrappedRemote
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from b10_store.fetch import Fetched, Sink, Wanted
-    from b10_store.layout import PackId
-    from b10_store.remote import Remote
-    from b10_store.save_plan import SavePlan
+    from b10_store.format.names import PackId
+    from b10_store.packs.reader import Fetched, Sink, Wanted
+    from b10_store.remote.protocol import Remote
+    from b10_store.save.plan import SavePlan
 
 SEEDS = 8
 EXAMPLES = 150

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.folder_remote import FolderRemote
-from b10_store.gc_plan import GcPolicy
+from b10_store.gc.plan import GcPolicy
+from b10_store.gc.trash import read_trash
+from b10_store.remote.folder import FolderRemote
 from b10_store.store import Store
-from b10_store.trash import read_trash
 from tests.support.aging_stores import AgingMemory
 from tests.support.gc_world import DAY, HOUR, GcWorld
 from tests.support.shared_mounts import moosefs
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
     from tests.support.wrapped_remote import Call
 
 

@@ -6,9 +6,9 @@ import copy
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
-from b10_store.folder_remote import FolderRemote
-from b10_store.memory_remote import MemoryRemote
-from b10_store.remote import FileStat
+from b10_store.remote.folder import FolderRemote
+from b10_store.remote.memory import MemoryRemote
+from b10_store.remote.protocol import FileStat
 from tests.support.clocks import TickingClock
 from tests.support.wrapped_remote import WrappedRemote
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
 
 
 class AgingStore(Protocol):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from b10_transfer.layouts import EVERYTHING, Layout
-from b10_transfer.root_kinds import INDUCTOR, TRITON, RootKind
+from b10_transfer.caches.kinds import INDUCTOR, TRITON, RootKind
+from b10_transfer.caches.layouts import EVERYTHING, Layout
 
 AT_START = Path(__file__).with_name("at_start")
 """To be in PYTHONPATH of a process that takes any name."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from b10_store.digest import Digest, digest_of
-from b10_store.layout import FRAME_RAW_LIMIT
+from b10_store.format.names import FRAME_RAW_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

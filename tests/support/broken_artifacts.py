@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from b10_transfer.file_forms import FormCheck
+from b10_transfer.caches.file_forms import FormCheck
 
 if TYPE_CHECKING:
-    from b10_transfer.reports import SaveReport
-    from b10_transfer.root_kinds import RootKind
+    from b10_transfer.caches.kinds import RootKind
+    from b10_transfer.operations.reports import SaveReport
     from tests.support.sites import Host
 
 
@@ -24,5 +24,5 @@ def _unchecked(_: RootKind, path: str) -> FormCheck:
 
 def save_carelessly(host: Host) -> SaveReport:
     """Save what is not whole too; no host can without a change to the product's own rules."""
-    with mock.patch("b10_transfer.artifacts.check_of", _unchecked):
+    with mock.patch("b10_transfer.caches.artifacts.check_of", _unchecked):
         return host.save()

@@ -12,14 +12,14 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from b10_store import envelope
 from b10_store.digest import digest_of
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
-from b10_store.frame import compress_frame, decompress_frame
-from b10_store.layout import SnapshotName
-from b10_store.manifest_database import build_database, read_database
-from b10_store.manifest_file import decode_header, encode_manifest
-from b10_store.pack_footer import Piece, encode_footer, read_footer
+from b10_store.format import seal as envelope
+from b10_store.format.frame import compress_frame, decompress_frame
+from b10_store.format.manifest_file import decode_header, encode_manifest
+from b10_store.format.manifest_table import build_database, read_database
+from b10_store.format.names import SnapshotName
+from b10_store.format.pack_footer import Piece, encode_footer, read_footer
 from b10_store.paths import check_path
 from tests.support.forged_pages import Pages
 from tests.support.hostile_databases import sound

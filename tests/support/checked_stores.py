@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from b10_store.check import CheckReport
-    from b10_store.damage import Fault
-    from b10_store.keys import SigningKey
-    from b10_store.layout import Address
-    from b10_store.remote import FileStat, Range, Remote
+    from b10_store.check.check import CheckReport
+    from b10_store.check.damage import Fault
+    from b10_store.format.keys import SigningKey
+    from b10_store.format.names import Address
+    from b10_store.remote.protocol import FileStat, Range, Remote
     from tests.support.engine_hosts import EngineHost
 
 TREE = {f"a{number}/{number}.py": prose(3000, number) for number in range(4)}

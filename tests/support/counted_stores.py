@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b10_store.folder_remote import FolderRemote
-from b10_transfer import context
+from b10_store.remote.folder import FolderRemote
+from b10_transfer.operations import context
 from tests.support.counting_remote import CountingRemote
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from b10_store.remote import Range
+    from b10_store.remote.protocol import Range
 
 
 class MeasuringRemote(CountingRemote):

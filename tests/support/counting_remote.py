@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tests.support.wrapped_remote import Call, WrappedRemote
 
 if TYPE_CHECKING:
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
 
 _LOOKING = frozenset({"list", "stat", "read"})
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import b10_transfer
-from b10_transfer import transfer
+from b10_transfer.operations import transfer
 from tests.support.sites import Host
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_transfer.reports import SaveReport
+    from b10_transfer.operations.reports import SaveReport
     from b10_transfer.settings import Settings
 
 BOTH_ROOTS = ("inductor", "triton")

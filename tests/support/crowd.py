@@ -18,15 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from b10_transfer import transfer
 from b10_transfer.errors import CacheError
+from b10_transfer.operations import transfer
 from b10_transfer.settings import Settings
 from tests.support.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from b10_transfer.reports import LoadReport, SaveReport
+    from b10_transfer.operations.reports import LoadReport, SaveReport
 
 OTHER_USER = 65534
 """The uid of a user who owns nothing here: nobody."""

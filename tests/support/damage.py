@@ -7,8 +7,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.envelope import PREFIX_SIZE
-from b10_store.layout import FORMAT_FILE
+from b10_store.format.names import FORMAT_FILE
+from b10_store.format.seal import PREFIX_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

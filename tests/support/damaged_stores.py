@@ -8,10 +8,10 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
-from b10_store.folder_remote import FolderRemote
-from b10_store.heads import ManifestReader
-from b10_store.layout import pack_path
-from b10_store.union import superseded_by, union
+from b10_store.format.names import pack_path
+from b10_store.manifests.merge import superseded_by, union
+from b10_store.manifests.reader import ManifestReader
+from b10_store.remote.folder import FolderRemote
 from tests.support.cache_trees import LOCAL_RECORD, elf
 from tests.support.sites import Host
 from tests.support.store_views import clock_behind
@@ -26,7 +26,7 @@ from tests.support.trees import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_store.manifest import Entry, Pack
+    from b10_store.format.manifest import Entry, Pack
     from tests.support.damage import Damage
 
 _MODELS = ("first", "second")

@@ -14,7 +14,7 @@ import tempfile
 from typing import IO
 
 from b10_store.errors import CorruptError, LimitError
-from b10_store.manifest_database import read_database
+from b10_store.format.manifest_table import read_database
 from tests.support.sites import CHECKOUT
 
 _LENGTH = struct.Struct("<Q")

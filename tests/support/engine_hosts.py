@@ -6,13 +6,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from b10_store.manifest import Identity
-from b10_store.placement import LocalNames, Placement
-from b10_store.save_request import SaveOutcome, SaveRequest
-from b10_store.scan import LocalFile, hash_files
+from b10_store.format.manifest import Identity
+from b10_store.manifests.merge import union
+from b10_store.save.request import SaveOutcome, SaveRequest
 from b10_store.store import Store
-from b10_store.union import union
-from b10_store.walk import walk
+from b10_store.tree.placement import LocalNames, Placement
+from b10_store.tree.scan import LocalFile, hash_files
+from b10_store.tree.walk import walk
 from tests.support.cache_trees import write_tree
 from tests.support.staged import files_of, make_root, unwatched
 from tests.support.values import ADDRESS
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from b10_store.bring import Brought
     from b10_store.digest import Digest
-    from b10_store.heads import Heads
-    from b10_store.keys import SigningKey
-    from b10_store.layout import Address
-    from b10_store.remote import Remote
-    from b10_store.scan import Scanned
-    from b10_store.union import Union
+    from b10_store.format.keys import SigningKey
+    from b10_store.format.names import Address
+    from b10_store.load import Brought
+    from b10_store.manifests.merge import Union
+    from b10_store.manifests.reader import Heads
+    from b10_store.remote.protocol import Remote
+    from b10_store.tree.scan import Scanned
 
 ENVIRONMENT = (("torch", "2.9.0"), ("gpu", "H200"))
 

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.digest import digest_of
-from b10_store.folder_names import (
+from b10_store.format.names import (
+    FORMAT_FILE,
+    format_line,
+    pack_id_of,
+    parse_manifest_name,
+    parse_pack_name,
+    parse_session_name,
+)
+from b10_store.gc.trash import NOBODY, Stage
+from b10_store.remote.folder_names import (
     FENCED,
     MANIFESTS,
     PACKS,
@@ -19,15 +28,6 @@ from b10_store.folder_names import (
     TEMPORARY_MARK,
     TRASH,
 )
-from b10_store.layout import (
-    FORMAT_FILE,
-    format_line,
-    pack_id_of,
-    parse_manifest_name,
-    parse_pack_name,
-    parse_session_name,
-)
-from b10_store.trash import NOBODY, Stage
 from tests.support.sites import Host
 from tests.support.store_views import manifest_alone, published, store_files
 from tests.support.trees import artifacts_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import b10_transfer
-from b10_store.layout import TOUCH_INTERVAL_SECONDS, SnapshotName
+from b10_store.format.names import TOUCH_INTERVAL_SECONDS, SnapshotName
 from b10_store.paths import RECORD_FOLDER
 from tests.support.fault_runs import Operation, Outcome, State
 from tests.support.sites import Host
@@ -198,12 +198,12 @@ def save_and_visit() -> OperationStatus:
 
 def save_as_before() -> OperationStatus:
     """Save with nothing changed here, so that the last save's record is asked."""
-    with mock.patch("b10_transfer.last_save.SETTLED_NS", 0):
+    with mock.patch("b10_transfer.operations.last_save.SETTLED_NS", 0):
         return b10_transfer.save_compile_cache()
 
 
 def _save_before(world: World) -> None:
-    with mock.patch("b10_transfer.last_save.SETTLED_NS", 0):
+    with mock.patch("b10_transfer.operations.last_save.SETTLED_NS", 0):
         world.host.save()
 
 

@@ -6,8 +6,8 @@ import contextlib
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from b10_store.folder_names import TEMPORARY_MARK
-from b10_transfer import upkeep
+from b10_store.remote.folder_names import TEMPORARY_MARK
+from b10_transfer.operations import upkeep
 from tests.support.fault_upkeep_states import Part
 from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, WITNESS
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from b10_store.check import CheckReport
-    from b10_store.removal import Restored
+    from b10_store.check.check import CheckReport
+    from b10_store.gc.remove import Restored
     from tests.support.fault_upkeep_states import Expectation
     from tests.support.fault_upkeep_worlds import Stalled, Stored, Trees, UpkeepWorld
 
@@ -210,7 +210,7 @@ def _restore(world: UpkeepWorld, target: Stored) -> Restored:
 
 def _healthy(world: UpkeepWorld) -> AbstractContextManager[object]:
     """Let the upkeep use the store while nothing fails."""
-    return mock.patch("b10_transfer.upkeep.FolderRemote", return_value=world.remote)
+    return mock.patch("b10_transfer.operations.upkeep.FolderRemote", return_value=world.remote)
 
 
 def _target(expected: Expectation) -> Stored:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from b10_store.check import CheckReport
-from b10_store.damage import Damage
+from b10_store.check.check import CheckReport
+from b10_store.check.damage import Damage
 from b10_store.digest import digest_of
-from b10_store.folder_names import MANIFESTS, PACKS, SESSIONS, TRASH
-from b10_store.gc_report import GcReport
-from b10_store.layout import pack_id_of, parse_pack_name
-from b10_store.removal import Restored
+from b10_store.format.names import pack_id_of, parse_pack_name
+from b10_store.gc.remove import Restored
+from b10_store.gc.report import GcReport
+from b10_store.remote.folder_names import MANIFESTS, PACKS, SESSIONS, TRASH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from b10_store.damage import Fault
+    from b10_store.check.damage import Fault
     from tests.support.fault_upkeep_runs import Outcome
     from tests.support.fault_upkeep_states import Expectation
 

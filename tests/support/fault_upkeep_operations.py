@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from b10_transfer import upkeep
+from b10_transfer.operations import upkeep
 from tests.support import fault_upkeep_endings as endings
 from tests.support import fault_upkeep_judges as judges
 from tests.support import fault_upkeep_states as states

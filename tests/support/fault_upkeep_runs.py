@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from b10_store.folder_names import MANIFESTS, PACKS, TEMPORARY_MARK
+from b10_store.remote.folder_names import MANIFESTS, PACKS, TEMPORARY_MARK
 from b10_transfer.errors import CacheError
 from tests.support.fault_findings import misplaced_files
 from tests.support.fault_runs import open_files

@@ -6,8 +6,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store.layout import Address, SnapshotName, pack_path
-from b10_store.trash import Stage
+from b10_store.format.names import Address, SnapshotName, pack_path
+from b10_store.gc.trash import Stage
 from tests.support.blobs import prose
 from tests.support.checked_stores import flipped
 from tests.support.fault_upkeep_worlds import Stalled, Stored
@@ -20,7 +20,7 @@ from tests.support.wrapped_remote import WrappedRemote
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
     from tests.support.fault_upkeep_worlds import Trees, UpkeepWorld
     from tests.support.wrapped_remote import Call
 

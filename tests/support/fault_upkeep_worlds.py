@@ -7,9 +7,9 @@ import shutil
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from b10_store.digest import digest_of
-from b10_store.folder_names import PACKS, TEMPORARY_MARK
-from b10_store.heads import ManifestReader
-from b10_store.layout import pack_id_of, parse_session_name
+from b10_store.format.names import pack_id_of, parse_session_name
+from b10_store.manifests.reader import ManifestReader
+from b10_store.remote.folder_names import PACKS, TEMPORARY_MARK
 from tests.support.aging_stores import AgingFolder, AgingStore
 from tests.support.gc_world import GcWorld
 from tests.support.sites import Host
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from pathlib import Path
 
-    from b10_store.layout import SnapshotName
-    from b10_store.remote import Remote
+    from b10_store.format.names import SnapshotName
+    from b10_store.remote.protocol import Remote
     from tests.support.engine_hosts import EngineHost
     from tests.support.wrapped_remote import Call
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from b10_store.folder_names import TEMPORARY_MARK
+from b10_store.remote.folder_names import TEMPORARY_MARK
 
 _PASSING = frozenset(
     {

@@ -80,8 +80,8 @@ class FaultyCalls:
     def put_in_place(self) -> Generator[None]:
         """Be called instead of the module."""
         with (
-            mock.patch("b10_store.folder_remote.os", self),
-            mock.patch("b10_store.held_folders.os", self),
+            mock.patch("b10_store.remote.folder.os", self),
+            mock.patch("b10_store.remote.held_folders.os", self),
         ):
             yield
 

@@ -11,7 +11,7 @@ from tests.support.faults import Fault, Manner, refusals
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-    from b10_store.remote import FileStat, Range, Remote, Token
+    from b10_store.remote.protocol import FileStat, Range, Remote, Token
     from tests.support.faults import Faults
 
 _LOOKING = frozenset({"list", "stat", "read"})

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import zstandard
 
-from b10_store import envelope
 from b10_store.digest import digest_of
-from b10_store.folder_remote import FolderRemote
-from b10_store.frame import FrameTable
-from b10_store.heads import ManifestReader
-from b10_store.layout import SnapshotId, SnapshotName, snapshot_milliseconds
-from b10_store.manifest import summarize
-from b10_store.pack_footer import Piece, encode_footer
+from b10_store.format import seal as envelope
+from b10_store.format.frame import FrameTable
+from b10_store.format.manifest import summarize
+from b10_store.format.names import SnapshotId, SnapshotName, snapshot_milliseconds
+from b10_store.format.pack_footer import Piece, encode_footer
+from b10_store.manifests.reader import ManifestReader
+from b10_store.remote.folder import FolderRemote
 from tests.support.databases import build_database
 from tests.support.sites import Host
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from b10_store.manifest import Manifest
+    from b10_store.format.manifest import Manifest
     from tests.support.trees import Artifacts
 
 _ENTRY = struct.Struct("<32sQIQQqIHHHB")

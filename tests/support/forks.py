@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
 
 _IMPORTED = (
-    "b10_transfer.transfer",
-    "b10_transfer.local_clear",
+    "b10_transfer.operations.transfer",
+    "b10_transfer.local.clear",
     "tests.support.crash_points",
     "tests.support.crash_world",
     "tests.support.at_start.sitecustomize",

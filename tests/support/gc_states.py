@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b10_store.layout import Address
+from b10_store.format.names import Address
 from tests.support.blobs import prose
 from tests.support.gc_world import DAY, HOUR, MONTH, STAGE, WITNESS, GcWorld
 from tests.support.wrapped_remote import WrappedRemote
@@ -12,7 +12,7 @@ from tests.support.wrapped_remote import WrappedRemote
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
     from tests.support.engine_hosts import EngineHost
     from tests.support.wrapped_remote import Call
 

@@ -6,21 +6,21 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from b10_store.gc_plan import GcPolicy
-from b10_store.layout import parse_pack_name
+from b10_store.format.names import parse_pack_name
+from b10_store.gc.plan import GcPolicy
+from b10_store.gc.trash import read_trash
 from b10_store.store import Store
-from b10_store.trash import read_trash
 from tests.support.engine_hosts import Hosts
 from tests.support.packed import whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_store.gc_report import GcReport
-    from b10_store.keys import SigningKey
-    from b10_store.layout import PackId
-    from b10_store.remote import Remote
-    from b10_store.trash import Stage
+    from b10_store.format.keys import SigningKey
+    from b10_store.format.names import PackId
+    from b10_store.gc.report import GcReport
+    from b10_store.gc.trash import Stage
+    from b10_store.remote.protocol import Remote
     from tests.support.aging_stores import AgingStore
     from tests.support.engine_hosts import EngineHost
 

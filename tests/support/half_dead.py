@@ -6,14 +6,14 @@ import contextlib
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from b10_store.folder_remote import FolderRemote
-from b10_transfer import upkeep
+from b10_store.remote.folder import FolderRemote
+from b10_transfer.operations import upkeep
 from tests.support.blobs import prose
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from b10_store.remote import FileStat
+    from b10_store.remote.protocol import FileStat
     from b10_transfer.settings import Settings
     from tests.support.engine_hosts import EngineHost
 

@@ -6,8 +6,8 @@ import struct
 from typing import TYPE_CHECKING
 
 from b10_store.digest import Digest, digest_of
-from b10_store.frame import compress_frame
-from b10_store.pack_footer import Piece
+from b10_store.format.frame import compress_frame
+from b10_store.format.pack_footer import Piece
 from tests.support.databases import build_database
 from tests.support.forged_stores import Outcome, absent_pack, entry_row, tables_of
 from tests.support.trees import Artifact

@@ -7,7 +7,7 @@ import socket
 import stat
 from typing import TYPE_CHECKING
 
-from b10_store.frame import compress_frame
+from b10_store.format.frame import compress_frame
 from tests.support.forged_stores import Outcome, entry_row
 from tests.support.trees import Artifact
 

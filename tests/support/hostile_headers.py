@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from b10_store import envelope
 from b10_store.digest import digest_of
-from b10_store.layout import snapshot_milliseconds
+from b10_store.format import seal as envelope
+from b10_store.format.names import snapshot_milliseconds
 from tests.support.databases import build_database
 from tests.support.forged_stores import Outcome, tables_of
 from tests.support.zstd_frames import GIB, TIB, zstd_frame

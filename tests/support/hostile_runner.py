@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import b10_transfer
 from b10_transfer import CacheError
-from b10_transfer.root_kinds import INDUCTOR
+from b10_transfer.caches.kinds import INDUCTOR
 from tests.support.any_names import allow_any_name
 from tests.support.cache_trees import snapshot
 from tests.support.forged_stores import Forge

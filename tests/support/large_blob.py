@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from b10_store.digest import Digest
-from b10_store.fetch import Fetcher, Wanted
-from b10_store.folder_remote import FolderRemote
-from b10_store.layout import pack_path
-from b10_store.pack import write_packs
+from b10_store.format.names import pack_path
+from b10_store.packs.reader import Fetcher, Wanted
+from b10_store.packs.writer import write_packs
+from b10_store.remote.folder import FolderRemote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from b10_transfer import Environment, probes
-from b10_transfer.cpu import Cpu
-from b10_transfer.environment import assemble
-from b10_transfer.gpus import FoundGpu, Gpu
-from b10_transfer.probes import Reading, TorchRelease
+from b10_transfer import Environment
+from b10_transfer.machine import versions as probes
+from b10_transfer.machine.cpu import Cpu
+from b10_transfer.machine.environment import assemble
+from b10_transfer.machine.gpus import FoundGpu, Gpu
+from b10_transfer.machine.versions import Reading, TorchRelease
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -9,7 +9,7 @@ from tests.support.wrapped_remote import WrappedRemote
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
     from tests.support.wrapped_remote import Call
 
 

@@ -7,21 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.fetch import Fetcher, Wanted
-from b10_store.layout import pack_path
-from b10_store.memory_remote import MemoryRemote
-from b10_store.pack import write_packs
-from b10_store.remote import Range
+from b10_store.format.names import pack_path
+from b10_store.packs.reader import Fetcher, Wanted
+from b10_store.packs.writer import write_packs
+from b10_store.remote.memory import MemoryRemote
+from b10_store.remote.protocol import Range
 from tests.support.blobs import Collector, HeldBlob
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from b10_store.fetch import Fetched, Sink
-    from b10_store.frame import FrameTable
-    from b10_store.layout import PackId
-    from b10_store.pack import Upload, Written
-    from b10_store.remote import Remote
+    from b10_store.format.frame import FrameTable
+    from b10_store.format.names import PackId
+    from b10_store.packs.reader import Fetched, Sink
+    from b10_store.packs.writer import Upload, Written
+    from b10_store.remote.protocol import Remote
 
 NO_LIMIT = 1 << 40
 

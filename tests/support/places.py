@@ -11,13 +11,13 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from b10_store.folder_remote import FolderRemote
-from b10_store.memory_remote import MemoryRemote
+from b10_store.remote.folder import FolderRemote
+from b10_store.remote.memory import MemoryRemote
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
 
 
 class Place(Protocol):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b10_store.manifest_file import encode_manifest
+from b10_store.format.manifest_file import encode_manifest
 
 if TYPE_CHECKING:
-    from b10_store.keys import SigningKey
-    from b10_store.manifest import Manifest
-    from b10_store.remote import Remote
+    from b10_store.format.keys import SigningKey
+    from b10_store.format.manifest import Manifest
+    from b10_store.remote.protocol import Remote
 
 
 def publish(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b10_store.layout import Address, SnapshotName
-from b10_store.survey import Referrer, Survey
+from b10_store.format.names import Address, SnapshotName
+from b10_store.gc.references import Referrer, Survey
 from tests.support.values import ADDRESS, pack_id, snapshot
 
 if TYPE_CHECKING:

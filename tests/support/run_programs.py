@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from b10_store.folder_remote import FolderRemote
-from b10_store.heads import ManifestReader
-from b10_store.layout import parse_manifest_name
-from b10_transfer import upkeep
+from b10_store.format.names import parse_manifest_name
+from b10_store.manifests.reader import ManifestReader
+from b10_store.remote.folder import FolderRemote
+from b10_transfer.operations import upkeep
 from tests.support.cache_trees import compiled_graph, write_tree
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 import json, logging, sys
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-from b10_transfer.supervised.command import run
-from b10_transfer.supervised.run_options import RunOptions
+from b10_transfer.servers.run.command import run
+from b10_transfer.servers.run.run_options import RunOptions
 sys.exit(run(sys.argv[2:], RunOptions(**json.loads(sys.argv[1]))))
 """
 

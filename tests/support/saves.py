@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from b10_store.knowledge import Knowledge
-from b10_store.manifest import Location
-from b10_store.save_plan import SavePlan, finish_entries, plan_save
-from b10_store.union import Union
+from b10_store.format.manifest import Location
+from b10_store.manifests.merge import Union
+from b10_store.save.facts import Knowledge
+from b10_store.save.plan import SavePlan, finish_entries, plan_save
 from tests.support.values import pack, pack_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from b10_store.artifact import Candidate
     from b10_store.digest import Digest
-    from b10_store.layout import PackId
-    from b10_store.manifest import Entry, Identity
+    from b10_store.format.manifest import Entry, Identity
+    from b10_store.format.names import PackId
+    from b10_store.tree.artifact import Candidate
 
 
 def stored(entries: Iterable[Entry]) -> Union:

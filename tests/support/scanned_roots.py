@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from b10_store.scan import INCOMPLETE
-from b10_transfer.artifacts import find_files
-from b10_transfer.environment import Environment
-from b10_transfer.local_scan import scan_tree
-from b10_transfer.native_needs import HostLibraries
+from b10_store.tree.scan import INCOMPLETE
+from b10_transfer.caches.artifacts import find_files
+from b10_transfer.caches.native_needs import HostLibraries
+from b10_transfer.local.scan import scan_tree
+from b10_transfer.machine.environment import Environment
 
 if TYPE_CHECKING:
-    from b10_transfer.cache_roots import CacheRoot
+    from b10_transfer.caches.roots import CacheRoot
 
 
 def artifacts_in(root: CacheRoot) -> tuple[list[str], list[str]]:

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.union import union
-from b10_transfer.context import open_context
+from b10_store.manifests.merge import union
+from b10_transfer.operations.context import open_context
 from tests.support.cache_trees import (
     TRITON_HASH,
     Tree,
@@ -23,8 +23,8 @@ from tests.support.cache_trees import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from b10_store.manifest import Entry, Identity
-    from b10_transfer.reports import LoadReport, SaveReport
+    from b10_store.format.manifest import Entry, Identity
+    from b10_transfer.operations.reports import LoadReport, SaveReport
     from tests.support.sites import Host
 
 SHA = "0123456789abcdef" * 4

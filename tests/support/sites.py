@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from b10_transfer import transfer
+from b10_transfer.operations import transfer
 from b10_transfer.settings import Settings
 from tests.support.any_names import AT_START, is_any_name_allowed
 from tests.support.cache_trees import Tree, read_tree, write_tree
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from b10_transfer.reports import LoadReport, SaveReport
+    from b10_transfer.operations.reports import LoadReport, SaveReport
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

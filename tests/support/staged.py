@@ -7,18 +7,18 @@ import os
 from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
-from b10_store.materialize import Staging
 from b10_store.open_folder import Bounds, open_folder
 from b10_store.paths import RECORD_FOLDER
-from b10_store.placement import Placement, Target
+from b10_store.tree.placement import Placement, Target
+from b10_store.tree.staging import Staging
 from tests.support.values import entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from b10_store.manifest import Entry
-    from b10_store.placement import Placed
+    from b10_store.format.manifest import Entry
+    from b10_store.tree.placement import Placed
 
 
 def unwatched(folder: str, size: int) -> None:

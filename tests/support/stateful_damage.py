@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from b10_store.folder_names import PACKS
+from b10_store.remote.folder_names import PACKS
 from tests.support.packed import whole_file
 from tests.support.stateful_stalls import StallMachine
 

@@ -12,9 +12,9 @@ from hypothesis.stateful import initialize, rule
 
 from b10_store.digest import digest_of
 from b10_store.errors import StoreError
-from b10_store.layout import pack_path
-from b10_store.manifest import Identity
-from b10_store.use import Use
+from b10_store.format.manifest import Identity
+from b10_store.format.names import pack_path
+from b10_store.save.use import Use
 from tests.support.cache_trees import noise
 from tests.support.checked_stores import kind_of
 from tests.support.gc_world import DAY, HOUR, KEEP_ALL, MINUTE, MONTH, STAGE, WITNESS
@@ -24,8 +24,8 @@ from tests.support.stateful_stops import Stopping
 from tests.support.stateful_world import ADDRESSES, GROUP
 
 if TYPE_CHECKING:
-    from b10_store.gc_plan import GcPolicy
-    from b10_store.layout import Address
+    from b10_store.format.names import Address
+    from b10_store.gc.plan import GcPolicy
 
 _VARIANTS = 6
 

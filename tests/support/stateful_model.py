@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from b10_store.digest import Digest
-    from b10_store.layout import Address
+    from b10_store.format.names import Address
     from tests.support.stateful_view import Offered, Offers
 
 _REPLACED_FREELY = 4

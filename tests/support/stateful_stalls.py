@@ -14,7 +14,7 @@ from tests.support.stateful_steps import LONG, PATHS, InFlight
 from tests.support.stateful_world import ADDRESSES
 
 if TYPE_CHECKING:
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
 
 AT_ONCE = 2
 """How many of them there are at most."""

@@ -19,10 +19,10 @@ from tests.support.stateful_world import GROUP, World, digests
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from b10_store.gc_plan import GcPolicy
-    from b10_store.layout import Address, SnapshotName
-    from b10_store.remote import Remote
-    from b10_store.save_request import SaveOutcome, SaveRequest
+    from b10_store.format.names import Address, SnapshotName
+    from b10_store.gc.plan import GcPolicy
+    from b10_store.remote.protocol import Remote
+    from b10_store.save.request import SaveOutcome, SaveRequest
     from tests.support.engine_hosts import EngineHost
 
 PATHS = ("a/0.py", "a/1.py", "b/2.bin", "c/3.bin")

@@ -11,7 +11,7 @@ from tests.support.wrapped_remote import Call, WrappedRemote
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from b10_store.remote import Remote, Token
+    from b10_store.remote.protocol import Remote, Token
 
 
 class Stopping(WrappedRemote):

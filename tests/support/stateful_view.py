@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
 from b10_store.errors import StoreError
-from b10_store.folder_names import PACKS
-from b10_store.layout import SnapshotName, pack_id_of, parse_manifest_name, parse_pack_name
-from b10_store.manifest_file import decode_manifest
-from b10_store.trash import read_trash
-from b10_store.union import superseded_by, union
+from b10_store.format.manifest_file import decode_manifest
+from b10_store.format.names import SnapshotName, pack_id_of, parse_manifest_name, parse_pack_name
+from b10_store.gc.trash import read_trash
+from b10_store.manifests.merge import superseded_by, union
+from b10_store.remote.folder_names import PACKS
 from tests.support.packed import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from b10_store.digest import Digest
-    from b10_store.keys import SigningKey
-    from b10_store.layout import Address, PackId
-    from b10_store.manifest import Entry, Manifest
-    from b10_store.remote import Remote
+    from b10_store.format.keys import SigningKey
+    from b10_store.format.manifest import Entry, Manifest
+    from b10_store.format.names import Address, PackId
+    from b10_store.remote.protocol import Remote
 
 
 @dataclass(frozen=True, slots=True)

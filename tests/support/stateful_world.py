@@ -11,11 +11,18 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from b10_store import bring, check, dedup, heads, pack, rewrite, rewritten, save, scan, session
+from b10_store import load as bring
 from b10_store import store as store_module
+from b10_store.check import check
 from b10_store.digest import digest_of
-from b10_store.layout import Address
+from b10_store.format.names import Address
+from b10_store.gc import repack as rewrite
+from b10_store.manifests import reader as heads
+from b10_store.packs import writer as pack
+from b10_store.save import dedup, save, session
+from b10_store.save import mergeable as rewritten
 from b10_store.store import Store
+from b10_store.tree import scan
 from tests.support.aging_stores import AgingFolder, AgingMemory
 from tests.support.engine_hosts import EngineHost
 from tests.support.memory_folders import in_memory
@@ -28,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from b10_store.digest import Digest
-    from b10_store.remote import Remote
-    from b10_store.save_request import SaveRequest
+    from b10_store.remote.protocol import Remote
+    from b10_store.save.request import SaveRequest
     from tests.support.aging_stores import AgingStore
 
 GROUP = "fxgraph/k"

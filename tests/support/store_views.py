@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from b10_store.folder_remote import FolderRemote
+from b10_store.remote.folder import FolderRemote
 from tests.support.sites import Host
 from tests.support.trees import artifacts_of
 

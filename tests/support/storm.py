@@ -267,7 +267,11 @@ def _live(storm: Storm, number: int, life: int, parent: int) -> NoReturn:
 def _main() -> None:
     storm = Storm(**json.loads(os.environ[TERMS]))
     # Imported before the constants are changed: a module that comes later would have the real ones.
-    for module in ("b10_transfer.transfer", "b10_transfer.upkeep", "b10_transfer.local_clear"):
+    for module in (
+        "b10_transfer.operations.transfer",
+        "b10_transfer.operations.upkeep",
+        "b10_transfer.local.clear",
+    ):
         importlib.import_module(module)
     change_laws(storm.pace, storm.latency, storm.law)
     crew = _Crew(storm)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from b10_store.damage import Damage
+from b10_store.check.damage import Damage
 from b10_store.digest import digest_of
-from b10_store.gc_plan import GcPolicy
+from b10_store.gc.plan import GcPolicy
+from b10_store.gc.trash import read_trash
 from b10_store.store import Store
-from b10_store.trash import read_trash
-from b10_transfer import transfer, upkeep
+from b10_transfer.operations import transfer, upkeep
 from b10_transfer.status import OperationStatus
 from tests.support.aging_stores import AgingFolder
 from tests.support.sites import Host
@@ -24,7 +24,7 @@ from tests.support.trees import artifacts_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from b10_store.damage import Fault
+    from b10_store.check.damage import Fault
     from b10_transfer.settings import Settings
 
 _STAGE = 601.0

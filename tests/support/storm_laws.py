@@ -10,16 +10,16 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from b10_store import layout
-from b10_store.folder_names import SESSIONS
-from b10_store.folder_remote import FolderRemote
-from b10_store.gc_stages import Stages
-from b10_store.trash import Stage
+from b10_store.format import names as layout
+from b10_store.gc.stages import Stages
+from b10_store.gc.trash import Stage
+from b10_store.remote.folder import FolderRemote
+from b10_store.remote.folder_names import SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b10_store.trash import TrashFolder
+    from b10_store.gc.trash import TrashFolder
 
 NO_FENCE = "no fence"
 """Folders of trash count as fenced although the sessions that rely on them live on."""
@@ -38,7 +38,7 @@ TIMES = {
     "LEFTOVER_SECONDS": 20.0,
     "TOUCH_INTERVAL_SECONDS": 1.0,
 }
-"""In place of the constants of `b10_store.layout`, at a pace of 1."""
+"""In place of the constants of `b10_store.format.names`, at a pace of 1."""
 
 _STALLS = 0.002
 """How likely a process is to stop itself before an effect on the store."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
 from b10_store.errors import FencedError
-from b10_store.layout import Address
-from b10_transfer import transfer, upkeep
-from b10_transfer.environment import Environment
+from b10_store.format.names import Address
 from b10_transfer.errors import CacheError
+from b10_transfer.machine.environment import Environment
+from b10_transfer.operations import transfer, upkeep
 from b10_transfer.status import OperationStatus
 from tests.support.sites import Host
 from tests.support.trees import Artifact, artifacts_of, put_artifacts
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from b10_store.gc_report import GcReport
+    from b10_store.gc.report import GcReport
     from b10_transfer.settings import Settings
 
 PASSING = "passing"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from b10_store.digest import Digest
-from b10_store.frame import FrameTable
-from b10_store.layout import Address, PackId, SnapshotId, SnapshotName
-from b10_store.manifest import Entry, Identity, Lineage, Location, Manifest, Pack
+from b10_store.format.frame import FrameTable
+from b10_store.format.manifest import Entry, Identity, Lineage, Location, Manifest, Pack
+from b10_store.format.names import Address, PackId, SnapshotId, SnapshotName
 
 _HEX = "0123456789abcdef"
 _MIB = 1 << 20

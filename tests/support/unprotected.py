@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from b10_store.errors import FencedError
-from b10_store.trash import Stage
+from b10_store.gc.trash import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from b10_store.gc_stages import Stages
-    from b10_store.layout import PackId
-    from b10_store.remote import Remote
-    from b10_store.session import Session
-    from b10_store.trash import TrashFolder
+    from b10_store.format.names import PackId
+    from b10_store.gc.stages import Stages
+    from b10_store.gc.trash import TrashFolder
+    from b10_store.remote.protocol import Remote
+    from b10_store.save.session import Session
 
 
 def no_fence(stages: Stages, folder: TrashFolder, _now: float) -> None:

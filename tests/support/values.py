@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b10_store.artifact import Candidate
 from b10_store.digest import digest_of
-from b10_store.frame import FrameTable
-from b10_store.layout import Address, PackId, SnapshotId, SnapshotName
-from b10_store.manifest import Entry, Identity, Lineage, Location, Manifest, Pack
+from b10_store.format.frame import FrameTable
+from b10_store.format.manifest import Entry, Identity, Lineage, Location, Manifest, Pack
+from b10_store.format.names import Address, PackId, SnapshotId, SnapshotName
+from b10_store.tree.artifact import Candidate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

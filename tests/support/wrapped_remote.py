@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from b10_store.remote import FileStat, Range, Remote, Token
+    from b10_store.remote.protocol import FileStat, Range, Remote, Token
 
 
 class Call(NamedTuple):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import pytest
 
-from b10_transfer.cache_folders import VARIABLES
-from b10_transfer.cache_roots import ROOT_NAMES
+from b10_transfer.caches.folders import VARIABLES
+from b10_transfer.caches.kinds import ROOT_KINDS, RootKind
+from b10_transfer.caches.roots import ROOT_NAMES
 from b10_transfer.doctor.misses import ADVICE, HARMLESS
-from b10_transfer.root_kinds import ROOT_KINDS, RootKind
 from tests.support.machines import CPU_MACHINE, GPU_MACHINE
 from tests.support.sites import CHECKOUT, FOREIGN
 

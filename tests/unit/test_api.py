@@ -11,7 +11,7 @@ import pytest
 
 import b10_transfer
 from b10_transfer import OperationStatus as Status
-from b10_transfer.cache_roots import ROOT_NAMES
+from b10_transfer.caches.roots import ROOT_NAMES
 from tests.support.api_answers import info, listing, only_record
 from tests.support.cache_trees import TRITON_HASH, compiled_graph, read_tree, snapshot, write_tree
 from tests.support.mounts import read_only
@@ -67,7 +67,7 @@ def without_a_store_folder(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_a_store_of_a_later_format(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    from b10_store.layout import format_line
+    from b10_store.format.names import format_line
 
     write_tree(host.store, {"FORMAT": format_line(999)})
     become(host, monkeypatch)
@@ -119,7 +119,7 @@ def test_no_failure_inside_reaches_the_caller(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(f"b10_transfer.transfer.{name}", fail)
+    monkeypatch.setattr(f"b10_transfer.operations.transfer.{name}", fail)
     assert getattr(b10_transfer, f"{name}_compile_cache")() is Status.ERROR
     record = only_record(caplog)
     assert record.levelno == logging.ERROR
@@ -135,8 +135,8 @@ def test_no_failure_inside_the_utilities_reaches_the_caller(
         del arguments
         raise error
 
-    monkeypatch.setattr("b10_transfer.context.open_context", fail)
-    monkeypatch.setattr("b10_transfer.local_clear.clear_root", fail)
+    monkeypatch.setattr("b10_transfer.operations.context.open_context", fail)
+    monkeypatch.setattr("b10_transfer.local.clear.clear_root", fail)
     assert info()["error"]
     assert listing()["error"]
     assert b10_transfer.clear_local_cache() is False
@@ -146,7 +146,7 @@ def test_what_is_no_failure_of_ours_is_let_through(monkeypatch: pytest.MonkeyPat
     def interrupt(**_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("b10_transfer.transfer.load", interrupt)
+    monkeypatch.setattr("b10_transfer.operations.transfer.load", interrupt)
     with pytest.raises(KeyboardInterrupt):
         b10_transfer.load_compile_cache()
 

@@ -1,4 +1,4 @@
-"""Unit tests for b10_transfer.artifact_use: what is in use, by files' times."""
+"""Unit tests for b10_transfer.local.artifact_use: what is in use, by files' times."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.artifact import Candidate
 from b10_store.digest import digest_of
-from b10_store.manifest import Identity
-from b10_store.scan import Fingerprint, FoundFile, LocalFile, Scanned
-from b10_transfer.artifact_use import artifact_use
-from b10_transfer.cache_roots import CacheRoot
-from b10_transfer.local_record import Loaded
-from b10_transfer.root_kinds import FLASHINFER, HEADERS, INDUCTOR, TRITON, user_kind
+from b10_store.format.manifest import Identity
+from b10_store.tree.artifact import Candidate
+from b10_store.tree.scan import Fingerprint, FoundFile, LocalFile, Scanned
+from b10_transfer.caches.kinds import FLASHINFER, HEADERS, INDUCTOR, TRITON, user_kind
+from b10_transfer.caches.roots import CacheRoot
+from b10_transfer.local.artifact_use import artifact_use
+from b10_transfer.local.record import Loaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from b10_transfer.root_kinds import RootKind
+    from b10_transfer.caches.kinds import RootKind
 
 DAY = 86_400 * 10**9
 NOW = time.time_ns()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.scan import Fingerprint, FoundFile
-from b10_transfer.artifacts import (
+from b10_store.tree.scan import Fingerprint, FoundFile
+from b10_transfer.caches.artifacts import (
     Bundles,
     find_files,
     placing_order,
@@ -16,15 +16,15 @@ from b10_transfer.artifacts import (
     select_artifacts,
     variant_group_length,
 )
-from b10_transfer.cache_roots import CacheRoot
-from b10_transfer.root_kinds import DEEP_JIT, FLASHINFER, INDUCTOR, TRITON
+from b10_transfer.caches.kinds import DEEP_JIT, FLASHINFER, INDUCTOR, TRITON
+from b10_transfer.caches.roots import CacheRoot
 from tests.support.cache_trees import LOCAL_RECORD, TRITON_HASH, elf, triton_kernel, write_tree
 from tests.support.scanned_roots import artifacts_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_transfer.root_kinds import RootKind
+    from b10_transfer.caches.kinds import RootKind
 
 KEPT = [
     "ab/cabcdef.py",

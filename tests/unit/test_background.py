@@ -10,7 +10,7 @@ import pytest
 
 import b10_transfer
 from b10_transfer import OperationStatus, Progress
-from b10_transfer.background import BackgroundLoad
+from b10_transfer.operations.background import BackgroundLoad
 from tests.support.cache_trees import compiled_graph
 from tests.support.programs import run_python
 from tests.support.sites import Site, become
@@ -72,7 +72,8 @@ def test_without_a_thread_the_load_comes_first(monkeypatch: pytest.MonkeyPatch) 
 def test_a_process_ends_though_a_load_hangs(site: Site) -> None:
     code = """
 import threading
-from b10_transfer import transfer, load_compile_cache_async
+from b10_transfer import load_compile_cache_async
+from b10_transfer.operations import transfer
 transfer.load = lambda **_: threading.Event().wait()
 print(load_compile_cache_async().result(timeout=0.01).name)
 """

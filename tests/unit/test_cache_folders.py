@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from b10_transfer import cache_folders
+from b10_transfer.caches import folders as cache_folders
 from b10_transfer.paths import is_below
 from tests.support.programs import run_python
 from tests.support.sites import Host
@@ -127,7 +127,7 @@ def test_the_headers_lie_beside_the_default_folder_whatever_the_user_chose(tmp_p
 def test_a_user_without_an_account_has_a_folder_by_number(tmp_path: Path) -> None:
     code = """
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
-from b10_transfer import cache_folders
+from b10_transfer.caches import folders as cache_folders
 for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "TMPDIR"):
     os.environ.pop(name, None)
 os.setuid(54321)

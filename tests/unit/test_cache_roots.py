@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.artifacts import find_files
-from b10_transfer.cache_roots import ROOT_NAMES, CacheRoot, is_root_name, resolve_roots
-from b10_transfer.layouts import Layout
-from b10_transfer.root_kinds import ROOT_KINDS, RootKind
+from b10_transfer.caches.artifacts import find_files
+from b10_transfer.caches.kinds import ROOT_KINDS, RootKind
+from b10_transfer.caches.layouts import Layout
+from b10_transfer.caches.roots import ROOT_NAMES, CacheRoot, is_root_name, resolve_roots
 from tests.support.cache_trees import TRITON_HASH, write_tree
 
 if TYPE_CHECKING:

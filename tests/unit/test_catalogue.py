@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from b10_store.layout import Address
-from b10_store.manifest import Lineage, Manifest, summarize
-from b10_store.manifest_file import Header
-from b10_store.union import Union
-from b10_transfer.catalogue import (
+from b10_store.format.manifest import Lineage, Manifest, summarize
+from b10_store.format.manifest_file import Header
+from b10_store.format.names import Address
+from b10_store.manifests.merge import Union
+from b10_transfer.operations.listing import (
     Head,
     KindTotal,
     kinds_of,

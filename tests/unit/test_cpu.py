@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from b10_transfer.cpu import Cpu, cpu_flags, read_cpu, vector_isa
+from b10_transfer.machine.cpu import Cpu, cpu_flags, read_cpu, vector_isa
 
 HASWELL = "fpu sse2 ssse3 fma avx f16c avx2 bmi2"
 KNIGHTS_LANDING = f"{HASWELL} avx512f avx512cd"

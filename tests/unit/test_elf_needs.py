@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.elf_needs import read_dynamic
-from b10_transfer.native_needs import HostLibraries, join_requirement, needs_of, split_requirement
+from b10_transfer.caches.elf_needs import read_dynamic
+from b10_transfer.caches.native_needs import (
+    HostLibraries,
+    join_requirement,
+    needs_of,
+    split_requirement,
+)
 from tests.support.planted_elf import NEEDED, RUNPATH, VERSIONS_AT, WANTED, elf, wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_transfer.elf_needs import Dynamic
+    from b10_transfer.caches.elf_needs import Dynamic
 
 NAMES = b"\0libone.so.1\0libtwo.so.2\0ONE_1.0\0ONE_1.1\0"
 ONE, TWO, FIRST, SECOND = (
@@ -104,7 +109,7 @@ def test_of_the_needs_that_manifests_name_few_are_looked_for(
     def none(location: str) -> None:
         looked.append(location)
 
-    monkeypatch.setattr("b10_transfer.native_needs.read_dynamic", none)
+    monkeypatch.setattr("b10_transfer.caches.native_needs.read_dynamic", none)
     hosts = HostLibraries({})
     for number in range(5000):
         assert hosts.lacks(f"/lib{number}.so") == f"/lib{number}.so"

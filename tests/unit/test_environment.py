@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from b10_transfer import probes
-from b10_transfer.cpu import Cpu
-from b10_transfer.environment import Difference, Environment, Field, assemble, diff
-from b10_transfer.gpus import FoundGpu, Gpu
-from b10_transfer.nearest import recorded_differences
-from b10_transfer.probes import Reading, TorchRelease
+from b10_transfer.machine import versions as probes
+from b10_transfer.machine.cpu import Cpu
+from b10_transfer.machine.environment import Difference, Environment, Field, assemble, diff
+from b10_transfer.machine.gpus import FoundGpu, Gpu
+from b10_transfer.machine.nearest import recorded_differences
+from b10_transfer.machine.versions import Reading, TorchRelease
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -291,7 +291,7 @@ FORBIDDEN = """
 import os, subprocess, sys
 def fail(*args, **kwargs): raise SystemExit("a process was started")
 sys.addaudithook(lambda event, args: fail() if event in EVENTS else None)
-from b10_transfer.environment import Environment
+from b10_transfer.machine.environment import Environment
 environment = Environment.detect(os.environ)
 assert environment.key
 slow = sorted({"torch", "triton", "importlib.metadata", "numpy"} & set(sys.modules))

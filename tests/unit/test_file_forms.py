@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import blake3
 import pytest
 
-from b10_transfer.file_forms import check_of
-from b10_transfer.root_kinds import INDUCTOR, TRITON, user_kind
+from b10_transfer.caches.file_forms import check_of
+from b10_transfer.caches.kinds import INDUCTOR, TRITON, user_kind
 from tests.support.cache_trees import TRITON_HASH, elf
 
 if TYPE_CHECKING:
-    from b10_transfer.root_kinds import RootKind
+    from b10_transfer.caches.kinds import RootKind
 
 USERS = user_kind("mine", "/mine")
 KEY = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrs"

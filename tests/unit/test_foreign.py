@@ -10,11 +10,11 @@ import pytest
 
 import b10_transfer
 from b10_transfer import CacheValidationError, OperationStatus
-from b10_transfer.cache_roots import CacheRoot, resolve_roots
-from b10_transfer.context import check_root, open_context
+from b10_transfer.caches.foreign import find_foreign
+from b10_transfer.caches.kinds import INDUCTOR, TRITON, VLLM, user_kind
+from b10_transfer.caches.roots import CacheRoot, resolve_roots
 from b10_transfer.doctor.roots import examine_root
-from b10_transfer.foreign import find_foreign
-from b10_transfer.root_kinds import INDUCTOR, TRITON, VLLM, user_kind
+from b10_transfer.operations.context import check_root, open_context
 from tests.support.cache_trees import TRITON_HASH, compiled_graph, read_tree, write_tree
 from tests.support.mounts import tmpfs
 from tests.support.sites import become
@@ -22,7 +22,7 @@ from tests.support.sites import become
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_transfer.root_kinds import RootKind
+    from b10_transfer.caches.kinds import RootKind
     from tests.support.sites import Site
 
 pytestmark = pytest.mark.layouts

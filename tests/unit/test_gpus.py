@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.gpus import FoundGpu, Gpu, GpuListing, NvmlError, first_gpu, first_visible
-from b10_transfer.probes import Reading, TorchRelease
+from b10_transfer.machine.gpus import FoundGpu, Gpu, GpuListing, NvmlError, first_gpu, first_visible
+from b10_transfer.machine.versions import Reading, TorchRelease
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.cache_roots import CacheRoot
-from b10_transfer.root_kinds import user_kind
+from b10_transfer.caches.kinds import user_kind
+from b10_transfer.caches.roots import CacheRoot
 from tests.support.cache_trees import write_tree
 from tests.support.scanned_roots import artifacts_in
 

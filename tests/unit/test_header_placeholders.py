@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.header_placeholders import plant_placeholders, remove_placeholders
+from b10_transfer.caches.header_placeholders import plant_placeholders, remove_placeholders
 from tests.support.cache_trees import read_tree, snapshot, write_tree
 from tests.support.mounts import read_only
 

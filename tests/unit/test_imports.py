@@ -60,7 +60,7 @@ assert os.waitpid(pid, 0)[1] == 0
 
 _ASKED_IN_THE_CHILD = """
 import os, threading
-from b10_transfer.background import BackgroundLoad
+from b10_transfer.operations.background import BackgroundLoad
 go = threading.Event()
 begun = BackgroundLoad(lambda: go.wait(30))
 pid = os.fork()
@@ -117,14 +117,16 @@ def test_a_load_goes_on_in_one_process_alone(site: Site) -> None:
 
 
 @pytest.mark.parametrize("when", _AT_THE_END)
-@pytest.mark.parametrize("before", ["", "imports.import_all('b10_transfer.servers.companion')"])
+@pytest.mark.parametrize("before", ["", "imports.import_all('b10_transfer.servers.follow')"])
 def test_at_the_interpreters_end_a_call_is_a_line_and_no_traceback(
     site: Site, before: str, when: str
 ) -> None:
     host = site.host("host", compiled_graph("another model"))
     variables = host.variables(B10_TRANSFER_TIMEOUT_S="1")
     calls = "\n".join(_AT_THE_END[when].format(call=f"b10_transfer.{call}") for call in _CALLS)
-    begin = f"import b10_transfer\nfrom b10_transfer import imports\n{before}\nkept = []\n"
+    begin = (
+        f"import b10_transfer\nfrom b10_transfer.operations import imports\n{before}\nkept = []\n"
+    )
     code = f"import logging\nlogging.basicConfig()\n{begin}{calls}"
     done = run_python(code, variables)
     assert done.returncode == 0, done.stderr

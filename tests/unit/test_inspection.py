@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.errors import CorruptError, StoreError
-from b10_store.folder_remote import FolderRemote
-from b10_store.keys import SigningKey
-from b10_store.manifest_file import decode_pack_sizes, encode_manifest
-from b10_transfer.inspection import list_addresses, list_stored, show_stored
+from b10_store.format.keys import SigningKey
+from b10_store.format.manifest_file import decode_pack_sizes, encode_manifest
+from b10_store.remote.folder import FolderRemote
+from b10_transfer.operations.inspect import list_addresses, list_stored, show_stored
 from b10_transfer.settings import Settings
 from tests.support.published import damage, publish
 from tests.support.values import ADDRESS, entry, manifest, pack, pack_id, snapshot
@@ -19,7 +19,7 @@ from tests.support.values import ADDRESS, entry, manifest, pack, pack_id, snapsh
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_store.manifest import Manifest
+    from b10_store.format.manifest import Manifest
 
 KEY = SigningKey(b"the secret of the fleet")
 

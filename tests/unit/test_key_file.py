@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.keys import SigningKey
+from b10_store.format.keys import SigningKey
 from b10_transfer.errors import CacheValidationError
 from b10_transfer.key_file import make_key_file, read_key_file
-from b10_transfer.signing import PRIVATE_MARK, PUBLIC_MARK, is_public
+from b10_transfer.keys import PRIVATE_MARK, PUBLIC_MARK, is_public
 from tests.support.crowd import OTHER_USER
 
 if TYPE_CHECKING:

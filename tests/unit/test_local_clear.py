@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from b10_store.paths import RECORD_FOLDER
-from b10_transfer import OperationStatus, local_clear, local_lock
-from b10_transfer.cache_roots import CacheRoot
-from b10_transfer.clear_survey import survey
-from b10_transfer.local_clear import Cleared, clear_root, clear_roots
-from b10_transfer.local_lock import lock_root
-from b10_transfer.root_kinds import INDUCTOR, ROOT_KINDS, VLLM, user_kind
+from b10_transfer import OperationStatus
+from b10_transfer.caches.kinds import INDUCTOR, ROOT_KINDS, VLLM, user_kind
+from b10_transfer.caches.roots import CacheRoot
+from b10_transfer.local import clear as local_clear
+from b10_transfer.local import lock as local_lock
+from b10_transfer.local.clear import Cleared, clear_root, clear_roots
+from b10_transfer.local.clear_survey import survey
+from b10_transfer.local.lock import lock_root
 from tests.support.cache_trees import (
     LOCAL_RECORD,
     TRITON_HASH,
@@ -35,7 +37,7 @@ from tests.support.sites import Host, Site
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from b10_transfer.root_kinds import RootKind
+    from b10_transfer.caches.kinds import RootKind
 
 pytestmark = pytest.mark.layouts
 
@@ -45,7 +47,7 @@ needs_root = pytest.mark.skipif(
 
 HOLD = """
 import contextlib, time
-from b10_transfer.local_lock import lock_root
+from b10_transfer.local.lock import lock_root
 with contextlib.ExitStack() as held:
     for folder in {folders}:
         held.enter_context(lock_root(folder, 0))
@@ -174,7 +176,7 @@ def test_entries_go_before_the_parts_they_refer_to(
         gone.append(os.path.basename(source))
         rename(source, target, **folders)
 
-    monkeypatch.setattr("b10_transfer.local_clear.os.rename", note_and_rename)
+    monkeypatch.setattr("b10_transfer.local.clear.os.rename", note_and_rename)
     clear_root(inductor_at(tmp_path))
     assert gone == ["aotautograd", "fxgraph", "ab"]
 
@@ -194,7 +196,7 @@ def test_a_clear_does_not_pull_the_ground_from_under_a_load_that_takes_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tree(tmp_path, TREE)
-    monkeypatch.setattr("b10_transfer.local_clear._LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("b10_transfer.local.clear._LOCK_SECONDS", 0.2)
     with lock_root(str(tmp_path), 0), pytest.raises(OSError, match="in use by another load"):
         clear_root(inductor_at(tmp_path))
     assert read_tree(tmp_path) == TREE
@@ -203,7 +205,7 @@ def test_a_clear_does_not_pull_the_ground_from_under_a_load_that_takes_long(
 def test_roots_in_use_are_waited_for_together_and_named_with_the_process_that_uses_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("b10_transfer.local_clear._LOCK_SECONDS", 0.5)
+    monkeypatch.setattr("b10_transfer.local.clear._LOCK_SECONDS", 0.5)
     waits: list[float] = []
 
     def wait(folder: str, seconds: float) -> AbstractContextManager[bool | None]:

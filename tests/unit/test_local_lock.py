@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.local_lock import lock_root
+from b10_transfer.local.lock import lock_root
 from tests.support.cache_trees import LOCAL_RECORD
 from tests.support.mounts import read_only
 from tests.support.programs import run_python, started_python, wait_until
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HOLD = """
 import sys, time
-from b10_transfer.local_lock import lock_root
+from b10_transfer.local.lock import lock_root
 with lock_root({folder!r}, 0) as held:
     print(held, flush=True)
     time.sleep(60)
@@ -29,7 +29,7 @@ with lock_root({folder!r}, 0) as held:
 
 FORK = """
 import os, sys, time
-from b10_transfer.local_lock import lock_root
+from b10_transfer.local.lock import lock_root
 with lock_root({folder!r}, 0):
     child = os.fork()
     if child == 0:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.digest import digest_of
-from b10_store.layout import pack_id_of
-from b10_store.scan import Fingerprint
-from b10_transfer.cache_roots import CacheRoot
-from b10_transfer.environment import Environment, Field
-from b10_transfer.local_record import (
+from b10_store.format.names import pack_id_of
+from b10_store.tree.scan import Fingerprint
+from b10_transfer.caches.kinds import INDUCTOR
+from b10_transfer.caches.roots import CacheRoot
+from b10_transfer.local.record import (
     Hashed,
     Loaded,
     read_hashed,
@@ -20,8 +20,8 @@ from b10_transfer.local_record import (
     write_hashed,
     write_loaded,
 )
-from b10_transfer.root_kinds import INDUCTOR
-from b10_transfer.root_origin import NOTHING, look_at
+from b10_transfer.local.root_origin import NOTHING, look_at
+from b10_transfer.machine.environment import Environment, Field
 from tests.support.cache_trees import LOCAL_RECORD, leftovers
 from tests.support.mounts import fill, read_only, tmpfs
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.errors import NoSpaceError
-from b10_transfer.local_space import LocalSpace
+from b10_transfer.local.space import LocalSpace
 from tests.support.mounts import fill, tmpfs
 
 if TYPE_CHECKING:

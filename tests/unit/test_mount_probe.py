@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from b10_store.folder_names import TEMPORARY_MARK
+from b10_store.remote.folder_names import TEMPORARY_MARK
 from b10_transfer.doctor import mount_probe, patience
 from b10_transfer.doctor.mount import look_at, try_out
 from tests.support.hung_mounts import hung

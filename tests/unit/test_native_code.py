@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.cpu import read_cpu
-from b10_transfer.native_code import lacking_instructions
+from b10_transfer.caches.native_code import lacking_instructions
+from b10_transfer.machine.cpu import read_cpu
 from tests.support.vector_sources import AVX2_FLAGS, AVX512_FLAGS, library, silent_library
 
 if TYPE_CHECKING:

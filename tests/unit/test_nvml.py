@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.gpus import Gpu, GpuListing, NvmlError, PyNvml
+from b10_transfer.machine.gpus import Gpu, GpuListing, NvmlError, PyNvml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,7 +117,7 @@ def test_an_nvml_that_fails_after_its_start_is_shut_down(
 
 DETECT = """
 import json, os, sys
-from b10_transfer.environment import Environment
+from b10_transfer.machine.environment import Environment
 environment = Environment.detect(os.environ)
 fields = {field.name: field.value for field in environment.fields}
 recorded = {field.name: field.value for field in environment.recorded}

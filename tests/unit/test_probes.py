@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import probes
-from b10_transfer.probes import Reading
+from b10_transfer.machine import versions as probes
+from b10_transfer.machine.versions import Reading
 
 if TYPE_CHECKING:
     from pathlib import Path

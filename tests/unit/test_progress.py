@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import OperationStatus, Progress, transfer
-from b10_transfer.progress import Meter
+from b10_transfer import OperationStatus, Progress
+from b10_transfer.operations import transfer
+from b10_transfer.operations.progress import Meter
 from tests.support.sites import Site
 from tests.support.trees import compiled, put_artifacts
 

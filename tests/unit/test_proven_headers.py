@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from b10_store.digest import Digest
-from b10_store.scan import Fingerprint, FoundFile
-from b10_transfer.cache_roots import CacheRoot
-from b10_transfer.local_record import Loaded
-from b10_transfer.proven_headers import leave_unproven, newest_kernel_ns
-from b10_transfer.root_kinds import FULL_HEADERS, HEADERS
+from b10_store.tree.scan import Fingerprint, FoundFile
+from b10_transfer.caches.kinds import FULL_HEADERS, HEADERS
+from b10_transfer.caches.roots import CacheRoot
+from b10_transfer.local.proven_headers import leave_unproven, newest_kernel_ns
+from b10_transfer.local.record import Loaded
 
 FOLDER = "/headers"
 ROOT = CacheRoot(FULL_HEADERS, FOLDER)

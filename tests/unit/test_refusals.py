@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.refusals import describe
+from b10_transfer.operations.refusals import describe
 
 if TYPE_CHECKING:
     from pathlib import Path

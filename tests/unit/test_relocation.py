@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from b10_transfer.relocation import canonical_group, group_children, is_group, restore_group
+from b10_transfer.caches.relocation import canonical_group, group_children, is_group, restore_group
 
 CHILDREN = ["kernel.cubin", "kernel.json", "kernel.ptx"]
 

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from b10_store.heads import Problem
-from b10_store.scan import CHANGED, Skipped
+from b10_store.manifests.reader import Problem
+from b10_store.tree.scan import CHANGED, Skipped
 from b10_transfer import LoadReport, OperationStatus, SaveReport
-from b10_transfer.environment import Difference
-from b10_transfer.reports import by_reason, problem_lines
+from b10_transfer.machine.environment import Difference
+from b10_transfer.operations.reports import by_reason, problem_lines
 
 LOADED = LoadReport(
     OperationStatus.SUCCESS,

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.artifacts import Bundles, find_files
-from b10_transfer.cache_roots import CacheRoot
-from b10_transfer.root_kinds import (
+from b10_transfer.caches.artifacts import Bundles, find_files
+from b10_transfer.caches.kinds import (
     CUTE_DSL,
     DEEP_GEMM,
     DEEP_JIT,
@@ -27,6 +26,7 @@ from b10_transfer.root_kinds import (
     RootKind,
     user_kind,
 )
+from b10_transfer.caches.roots import CacheRoot
 from tests.support.cache_trees import LOCAL_RECORD, TRITON_HASH, write_tree
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer import CacheValidationError, Settings
-from b10_transfer.cache_roots import ROOT_NAMES
+from b10_transfer.caches.roots import ROOT_NAMES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.keys import PrivateKey, SigningKey
-from b10_transfer import CacheValidationError, Settings, unsigned
-from b10_transfer.context import open_context
-from b10_transfer.signing import KEY, KEY_FILE, PUBLIC_MARK, public_text
-from b10_transfer.unsigned import store_exposure, warn_when_unsigned
+from b10_store.format.keys import PrivateKey, SigningKey
+from b10_transfer import CacheValidationError, Settings
+from b10_transfer.keys import KEY, KEY_FILE, PUBLIC_MARK, public_text
+from b10_transfer.operations import unsigned
+from b10_transfer.operations.context import open_context
+from b10_transfer.operations.unsigned import store_exposure, warn_when_unsigned
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.cache_roots import CacheRoot
-from b10_transfer.root_kinds import DEEP_GEMM, INDUCTOR, TRITON
+from b10_transfer.caches.kinds import DEEP_GEMM, INDUCTOR, TRITON
+from b10_transfer.caches.roots import CacheRoot
 from tests.support.cache_trees import TRITON_HASH, triton_kernel, write_tree
 from tests.support.scanned_roots import artifacts_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_transfer.root_kinds import RootKind
+    from b10_transfer.caches.kinds import RootKind
 
 TIMINGS = json.dumps({"key": [128], "configs_timings": [[{"num_warps": 4}, [0.1]]]}).encode()
 NOTES = json.dumps({"hash": "00", "target": {"arch": 90}, "name": "kernel"}).encode()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from b10_transfer.root_kinds import INDUCTOR, SGLANG, TRITON, VLLM, RootKind, user_kind
-from b10_transfer.tuning import unite_timings
+from b10_transfer.caches.kinds import INDUCTOR, SGLANG, TRITON, VLLM, RootKind, user_kind
+from b10_transfer.caches.timings import unite_timings
 
 DIGITS = "0123456789abcdef" * 4
 

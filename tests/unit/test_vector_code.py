@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from b10_transfer.vector_code import isa_width, requested_width, widths_in
+from b10_transfer.caches.vector_code import isa_width, requested_width, widths_in
 from tests.support.vector_sources import bfloats, floats
 
 

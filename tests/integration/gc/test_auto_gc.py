@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import b10_transfer
-from b10_store import gc as gc_module
 from b10_store.errors import StoreError
-from b10_store.folder_remote import FolderRemote
-from b10_store.layout import Address, pack_path
+from b10_store.format.names import Address, pack_path
+from b10_store.gc import visit as gc_module
+from b10_store.remote.folder import FolderRemote
 from b10_store.store import Store
-from b10_transfer import OperationStatus, context, upkeep
+from b10_transfer import OperationStatus
+from b10_transfer.operations import context, upkeep
 from tests.support.cache_trees import compiled_graph
 from tests.support.clocks import SleepingClock
 from tests.support.half_dead import forgetting_changes, model
@@ -28,7 +29,7 @@ from tests.support.wrapped_remote import WrappedRemote
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
     from tests.support.sites import Host
     from tests.support.wrapped_remote import Call
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.gc_plan import GcPolicy
-from b10_store.trash import Stage, read_trash
+from b10_store.gc.plan import GcPolicy
+from b10_store.gc.trash import Stage, read_trash
 from tests.support.aging_stores import AgingMemory
 from tests.support.counting_remote import CountingRemote
 from tests.support.gc_states import NEW, OLD, OTHER, DuringPublish, expired_beside_kept, put_pack
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from b10_store.remote import Remote
-    from b10_store.save_request import SaveOutcome
+    from b10_store.remote.protocol import Remote
+    from b10_store.save.request import SaveOutcome
     from tests.support.engine_hosts import EngineHost
     from tests.support.wrapped_remote import Call
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b10_store.layout import Address, pack_path
+from b10_store.format.names import Address, pack_path
 from tests.support.aging_stores import AgingMemory
 from tests.support.gc_states import NEW, OLD, DuringPublish
 from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, WITNESS, GcWorld

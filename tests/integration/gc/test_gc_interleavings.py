@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import bring, dedup, heads, save, session
-from b10_store import gc as gc_module
+from b10_store import load as bring
 from b10_store.digest import digest_of
 from b10_store.errors import FencedError
-from b10_store.gc_stages import Stages
-from b10_store.layout import Address, parse_manifest_name
-from b10_store.manifest_file import decode_manifest
+from b10_store.format.manifest_file import decode_manifest
+from b10_store.format.names import Address, parse_manifest_name
+from b10_store.gc import visit as gc_module
+from b10_store.gc.stages import Stages
+from b10_store.manifests import reader as heads
+from b10_store.manifests.merge import superseded_by, union
+from b10_store.save import dedup, save, session
 from b10_store.store import Store
-from b10_store.union import superseded_by, union
 from tests.support.aging_stores import AgingMemory
 from tests.support.blobs import prose
 from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, GcWorld
@@ -43,9 +45,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from b10_store.layout import SnapshotName
-    from b10_store.manifest import Manifest
-    from b10_store.remote import Remote
+    from b10_store.format.manifest import Manifest
+    from b10_store.format.names import SnapshotName
+    from b10_store.remote.protocol import Remote
     from tests.support.engine_hosts import EngineHost
 
 KEPT = Address("1" * 32)
@@ -270,5 +272,5 @@ def test_a_protection_that_is_taken_out_is_missed(
     owner, name, replacement = TAKEN_OUT[protection]
     monkeypatch.setattr(owner, name, replacement)
     # Sweeping fences what is a day old, so it hides much of what the others would let happen.
-    monkeypatch.setattr("b10_store.gc._Visit._fence_the_dead", fences_nobody)
+    monkeypatch.setattr("b10_store.gc.visit._Visit._fence_the_dead", fences_nobody)
     assert find_loss(crowd, "sg") is not None

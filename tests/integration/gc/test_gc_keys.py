@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.keys import SigningKey
+from b10_store.format.keys import SigningKey
 from tests.support.blobs import prose
 from tests.support.gc_states import NEW, OLD
 from tests.support.gc_world import DAY, HOUR, MINUTE, STAGE, GcWorld
@@ -14,7 +14,7 @@ from tests.support.published import publish
 from tests.support.values import entry, manifest
 
 if TYPE_CHECKING:
-    from b10_store.layout import PackId
+    from b10_store.format.names import PackId
     from tests.support.engine_hosts import EngineHost
 
 KEY = SigningKey(b"a secret of enough bytes")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.folder_remote import FolderRemote
-from b10_store.trash import Stage, read_trash
+from b10_store.gc.trash import Stage, read_trash
+from b10_store.remote.folder import FolderRemote
 from tests.support.aging_stores import AgingFolder
 from tests.support.gc_states import NEW, OLD, OTHER, expired_beside_kept, put_pack
 from tests.support.gc_world import DAY, HOUR, KEEP_ALL, MONTH, STAGE, WITNESS, GcWorld

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import gc as gc_module
-from b10_store.layout import Address, pack_path
+from b10_store.format.names import Address, pack_path
+from b10_store.gc import visit as gc_module
 from tests.support.aging_stores import AgingMemory
 from tests.support.clocks import SleepingClock
 from tests.support.counting_remote import CountingRemote

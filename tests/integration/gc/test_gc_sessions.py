@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b10_store.trash import Stage, read_trash
+from b10_store.gc.trash import Stage, read_trash
 from tests.support.gc_states import NEW, OLD, OTHER, DuringPublish, expired_beside_kept
 from tests.support.gc_world import HOUR, MINUTE, MONTH, STAGE, WITNESS, GcWorld
 from tests.support.values import manifest
 
 if TYPE_CHECKING:
-    from b10_store.gc_report import GcReport
+    from b10_store.gc.report import GcReport
 
 
 def test_a_stalled_save_is_fenced_and_starts_over_and_loses_nothing(both: GcWorld) -> None:

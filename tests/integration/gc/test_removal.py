@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.keys import SigningKey
-from b10_store.layout import Address, pack_path
-from b10_store.removal import Restored
-from b10_store.trash import Stage, read_trash
+from b10_store.format.keys import SigningKey
+from b10_store.format.names import Address, pack_path
+from b10_store.gc.remove import Restored
+from b10_store.gc.trash import Stage, read_trash
 from tests.support.aging_stores import AgingFolder, AgingMemory
 from tests.support.blobs import prose
 from tests.support.checked_stores import Denying
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
     from b10_store.store import Store
     from tests.support.engine_hosts import EngineHost
     from tests.support.wrapped_remote import Call

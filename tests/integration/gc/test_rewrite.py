@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.errors import FencedError, StoreError
-from b10_store.keys import SigningKey
-from b10_store.layout import Address, pack_path
-from b10_store.rewrite import rewrite_packs
+from b10_store.format.keys import SigningKey
+from b10_store.format.names import Address, pack_path
+from b10_store.gc.repack import rewrite_packs
 from tests.support.aging_stores import AgingMemory
 from tests.support.cache_trees import noise
 from tests.support.checked_stores import Denying, flipped
@@ -29,8 +29,8 @@ from tests.support.wrapped_remote import WrappedRemote
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_store.layout import PackId
-    from b10_store.remote import Remote
+    from b10_store.format.names import PackId
+    from b10_store.remote.protocol import Remote
     from tests.support.engine_hosts import EngineHost
     from tests.support.wrapped_remote import Call
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from b10_transfer import CacheError, transfer
+from b10_transfer import CacheError
 from b10_transfer import OperationStatus as Status
-from b10_transfer.host_placements import choose_placements
+from b10_transfer.local.targets import choose_placements
+from b10_transfer.operations import transfer
 from tests.support.bare_machines import lines_about
 from tests.support.cache_trees import (
     TRITON_HASH,
@@ -195,7 +196,7 @@ def test_a_root_that_another_user_makes_after_the_look_at_it_is_refused_or_named
         os.chown(host.root, OTHER_USER, OTHER_USER)
         return choose_placements(*arguments)
 
-    monkeypatch.setattr("b10_transfer.loading.choose_placements", squat)
+    monkeypatch.setattr("b10_transfer.operations.load.choose_placements", squat)
     if strict == "1":
         with pytest.raises(CacheError, match=rf"belongs to another user .uid {OTHER_USER}"):
             host.load(PATH=ordinary, B10_STRICT_ROOTS=strict)

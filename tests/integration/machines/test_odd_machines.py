@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from b10_transfer import CacheError, transfer
+from b10_transfer import CacheError
 from b10_transfer import OperationStatus as Status
+from b10_transfer.operations import transfer
 from tests.support.bare_machines import lines_about, ordinary_programs, programs
 from tests.support.cache_trees import (
     TRITON_HASH,

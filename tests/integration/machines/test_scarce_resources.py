@@ -17,7 +17,7 @@ _LIMITED = """
 import logging, resource, sys
 logging.basicConfig(level=logging.INFO)
 import b10_transfer
-from b10_transfer import imports
+from b10_transfer.operations import imports
 imports.import_all()
 {limit}
 print(b10_transfer.load_compile_cache().name, b10_transfer.save_compile_cache().name)

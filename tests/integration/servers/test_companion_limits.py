@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from b10_transfer.servers.companion import Outcome, accompany
+from b10_transfer.servers.find.processes import ServerProcess, ServerSearch, find_server_below
+from b10_transfer.servers.follow import Outcome, accompany
 from b10_transfer.servers.options import ServerOptions
-from b10_transfer.servers.processes import ServerProcess, ServerSearch, find_server_below
 from tests.support.cache_trees import compiled_graph
 from tests.support.companion_program import PACE
 from tests.support.companions import (

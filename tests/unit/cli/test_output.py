@@ -14,8 +14,8 @@ from b10_transfer.cli import progress_display as display
 from b10_transfer.cli.console import Console, Painted, Style, wrapped
 from b10_transfer.cli.progress_display import busy_display, count_display, progress_display
 from b10_transfer.cli.tables import Column, table_lines
+from b10_transfer.operations.progress import Progress
 from b10_transfer.printable import printable
-from b10_transfer.progress import Progress
 from b10_transfer.units import (
     ago_text,
     count_text,

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.folder_remote import FolderRemote
-from b10_store.layout import Address
-from b10_transfer import inspection
+from b10_store.format.names import Address
+from b10_store.remote.folder import FolderRemote
 from b10_transfer.cli import main
+from b10_transfer.operations import inspect as inspection
 from tests.support.cache_trees import compiled_graph, snapshot
 from tests.support.cli_runs import DONE, FAILED, NOT_STORED, USAGE, checked, failed, ran
 from tests.support.fleets import FLEET_KEY

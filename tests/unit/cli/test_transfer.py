@@ -13,10 +13,10 @@ import pytest
 
 from b10_transfer.cli import main
 from b10_transfer.cli.companion import main as companion_main
-from b10_transfer.servers import companion
-from b10_transfer.servers.companion import CompanionReport, Outcome
-from b10_transfer.supervised import command as supervised
-from b10_transfer.supervised.run_options import RunOptions
+from b10_transfer.servers import follow as companion
+from b10_transfer.servers.follow import CompanionReport, Outcome
+from b10_transfer.servers.run import command as supervised
+from b10_transfer.servers.run.run_options import RunOptions
 from tests.support.cache_trees import compiled_graph
 from tests.support.cli_runs import DONE, FAILED, FOUND_PROBLEMS, NOT_STORED, USAGE, ran
 from tests.support.machines import CPU_MACHINE, running_on
@@ -165,7 +165,7 @@ def test_an_interrupt_ends_with_130_and_a_line(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("b10_transfer.transfer.load", interrupt)
+    monkeypatch.setattr("b10_transfer.operations.transfer.load", interrupt)
     assert main(["load"]) == 130
     assert capsys.readouterr() == ("", "b10-transfer: interrupted\n")
     assert host.tree() == TREE

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import upkeep
 from b10_transfer.cli import main
+from b10_transfer.operations import upkeep
 from tests.support.cache_trees import compiled_graph, snapshot
 from tests.support.checked_stores import flipped
 from tests.support.cli_runs import FOUND_PROBLEMS, NOT_STORED, USAGE, checked, failed, ran

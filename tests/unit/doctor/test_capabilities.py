@@ -13,7 +13,7 @@ import pytest
 from b10_transfer.doctor import capabilities, mount_probe
 from b10_transfer.doctor.capabilities import mount_findings, trial_findings
 from b10_transfer.doctor.mount import Answers, Step, look_at, try_out
-from b10_transfer.filesystems import Filesystem, filesystem_of
+from b10_transfer.machine.filesystems import Filesystem, filesystem_of
 from tests.support.cache_trees import compiled_graph
 from tests.support.doctor_views import one, problem_codes
 from tests.support.mounts import tmpfs

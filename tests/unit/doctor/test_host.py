@@ -9,9 +9,9 @@ from unittest import mock
 
 import pytest
 
-from b10_transfer import probes
-from b10_transfer.environment import Environment, Field
-from b10_transfer.probes import Reading, TorchRelease
+from b10_transfer.machine import versions as probes
+from b10_transfer.machine.environment import Environment, Field
+from b10_transfer.machine.versions import Reading, TorchRelease
 from tests.support.bare_machines import programs
 from tests.support.cache_trees import compiled_graph
 from tests.support.doctor_views import found, one, only_problem, problem_codes

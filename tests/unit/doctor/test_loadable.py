@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import OperationStatus, transfer
+from b10_transfer import OperationStatus
 from b10_transfer.doctor import examine
 from b10_transfer.errors import CacheError
+from b10_transfer.operations import transfer
 from tests.support.cache_trees import compiled_graph
 from tests.support.crowd import OTHER_USER, open_the_way_to
 from tests.support.doctor_views import found, one, only_problem, problem_codes

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.folder_remote import FolderRemote
-from b10_store.keys import SigningKey
-from b10_store.layout import Address
-from b10_store.manifest import Lineage
+from b10_store.format.keys import SigningKey
+from b10_store.format.manifest import Lineage
+from b10_store.format.names import Address
+from b10_store.remote.folder import FolderRemote
 from b10_transfer.doctor import Severity
 from b10_transfer.doctor.stored import Seal, read_stored
 from tests.support.cache_trees import compiled_graph
@@ -21,7 +21,7 @@ from tests.support.published import publish
 from tests.support.values import manifest
 
 if TYPE_CHECKING:
-    from b10_transfer.environment import Environment
+    from b10_transfer.machine.environment import Environment
     from tests.support.sites import Site
 
 TREE = compiled_graph("model")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.paths import RECORD_FOLDER
-from b10_transfer.cache_roots import CacheRoot
-from b10_transfer.root_kinds import INDUCTOR
-from b10_transfer.unusable_roots import find_obstacle
+from b10_transfer.caches.kinds import INDUCTOR
+from b10_transfer.caches.roots import CacheRoot
+from b10_transfer.caches.unusable_roots import find_obstacle
 from tests.support.cache_trees import compiled_graph
 from tests.support.crowd import OTHER_USER, open_the_way_to
 from tests.support.doctor_views import found, only_problem, problem_codes
@@ -154,9 +154,9 @@ def test_a_root_that_another_user_loads_into_is_told_with_the_variable_to_set() 
         own.chmod(0o700)
         Path(folder).chmod(0o777)
         code = (
-            "from b10_transfer.unusable_roots import find_obstacle\n"
-            "from b10_transfer.root_kinds import INDUCTOR\n"
-            "from b10_transfer.cache_roots import CacheRoot\n"
+            "from b10_transfer.caches.unusable_roots import find_obstacle\n"
+            "from b10_transfer.caches.kinds import INDUCTOR\n"
+            "from b10_transfer.caches.roots import CacheRoot\n"
             "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
             f"print(find_obstacle(CacheRoot(INDUCTOR, {folder!r})))\n"
         )

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.servers.arguments import ServerArguments, read_arguments
-from b10_transfer.servers.processes import ServerProcess
+from b10_transfer.servers.find.arguments import ServerArguments, read_arguments
+from b10_transfer.servers.find.processes import ServerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path

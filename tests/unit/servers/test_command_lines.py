@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from b10_transfer.servers.command_lines import server_kind
+from b10_transfer.servers.find.command_lines import server_kind
 
 SERVERS = {
     "/opt/venv/bin/vllm serve org/model --port 8001": "vllm",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from b10_transfer.servers import endpoints as server_endpoints
-from b10_transfer.servers.endpoints import Endpoint, endpoints_of, health_of, is_server_at
-from b10_transfer.servers.processes import ServerProcess
+from b10_transfer.servers.find import endpoints as server_endpoints
+from b10_transfer.servers.find.endpoints import Endpoint, endpoints_of, health_of, is_server_at
+from b10_transfer.servers.find.processes import ServerProcess
 from tests.support.fake_servers import eventually, free_port
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.cache_roots import resolve_roots
+from b10_transfer.caches.roots import resolve_roots
 from b10_transfer.errors import CacheValidationError
-from b10_transfer.servers.endpoints import Endpoint, parse_url
+from b10_transfer.servers.find.endpoints import Endpoint, parse_url
+from b10_transfer.servers.find.processes import ServerProcess
 from b10_transfer.servers.options import ServerOptions, settings_for
-from b10_transfer.servers.processes import ServerProcess
 from b10_transfer.settings import Settings
 
 if TYPE_CHECKING:

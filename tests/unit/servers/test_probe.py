@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer.servers.endpoints import Endpoint
-from b10_transfer.servers.probe import ask
+from b10_transfer.servers.find.endpoints import Endpoint
+from b10_transfer.servers.find.probe import ask
 from tests.support.fake_servers import certificate, free_port, stranger
 
 if TYPE_CHECKING:

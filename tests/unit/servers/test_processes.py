@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from b10_transfer.servers import processes as server_processes
-from b10_transfer.servers.command_lines import server_kind
-from b10_transfer.servers.processes import (
+from b10_transfer.servers.find import processes as server_processes
+from b10_transfer.servers.find.command_lines import server_kind
+from b10_transfer.servers.find.processes import (
     ServerProcess,
     ServerSearch,
     find_server_below,
@@ -209,7 +209,7 @@ def test_a_server_that_ran_long_before_is_taken_only_when_no_newer_one_comes(
 def test_the_server_of_another_session_is_no_neighbour(server: FakeServer, tmp_path: Path) -> None:
     """Found by whoever is beside it; not by a process that has nothing to do with it."""
     code = (
-        "from b10_transfer.servers.processes import ServerSearch\n"
+        "from b10_transfer.servers.find.processes import ServerSearch\n"
         "found = ServerSearch().find()\n"
         "print(found.pid if found else None)\n"
     )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from b10_transfer.servers.endpoints import Endpoint, parse_url
-from b10_transfer.servers.processes import ServerProcess, find_server_below
+from b10_transfer.servers.find.endpoints import Endpoint, parse_url
+from b10_transfer.servers.find.processes import ServerProcess, find_server_below
 from b10_transfer.servers.readiness import Readiness, Waited, still_answers, wait_until_ready
 from tests.support import fake_servers
 from tests.support.fake_servers import FakeServer, free_port, started_server, stranger

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_transfer import OperationStatus, transfer
+from b10_transfer import OperationStatus
+from b10_transfer.operations import transfer
 from b10_transfer.servers import saving as server_saving
 from b10_transfer.servers.saving import (
     Caches,

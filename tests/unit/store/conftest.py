@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import session as session_module
-from b10_store.memory_remote import MemoryRemote
+from b10_store.remote.memory import MemoryRemote
+from b10_store.save import session as session_module
 from tests.support.checked_stores import CheckedStore
 from tests.support.clocks import SleepingClock, TickingClock
 from tests.support.engine_hosts import EngineHost, Hosts

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.damage import Damage
-from b10_store.envelope import PREFIX_SIZE, seal
+from b10_store.check.damage import Damage
 from b10_store.errors import UnsupportedFormatError
-from b10_store.keys import SigningKey
-from b10_store.layout import Address, pack_path
+from b10_store.format.keys import SigningKey
+from b10_store.format.names import Address, pack_path
+from b10_store.format.seal import PREFIX_SIZE, seal
 from tests.support.checked_stores import (
     CheckedStore,
     Denying,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
     from tests.support.wrapped_remote import Call
 
 KEY, OTHER_KEY = SigningKey(b"a secret of enough bytes"), SigningKey(b"another one of enough")

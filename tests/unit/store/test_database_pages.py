@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from b10_store.database_pages import check_pages
 from b10_store.errors import CorruptError
+from b10_store.format.lmdb_pages import check_pages
 from tests.support.databases import read_database
 from tests.support.forged_pages import Pages
 from tests.support.hostile_databases import FORGED, sound

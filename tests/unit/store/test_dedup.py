@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import dedup
-from b10_store.dedup import find_elsewhere
 from b10_store.digest import digest_of
-from b10_store.frame import FrameTable
-from b10_store.heads import ManifestReader
-from b10_store.layout import Address, parse_pack_name
-from b10_store.manifest import Location, Manifest, Pack
+from b10_store.format.frame import FrameTable
+from b10_store.format.manifest import Location, Manifest, Pack
+from b10_store.format.names import Address, parse_pack_name
+from b10_store.manifests.reader import ManifestReader
+from b10_store.save import dedup
+from b10_store.save.dedup import find_elsewhere
 from tests.support.blobs import HeldBlob
 from tests.support.cache_trees import noise
 from tests.support.counting_remote import CountingRemote
@@ -23,9 +23,9 @@ from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
     from b10_store.digest import Digest
-    from b10_store.layout import PackId
-    from b10_store.memory_remote import MemoryRemote
-    from b10_store.remote import Remote
+    from b10_store.format.names import PackId
+    from b10_store.remote.memory import MemoryRemote
+    from b10_store.remote.protocol import Remote
     from tests.support.wrapped_remote import Call
 
 MIB = 1 << 20

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b10_store.digest import digest_of
-from b10_store.envelope import (
+from b10_store.errors import CorruptError, LimitError, WeakKeyError
+from b10_store.format.keys import PrivateKey, PublicKey, SigningKey
+from b10_store.format.seal import (
     BODY_LIMIT,
     HEADER_LIMIT,
     PREFIX_LIMIT,
@@ -21,11 +23,9 @@ from b10_store.envelope import (
     open_prefix,
     seal,
 )
-from b10_store.errors import CorruptError, LimitError, WeakKeyError
-from b10_store.keys import PrivateKey, PublicKey, SigningKey
 
 if TYPE_CHECKING:
-    from b10_store.keys import Key
+    from b10_store.format.keys import Key
 
 KEY = SigningKey(b"a secret of enough bytes")
 OTHER_KEY = SigningKey(b"another secret, as long")

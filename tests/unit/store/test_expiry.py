@@ -1,4 +1,4 @@
-"""Unit tests for b10_store.expiry and b10_store.use: what a manifest gives up, and when."""
+"""Unit tests for b10_store.save.expiry and use: what a manifest gives up, and when."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.errors import SizeLimitError
-from b10_store.expiry import (
+from b10_store.format.frame import FrameTable
+from b10_store.format.manifest import Entry, Identity, Location, Pack
+from b10_store.save.expiry import (
     CROWD_LIMIT,
     expire_oldest,
     expire_unused,
@@ -15,9 +17,7 @@ from b10_store.expiry import (
     limit_crowds,
     renew,
 )
-from b10_store.frame import FrameTable
-from b10_store.manifest import Entry, Identity, Location, Pack
-from b10_store.use import Use, folder_of
+from b10_store.save.use import Use, folder_of
 from tests.support.values import RAW_SIZE, entry, pack_id
 
 if TYPE_CHECKING:

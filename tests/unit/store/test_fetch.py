@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b10_store.digest import digest_of
-from b10_store.fetch import Fetcher, Wanted
-from b10_store.frame import FrameTable
-from b10_store.layout import FRAME_RAW_LIMIT
+from b10_store.format.frame import FrameTable
+from b10_store.format.names import FRAME_RAW_LIMIT
+from b10_store.packs.reader import Fetcher, Wanted
 from tests.support.blobs import CollectedStream, Collector, prose
 from tests.support.cache_trees import noise
 from tests.support.counting_remote import CountingRemote
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from b10_store.digest import Digest
-    from b10_store.remote import Range
+    from b10_store.remote.protocol import Range
 
 MIB = FRAME_RAW_LIMIT
 CONTENTS = (

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b10_store.errors import CorruptError, LimitError
-from b10_store.frame import (
+from b10_store.format.frame import (
     FRAME_LIMIT,
     STORED_LIMIT,
     FrameTable,
     compress_frame,
     decompress_frame,
 )
-from b10_store.layout import FRAME_RAW_LIMIT
+from b10_store.format.names import FRAME_RAW_LIMIT
 from tests.support.blobs import prose
 from tests.support.cache_trees import noise
 from tests.support.strategies import FRAME_TABLES

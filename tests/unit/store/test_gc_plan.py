@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b10_store.gc_plan import GcPolicy, choose_departures, choose_packs, referenced_packs
-from b10_store.remote import FileStat
-from b10_store.survey import Survey
+from b10_store.gc.plan import GcPolicy, choose_departures, choose_packs, referenced_packs
+from b10_store.gc.references import Survey
+from b10_store.remote.protocol import FileStat
 from tests.support.referrers import DAY, HOUR, NOW, address, named, referrer, surveyed
 from tests.support.values import ADDRESS, pack_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from b10_store.gc_plan import Departures
-    from b10_store.layout import Address, SnapshotName
-    from b10_store.survey import Referrer
+    from b10_store.format.names import Address, SnapshotName
+    from b10_store.gc.plan import Departures
+    from b10_store.gc.references import Referrer
 
 KEEP_ALL = GcPolicy(max_age_seconds=0)
 

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.errors import CorruptError, StoreError
-from b10_store.heads import ManifestReader
-from b10_store.keys import SigningKey
-from b10_store.layout import Address
-from b10_store.manifest import summarize
-from b10_store.patient_remote import PatientRemote
-from b10_store.reading_budget import ReadingBudget
-from b10_store.remote import Range
+from b10_store.format.keys import SigningKey
+from b10_store.format.manifest import summarize
+from b10_store.format.names import Address
+from b10_store.format.reading_budget import ReadingBudget
+from b10_store.manifests.reader import ManifestReader
+from b10_store.remote.patient import PatientRemote
+from b10_store.remote.protocol import Range
 from tests.support.counting_remote import CountingRemote
 from tests.support.packed import memory_store
 from tests.support.published import damage, publish
@@ -21,10 +21,10 @@ from tests.support.wrapped_remote import WrappedRemote
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_store.heads import Heads
-    from b10_store.manifest import Manifest
-    from b10_store.memory_remote import MemoryRemote
-    from b10_store.remote import Remote
+    from b10_store.format.manifest import Manifest
+    from b10_store.manifests.reader import Heads
+    from b10_store.remote.memory import MemoryRemote
+    from b10_store.remote.protocol import Remote
     from tests.support.wrapped_remote import Call
 
 KEY = SigningKey(b"a secret of enough bytes")
@@ -329,7 +329,7 @@ def test_files_that_are_no_manifests_hide_no_older_one_that_is(
 def test_thousands_of_files_that_are_no_manifests_are_not_all_looked_at(
     remote: MemoryRemote, scratch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("b10_store.reading_budget.STRANGE", 1000)
+    monkeypatch.setattr("b10_store.format.reading_budget.STRANGE", 1000)
     for number in range(1, 2000):
         remote.create("manifests", f"{manifest(number).name}.manifest", [b"planted"])
     counted = CountingRemote(remote)

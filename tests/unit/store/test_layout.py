@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from b10_store.digest import digest_of
 from b10_store.errors import CorruptError, UnsupportedFormatError
-from b10_store.layout import (
+from b10_store.format.names import (
     FORMAT_VERSION,
     Address,
     SnapshotId,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 
 from b10_store.errors import CorruptError, LimitError
-from b10_store.frame import FrameTable
-from b10_store.manifest import (
+from b10_store.format.frame import FrameTable
+from b10_store.format.manifest import (
     Entry,
     Group,
     Lineage,

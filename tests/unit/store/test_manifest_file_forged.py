@@ -12,10 +12,16 @@ import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from b10_store import envelope, manifest_database
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
-from b10_store.frame import FrameTable
-from b10_store.manifest_file import RAW_LIMIT, decode_header, decode_manifest, encode_manifest
+from b10_store.format import manifest_table as manifest_database
+from b10_store.format import seal as envelope
+from b10_store.format.frame import FrameTable
+from b10_store.format.manifest_file import (
+    RAW_LIMIT,
+    decode_header,
+    decode_manifest,
+    encode_manifest,
+)
 from tests.support.cache_trees import noise
 from tests.support.databases import build_database, read_database
 from tests.support.values import ADDRESS, entry, manifest, pack, pack_id, snapshot

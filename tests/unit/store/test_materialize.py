@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from b10_store.digest import digest_of
 from b10_store.errors import NoSpaceError
-from b10_store.materialize import STAGING_PREFIX, Staging
 from b10_store.paths import RECORD_FOLDER
-from b10_store.placement import Placement
+from b10_store.tree.placement import Placement
+from b10_store.tree.staging import STAGING_PREFIX, Staging
 from tests.support.staged import (
     bring_all,
     entry_of,

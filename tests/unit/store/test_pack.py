@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from b10_store.digest import Digest, digest_of
 from b10_store.errors import SizeLimitError
-from b10_store.fetch import Wanted
-from b10_store.folder_remote import FolderRemote
-from b10_store.layout import FRAME_RAW_LIMIT, PACK_CLOSE_SIZE, pack_id_of, pack_path
-from b10_store.pack_footer import read_footer
+from b10_store.format.names import FRAME_RAW_LIMIT, PACK_CLOSE_SIZE, pack_id_of, pack_path
+from b10_store.format.pack_footer import read_footer
+from b10_store.packs.reader import Wanted
+from b10_store.remote.folder import FolderRemote
 from tests.support.blobs import Collector, HeldBlob, prose
 from tests.support.cache_trees import noise
 from tests.support.packed import fetch, memory_store, pack_blobs, whole_file, write
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from b10_store.pack import Upload, Written
-    from b10_store.remote import Remote
+    from b10_store.packs.writer import Upload, Written
+    from b10_store.remote.protocol import Remote
 
 MIB = FRAME_RAW_LIMIT
 _SIZES = st.one_of(

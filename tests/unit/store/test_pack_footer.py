@@ -7,8 +7,8 @@ import pytest
 
 from b10_store.digest import digest_of
 from b10_store.errors import CorruptError, LimitError
-from b10_store.layout import pack_path
-from b10_store.pack_footer import read_footer
+from b10_store.format.names import pack_path
+from b10_store.format.pack_footer import read_footer
 from tests.support.blobs import prose
 from tests.support.counting_remote import CountingRemote
 from tests.support.packed import memory_store, pack_blobs

@@ -4,17 +4,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import pack_health
-from b10_store.layout import PackId, pack_path
-from b10_store.pack_health import VERIFIED_BYTES, Packs, look_at_packs
+from b10_store.format.names import PackId, pack_path
+from b10_store.packs import health as pack_health
+from b10_store.packs.health import VERIFIED_BYTES, Packs, look_at_packs
 from tests.support.counting_remote import CountingRemote
 from tests.support.packed import Packed, memory_store, pack_blobs
 from tests.support.values import pack_id
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
-    from b10_store.memory_remote import MemoryRemote
-    from b10_store.remote import Remote
+    from b10_store.remote.memory import MemoryRemote
+    from b10_store.remote.protocol import Remote
     from tests.support.wrapped_remote import Call
 
 

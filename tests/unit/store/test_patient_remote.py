@@ -1,4 +1,4 @@
-"""Unit tests for b10_store.patient_remote."""
+"""Unit tests for b10_store.remote.patient."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from b10_store import patient_remote
-from b10_store.memory_remote import MemoryRemote
-from b10_store.patient_remote import PatientRemote
-from b10_store.remote import Range
+from b10_store.remote import patient as patient_remote
+from b10_store.remote.memory import MemoryRemote
+from b10_store.remote.patient import PatientRemote
+from b10_store.remote.protocol import Range
 from tests.support.failing_remotes import Refusing
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
 
 LOOKS: dict[str, Callable[[Remote], Any]] = {
     "list": lambda remote: remote.list("packs"),

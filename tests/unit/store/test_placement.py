@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from b10_store.open_folder import Bounds
-from b10_store.placement import LocalNames
+from b10_store.tree.placement import LocalNames
 from tests.support.crowd import OTHER_USER
 from tests.support.staged import (
     bring_all,

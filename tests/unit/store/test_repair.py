@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.layout import Address, SnapshotName
-from b10_store.manifest_file import decode_manifest
+from b10_store.format.manifest_file import decode_manifest
+from b10_store.format.names import Address, SnapshotName
 from tests.support.blobs import prose
 from tests.support.checked_stores import TREE, CheckedStore, Denying, flipped, kind_of
 from tests.support.counting_remote import CountingRemote

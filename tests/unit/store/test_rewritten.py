@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.digest import digest_of
-from b10_store.folder_remote import FolderRemote
-from b10_store.pack_health import look_at_packs
-from b10_store.rewritten import unite_rewritten
+from b10_store.packs.health import look_at_packs
+from b10_store.remote.folder import FolderRemote
+from b10_store.save.mergeable import unite_rewritten
 from tests.support.counting_remote import CountingRemote
 from tests.support.engine_hosts import Hosts
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from b10_store.save_request import SaveOutcome
-    from b10_store.scan import Scanned
+    from b10_store.save.request import SaveOutcome
+    from b10_store.tree.scan import Scanned
     from tests.support.engine_hosts import EngineHost
 
 WORDS = "words/a"
@@ -204,7 +204,7 @@ def test_a_file_that_vanishes_before_it_is_read_again_fails_no_other(case: Case)
 def test_bytes_too_large_to_be_held_at_once_are_not_united(
     case: Case, monkeypatch: pytest.MonkeyPatch, stored: bytes, here: bytes
 ) -> None:
-    monkeypatch.setattr("b10_store.rewritten.UNITED_LIMIT", 100)
+    monkeypatch.setattr("b10_store.save.mergeable.UNITED_LIMIT", 100)
     case.stored({WORDS: stored})
     host = case.hosts.new().write({WORDS: here})
     assert_as_here(case.unite(host)[WORDS], here)

@@ -5,18 +5,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from b10_store.errors import SizeLimitError
-from b10_store.expiry import expire_oldest
-from b10_store.frame import FrameTable
-from b10_store.manifest import Entry, Identity, Location, Pack, stored_bytes
-from b10_store.save_plan import (
+from b10_store.format.frame import FrameTable
+from b10_store.format.manifest import Entry, Identity, Location, Pack, stored_bytes
+from b10_store.manifests.merge import Union
+from b10_store.save.expiry import expire_oldest
+from b10_store.save.plan import (
     SMALL_PACK_LIMIT,
     SMALL_PACK_SIZE,
     finish_entries,
     move_small_packs,
     plan_save,
 )
-from b10_store.union import Union
-from b10_store.use import Use
+from b10_store.save.use import Use
 from tests.support.saves import knowledge
 from tests.support.values import RAW_SIZE, candidate, digest, entry, pack, pack_id
 

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.save_plan import plan_save
-from b10_store.union import Union
-from b10_store.variant_groups import GROUP_LIMIT
+from b10_store.manifests.merge import Union
+from b10_store.save.plan import plan_save
+from b10_store.save.variants import GROUP_LIMIT
 from tests.support.saves import carried_out, knowledge, saved, saves_until_rest, stored
 from tests.support.values import candidate, digest, entry, pack_id
 
 if TYPE_CHECKING:
-    from b10_store.artifact import Candidate
-    from b10_store.save_plan import SavePlan
+    from b10_store.save.plan import SavePlan
+    from b10_store.tree.artifact import Candidate
 
 GROUP = "fxgraph/aa/key"
 NOTHING = Union({}, {})

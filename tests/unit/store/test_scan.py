@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.digest import digest_of
-from b10_store.manifest import Identity
+from b10_store.format.manifest import Identity
 from b10_store.open_folder import Bounds
-from b10_store.pack import write_packs
-from b10_store.scan import (
+from b10_store.packs.writer import write_packs
+from b10_store.tree.scan import (
     CANONICAL_LIMIT,
     CHANGED,
     Fingerprint,
@@ -20,7 +20,7 @@ from b10_store.scan import (
     Skipped,
     hash_files,
 )
-from b10_store.walk import walk
+from b10_store.tree.walk import walk
 from tests.support.cache_trees import noise
 from tests.support.crowd import OTHER_USER
 from tests.support.packed import memory_store
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from b10_store.digest import Digest
-    from b10_store.scan import FoundFile
+    from b10_store.tree.scan import FoundFile
 
 MIB = 1 << 20
 

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.envelope import PREFIX_LIMIT, open_body, open_prefix, seal
 from b10_store.errors import CorruptError
-from b10_store.keys import SigningKey
-from b10_store.memory_remote import MemoryRemote
-from b10_store.reading_budget import BudgetError, ReadingBudget
-from b10_store.sealed_file import read_sealed
+from b10_store.format.keys import SigningKey
+from b10_store.format.reading_budget import BudgetError, ReadingBudget
+from b10_store.format.seal import PREFIX_LIMIT, open_body, open_prefix, seal
+from b10_store.format.sealed_file import read_sealed
+from b10_store.remote.memory import MemoryRemote
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from b10_store.remote import Range
+    from b10_store.remote.protocol import Range
 
 KEY = SigningKey(b"a secret of enough bytes")
 MIB = 1 << 20

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import save as save_module
-from b10_store.manifest import Identity
-from b10_store.use import Use
+from b10_store.format.manifest import Identity
+from b10_store.save import save as save_module
+from b10_store.save.use import Use
 from tests.support.counting_remote import CountingRemote
 from tests.support.failing_remotes import Refusing
 
 if TYPE_CHECKING:
-    from b10_store.memory_remote import MemoryRemote
-    from b10_store.save_request import SaveOutcome
+    from b10_store.remote.memory import MemoryRemote
+    from b10_store.save.request import SaveOutcome
     from tests.support.clocks import SleepingClock
     from tests.support.engine_hosts import EngineHost, Hosts
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.errors import UnsupportedFormatError
-from b10_store.keys import SigningKey
-from b10_store.layout import Address, format_line
-from b10_store.memory_remote import MemoryRemote
+from b10_store.format.keys import SigningKey
+from b10_store.format.names import Address, format_line
+from b10_store.remote.memory import MemoryRemote
 from tests.support.blobs import prose
 from tests.support.clocks import TickingClock
 from tests.support.counting_remote import CountingRemote

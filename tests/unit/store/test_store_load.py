@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.errors import NoSpaceError
-from b10_store.memory_remote import MemoryRemote
-from b10_store.placement import Placement
+from b10_store.remote.memory import MemoryRemote
+from b10_store.tree.placement import Placement
 from tests.support.blobs import prose
 from tests.support.cache_trees import noise
 from tests.support.clocks import TickingClock
@@ -22,7 +22,7 @@ from tests.support.values import ADDRESS
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
-    from b10_store.bring import Brought
+    from b10_store.load import Brought
     from tests.support.engine_hosts import EngineHost
     from tests.support.wrapped_remote import Call
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import session as session_module
 from b10_store.errors import FencedError, StoreError, UnsupportedFormatError
-from b10_store.keys import SigningKey
-from b10_store.layout import format_line
+from b10_store.format.keys import SigningKey
+from b10_store.format.names import format_line
+from b10_store.save import session as session_module
 from tests.support.blobs import prose
 from tests.support.counting_remote import CountingRemote
 from tests.support.failing_remotes import LosingAnswers, Refusing
@@ -18,8 +18,8 @@ from tests.support.values import ADDRESS
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
-    from b10_store.memory_remote import MemoryRemote
-    from b10_store.remote import Remote
+    from b10_store.remote.memory import MemoryRemote
+    from b10_store.remote.protocol import Remote
     from tests.support.clocks import SleepingClock
     from tests.support.engine_hosts import Hosts
     from tests.support.wrapped_remote import Call

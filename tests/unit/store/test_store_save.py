@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import dedup
-from b10_store import save as save_module
 from b10_store.errors import SizeLimitError
-from b10_store.folder_remote import FolderRemote
-from b10_store.layout import Address, format_line
-from b10_store.scan import CHANGED
+from b10_store.format.names import Address, format_line
+from b10_store.remote.folder import FolderRemote
+from b10_store.save import dedup
+from b10_store.save import save as save_module
+from b10_store.tree.scan import CHANGED
 from tests.support.blobs import prose
 from tests.support.cache_trees import noise
 from tests.support.counting_remote import CountingRemote
@@ -25,7 +25,7 @@ from tests.support.wrapped_remote import WrappedRemote
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b10_store.memory_remote import MemoryRemote
+    from b10_store.remote.memory import MemoryRemote
     from tests.support.clocks import SleepingClock
     from tests.support.wrapped_remote import Call
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.keys import SigningKey
-from b10_store.memory_remote import MemoryRemote
-from b10_store.survey import Survey, superseders, survey
+from b10_store.format.keys import SigningKey
+from b10_store.gc.references import Survey, superseders, survey
+from b10_store.remote.memory import MemoryRemote
 from tests.support.clocks import SleepingClock
 from tests.support.published import damage, publish
 from tests.support.referrers import HOUR, NOW, named, referrer
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from b10_store.layout import Address, SnapshotName
-    from b10_store.manifest import Manifest
-    from b10_store.remote import Remote
+    from b10_store.format.manifest import Manifest
+    from b10_store.format.names import Address, SnapshotName
+    from b10_store.remote.protocol import Remote
     from tests.support.wrapped_remote import Call
 
 KEY = SigningKey(b"a secret of enough bytes")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.memory_remote import MemoryRemote
-from b10_store.trash import Stage, TrashFolder, read_trash
+from b10_store.gc.trash import Stage, TrashFolder, read_trash
+from b10_store.remote.memory import MemoryRemote
 from tests.support.clocks import SleepingClock
 from tests.support.referrers import DAY, NOW, named
 from tests.support.values import pack_id

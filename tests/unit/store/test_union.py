@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b10_store.manifest import Entry, Manifest, Pack
-from b10_store.union import Union, superseded_by, union
+from b10_store.format.manifest import Entry, Manifest, Pack
+from b10_store.manifests.merge import Union, superseded_by, union
 from tests.support.values import digest, entry, manifest, pack, pack_id, snapshot
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import session as session_module
-from b10_store.session import Session, open_session
+from b10_store.save import session as session_module
+from b10_store.save.session import Session, open_session
 from tests.support.clocks import SleepingClock
 from tests.support.values import ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from b10_store.remote import Remote
+    from b10_store.remote.protocol import Remote
     from tests.support.sessions import Opened
 
 

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import session as session_module
 from b10_store.errors import FencedError
+from b10_store.save import session as session_module
 from tests.support.failing_remotes import LosingAnswers, Refusing
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from b10_store.memory_remote import MemoryRemote
-    from b10_store.remote import Remote, Token
+    from b10_store.remote.memory import MemoryRemote
+    from b10_store.remote.protocol import Remote, Token
     from tests.support.clocks import SleepingClock
     from tests.support.sessions import Opened
     from tests.support.wrapped_remote import Call

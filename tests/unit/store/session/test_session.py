@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import session as session_module
-from b10_store.layout import Address, SnapshotName
-from b10_store.remote import read_bounded
-from b10_store.session import Wait, open_session
-from b10_store.session_owner import MARK_LIMIT, own_mark
+from b10_store.format.names import Address, SnapshotName
+from b10_store.remote.protocol import read_bounded
+from b10_store.save import session as session_module
+from b10_store.save.session import Wait, open_session
+from b10_store.save.session_owner import MARK_LIMIT, own_mark
 from tests.support.counting_remote import CountingRemote
 from tests.support.failing_remotes import LosingAnswers, Refusing
 from tests.support.values import ADDRESS, snapshot
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
-    from b10_store.memory_remote import MemoryRemote
-    from b10_store.remote import Remote
+    from b10_store.remote.memory import MemoryRemote
+    from b10_store.remote.protocol import Remote
     from tests.support.clocks import SleepingClock
     from tests.support.sessions import Opened
     from tests.support.wrapped_remote import Call

@@ -1,4 +1,4 @@
-"""Unit tests for b10_store.session_owner: real processes, alive and gone."""
+"""Unit tests for b10_store.save.session_owner: real processes, alive and gone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import session_owner
-from b10_store.session_owner import MARK_LIMIT, is_gone, own_mark
+from b10_store.save import session_owner
+from b10_store.save.session_owner import MARK_LIMIT, is_gone, own_mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 PROGRAM = """
 import sys
-from b10_store.session_owner import own_mark
+from b10_store.save.session_owner import own_mark
 sys.stdout.buffer.write(own_mark())
 sys.stdout.flush()
 sys.stdin.read()

@@ -1,0 +1,1 @@
+"""What compilers leave, and where."""

@@ -1,0 +1,288 @@
+"""Which files of a cache root are artifacts, and what is special about some of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections import defaultdict
+from functools import partial
+from typing import TYPE_CHECKING
+
+from b10_store.errors import LimitError
+from b10_store.format.manifest import Identity
+from b10_store.open_folder import Bounds
+from b10_store.paths import check_path, local_path
+from b10_store.tree.scan import INCOMPLETE, UNITED_LIMIT, LocalFile, Skipped
+from b10_store.tree.walk import walk
+from b10_transfer.caches.exposure import others_can_write
+from b10_transfer.caches.file_forms import check_of, is_graph_list
+from b10_transfer.caches.foreign import find_foreign
+from b10_transfer.caches.integrity import find_incomplete
+from b10_transfer.caches.native_needs import join_requirement, united_needs
+from b10_transfer.caches.relocation import canonical_group, group_children, is_group, restore_group
+from b10_transfer.caches.timings import unite_timings
+from b10_transfer.paths import is_below, is_system_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from b10_store.tree.scan import FoundFile
+    from b10_transfer.caches.kinds import RootKind
+    from b10_transfer.caches.roots import CacheRoot
+
+_VARIANT_GROUP = re.compile(
+    r"(?:.*/)?(?:fxgraph/[^/]+/[^/]+|aotautograd/[^/]+)(?=/[^/]+$)", re.DOTALL
+)
+_NATIVE = (".so", ".o", ".h", ".gch")
+_LIBRARY = ".so"
+
+_PLACING_ORDERS = {
+    name: order
+    for order, name in enumerate(
+        ("sources", "triton", "groups", "tuning", "fxgraph", "aotautograd", "models", "lists")
+    )
+}
+_PLACED = re.compile(
+    r"""(?xs)
+    (?:.*/)?
+    (?:
+        (?P<lists>(?:vllm|sglang)_compile_cache\.py)
+        | (?P<groups>__grp__[^/]*\.json)
+        | (?P<tuning>[^/]*\.best_config | cache/[^/]*)
+        | (?P<models>dynamo/.*)
+        | (?P<aotautograd>aotautograd/.*)
+        | (?P<fxgraph>fxgraph/.*)
+        | (?P<triton>triton(?:_cache)?/.*)
+    )
+    """
+)
+_MODEL = re.compile(r"(?:.*/)?rank_[^/]*/(?!inductor_cache/).*", re.DOTALL)
+"""What vLLM keeps of a model, beside the caches of its compilers."""
+
+_KINDS = (
+    ("fxgraph", re.compile(r"(?:.*/)?fxgraph/.*", re.DOTALL)),
+    ("aotautograd", re.compile(r"(?:.*/)?aotautograd/.*", re.DOTALL)),
+    ("dynamo", re.compile(r"(?:.*/)?dynamo/.*", re.DOTALL)),
+    ("timings", re.compile(r"(?:.*/)?(?:cache/[^/]*|[^/]*\.best_config)")),
+)
+
+
+def find_files(root: CacheRoot, skipped: list[Skipped] | None = None) -> list[FoundFile]:
+    """The files of a cache root that are not to be left out, by path.
+
+    A folder that does not exist holds nothing.
+
+    Args:
+        root: the cache root.
+        skipped: takes the links in it that are not followed.
+    """
+    found = walk(root.folder, root.kind.enters, bounds_of(root), skipped)
+    is_pure = not find_foreign(root)
+    return [item for item in found if root.takes(item.path, is_pure=is_pure)]
+
+
+def find_exports(root: CacheRoot) -> list[Skipped]:
+    """Return the folders of exported models, which hold weights and are no cache."""
+    with contextlib.suppress(OSError):
+        return [
+            Skipped(
+                os.path.join(root.folder, name), "an exported model, which no compiler looks for"
+            )
+            for name in sorted(os.listdir(root.folder))
+            if root.kind.exports.fullmatch(name)
+        ]
+    return []
+
+
+def bounds_of(root: CacheRoot) -> Bounds:
+    """Return what of a cache root is not used."""
+    bounds = Bounds(refuse_link=partial(refuse_link, root))
+    return bounds._replace(refuse=others_can_write) if root.is_strict else bounds
+
+
+def refuse_link(root: CacheRoot, target: str) -> str:
+    """Why a link in a cache root is not followed to a folder; "" where it is."""
+    own = os.path.realpath(root.folder)
+    if is_below(own, target) or is_system_folder(target):
+        return "a link to a folder that is more than a cache"
+    for other in root.apart:
+        place = os.path.realpath(other)
+        if is_below(target, place) or is_below(place, target):
+            return "a link to another cache root or the store"
+    return ""
+
+
+def select_artifacts(
+    root: CacheRoot,
+    found: Sequence[FoundFile],
+    requirement: str,
+    needs: Callable[[FoundFile], str] = lambda _: "",
+) -> tuple[list[LocalFile], list[Skipped]]:
+    """The artifacts among the files of a cache root.
+
+    Args:
+        root: the cache root.
+        found: what `find_files` returned.
+        requirement: what native code made here needs of a host, or "" when the environment key says
+            it already.
+        needs: what a library needs of a host beside that; see `native_needs`.
+
+    Returns:
+        The artifacts by path, and files that would be artifacts if they were whole.
+    """
+    incomplete, skipped = find_incomplete(found)
+    unfit = set(incomplete)
+    for item in found:
+        try:
+            check_path(item.path)
+        except LimitError:
+            skipped.append(Skipped(item.location, "a name that not every host can write"))
+            unfit.add(item.path)
+    bundles = Bundles(root.kind, (item.path for item in found))
+    torn = {bundles.of(path) for path in unfit if not is_graph_list(path)} - {""}
+    named = {item.location for item in skipped}
+    for item in found:
+        if item.path not in unfit and bundles.of(item.path) in torn:
+            unfit.add(item.path)
+        if item.path in unfit and item.location not in named:
+            skipped.append(Skipped(item.location, INCOMPLETE))
+    required = _requirements(found, bundles, requirement, needs)
+    files = [
+        LocalFile(
+            identity=Identity(root.name, item.path, required.get(item.path, "")),
+            found=item,
+            bundle=bundles.of(item.path),
+            mtime_ns=_kept_time(root, item),
+            group_length=variant_group_length(item.path),
+            canonical=canonical_group if is_group(item.path) else None,
+            unite=unite_timings if _is_united(root, item) else None,
+            check=partial(check_of, root.kind, item.path),
+        )
+        for item in found
+        if item.path not in unfit
+    ]
+    return files, skipped
+
+
+def _requirements(
+    found: Sequence[FoundFile],
+    bundles: Bundles,
+    requirement: str,
+    needs: Callable[[FoundFile], str],
+) -> dict[str, str]:
+    """Return the host requirement of native code, and of what is in one named bundle with it."""
+    own = {
+        item.path: needs(item) if item.path.endswith(_LIBRARY) else ""
+        for item in found
+        if is_native(item.path)
+    }
+    by_bundle: defaultdict[str, list[str]] = defaultdict(list)
+    for path, text in own.items():
+        by_bundle[bundles.named(path)].append(text)
+    shared = {bundle: united_needs(texts) for bundle, texts in by_bundle.items() if bundle}
+    return {
+        item.path: join_requirement(requirement, shared.get(bundle, own.get(item.path, "")))
+        for item in found
+        if (bundle := bundles.named(item.path)) in shared or item.path in own
+    }
+
+
+def _kept_time(root: CacheRoot, item: FoundFile) -> int | None:
+    time_ns = item.fingerprint.mtime_ns
+    return time_ns if root.kind.keeps_times and abs(time_ns) < 1 << 63 else None
+
+
+def _is_united(root: CacheRoot, item: FoundFile) -> bool:
+    return bool(root.kind.timings.fullmatch(item.path)) and item.fingerprint.size <= UNITED_LIMIT
+
+
+def placing_order(path: str) -> int:
+    """When a load puts an artifact in place: a lower number first.
+
+    Nothing is ever there before what it refers to: a Triton group needs its files, a graph its
+    kernels, an autograd entry its graphs. A reader would fail, or compile again.
+    """
+    match = _PLACED.fullmatch(path)
+    if match is not None and match.lastgroup is not None:
+        return _PLACING_ORDERS[match.lastgroup]
+    return _PLACING_ORDERS["models" if _MODEL.fullmatch(path) else "sources"]
+
+
+def is_native(path: str) -> bool:
+    """Whether the artifact at `path` is, or is made into, code for the CPU."""
+    return path.endswith(_NATIVE)
+
+
+def artifact_kind(path: str) -> str:
+    """What sort of artifact lies at `path`, in a word or two, for people."""
+    for kind, form in _KINDS:
+        if form.fullmatch(path):
+            return kind
+    name = path.rpartition("/")[2]
+    _, dot, suffix = name.rpartition(".")
+    return f".{suffix}" if dot else "other"
+
+
+class Bundles:
+    """Which artifacts of a cache root are of use only together.
+
+    Triton fails on a group of which a file is missing (a KeyError in CompiledKernel), and Inductor
+    does not repair a kernel's folder that is not empty (torch/_inductor/triton_bundler.py): so the
+    folder of a group is a bundle, in any root. Others are named in the table of cache roots.
+    """
+
+    def __init__(self, kind: RootKind, paths: Iterable[str]) -> None:
+        """Find the groups among `paths`."""
+        self._kind = kind
+        self._kernels = frozenset(_folder(path) for path in paths if is_group(path))
+
+    def of(self, path: str) -> str:
+        """The bundle of the artifact at `path`: its folder below the root, or ""."""
+        named = self.named(path)
+        if named:
+            return named
+        folder = _folder(path)
+        return (folder or ".") if folder in self._kernels else ""
+
+    def named(self, path: str) -> str:
+        """The bundle of the artifact at `path` that the table of cache roots names, or ""."""
+        match = self._kind.bundles.match(path)
+        return match.group() if match is not None and path.startswith("/", match.end()) else ""
+
+
+def restorer(
+    path: str, folder: str, stored_names: Collection[str]
+) -> Callable[[bytes], bytes] | None:
+    """What makes the bytes on disk of an artifact's stored ones, or None where they are the same.
+
+    Args:
+        path: of the artifact, below its root.
+        folder: the cache root on this host.
+        stored_names: the names of what is stored in the artifact's folder.
+    """
+    if not is_group(path):
+        return None
+    own_folder = os.path.dirname(local_path(folder, path))
+
+    def restore(data: bytes) -> bytes:
+        for child in group_children(data):
+            if child not in stored_names and not os.path.exists(os.path.join(own_folder, child)):
+                raise ValueError(f"{path} is a Triton group without {child}")
+        return restore_group(data, own_folder)
+
+    return restore
+
+
+def variant_group_length(path: str) -> int:
+    """How many characters of the path name its variant group; 0 for an artifact of none.
+
+    Inductor keeps several files for one key, each named by the hash of its content, and tries them
+    in turn (torch/_inductor/codecache.py, FxGraphCache.iterate_over_candidates).
+    """
+    match = _VARIANT_GROUP.match(path)
+    return match.end() if match is not None else 0
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]

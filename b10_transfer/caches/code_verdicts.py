@@ -1,0 +1,175 @@
+"""Whether graphs, sources and libraries of Inductor fit this machine, by what is in them."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import TYPE_CHECKING
+
+from b10_store.tree.scan import UNITED_LIMIT, read_file
+from b10_transfer.caches.file_forms import check_of
+from b10_transfer.caches.native_code import lacking_instructions
+from b10_transfer.caches.vector_code import isa_width, requested_width, widths_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from b10_store.tree.content_check import ContentCheck
+    from b10_store.tree.scan import FoundFile
+    from b10_transfer.caches.kinds import RootKind
+    from b10_transfer.machine.environment import Environment
+
+_GRAPH = re.compile(
+    r"(?:.*/)?(?:(?:fxgraph|aotautograd|dynamo)/.*|rank_[^/]*/(?!inductor_cache/).*)", re.DOTALL
+)
+_NAMED = r"(?:.*/)?c[a-z2-7]{51}(?:\.[a-z0-9_]+)*"
+"""How Inductor names what it generates: by a SHA-256 in base32."""
+_SOURCE = re.compile(_NAMED + r"\.(?:py|cpp)", re.DOTALL)
+_LIBRARY = re.compile(_NAMED + r"\.(?:so|o)", re.DOTALL)
+
+
+class Verdict(enum.Enum):
+    """What a file says of the machine that it was made for."""
+
+    FITS = "fits this machine"
+    SILENT = "does not say"
+    OTHER_WIDTH = "made for vectors of another width"
+    LACKING = "needs instructions that this CPU lacks"
+
+
+def is_library(path: str) -> bool:
+    """Whether Inductor compiled the artifact at `path` for the very CPU that it ran on."""
+    return _LIBRARY.fullmatch(path) is not None
+
+
+def is_harmful(path: str, verdict: Verdict) -> bool:
+    """Whether a compiler that uses the artifact at `path` gets wrong numbers, or is killed.
+
+    A source does no harm by itself: only a graph leads to it. Nor does a library of a source for
+    another width: its name holds the options of the width that it was compiled for.
+    """
+    return verdict is Verdict.LACKING or (
+        verdict is Verdict.OTHER_WIDTH and _GRAPH.fullmatch(path) is not None
+    )
+
+
+def judge_files(found: Iterable[FoundFile], environment: Environment) -> dict[str, Verdict]:
+    """Judge the files that say, or may say, for which machine they were made.
+
+    Args:
+        found: files of a cache root.
+        environment: of this host.
+
+    Returns:
+        By path, a verdict for each graph, source and library of Inductor.
+    """
+    width = isa_width(environment.vector_isa)
+    verdicts: dict[str, Verdict] = {}
+    made_for: dict[str, frozenset[int]] = {}
+    asked: set[int] = set()
+    for item in found:
+        if _LIBRARY.fullmatch(item.path):
+            verdicts[item.path] = _judge_library(_read(item), environment)
+        elif _GRAPH.fullmatch(item.path):
+            code = _read(item)
+            own = requested_width(code)
+            if own is not None:
+                asked.add(own)
+            verdicts[item.path] = _judge_graph(code, own, width)
+        elif _SOURCE.fullmatch(item.path):
+            made_for[item.path] = widths_in(_read(item))
+    for path, widths in made_for.items():
+        # A source does not say what was asked for; the graphs beside it do.
+        verdicts[path] = Verdict.FITS if widths & asked else _compare(widths, width)
+    return verdicts | _libraries_of_other_sources(verdicts)
+
+
+class MachineCheck:
+    """A `ContentCheck` that also finds what would do harm on this machine.
+
+    A save publishes nothing of the kind; a store may have it from a saver that did not look.
+    """
+
+    __slots__ = ("_code", "_environment", "_form", "_path")
+
+    def __init__(self, form: ContentCheck, path: str, environment: Environment) -> None:
+        """Look at nothing yet.
+
+        Args:
+            form: what judges whether the artifact is whole.
+            path: of the artifact in its cache root.
+            environment: of this host.
+        """
+        self._form = form
+        self._path = path
+        self._environment = environment
+        self._code = bytearray()
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """See `ContentCheck.feed`."""
+        self._form.feed(data)
+        self._code += data[: UNITED_LIMIT - len(self._code)]
+
+    def flaw(self) -> str:
+        """See `ContentCheck.flaw`."""
+        flaw = self._form.flaw()
+        if flaw:
+            return flaw
+        verdict = self._verdict(bytes(self._code))
+        return verdict.value if is_harmful(self._path, verdict) else ""
+
+    def _verdict(self, code: bytes) -> Verdict:
+        if _LIBRARY.fullmatch(self._path):
+            return _judge_library(code, self._environment)
+        own = requested_width(code)
+        return _judge_graph(code, own, isa_width(self._environment.vector_isa))
+
+
+def check_for_host(kind: RootKind, path: str, environment: Environment) -> ContentCheck:
+    """Return what judges the stored bytes of the artifact at `path`, for this host."""
+    form = check_of(kind, path)
+    if _LIBRARY.fullmatch(path) or _GRAPH.fullmatch(path):
+        return MachineCheck(form, path, environment)
+    return form
+
+
+def _judge_graph(code: bytes, own: int | None, width: int | None) -> Verdict:
+    return _compare(widths_in(code), width if own is None else own)
+
+
+def _judge_library(code: bytes, environment: Environment) -> Verdict:
+    lacking = lacking_instructions(code, environment.instructions)
+    if lacking is None:
+        return Verdict.SILENT
+    return Verdict.LACKING if lacking else Verdict.FITS
+
+
+def _compare(widths: frozenset[int], width: int | None) -> Verdict:
+    if not widths or width is None:
+        return Verdict.SILENT
+    return Verdict.FITS if width in widths else Verdict.OTHER_WIDTH
+
+
+def _libraries_of_other_sources(verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
+    stems = {
+        path.removesuffix(".cpp")
+        for path, verdict in verdicts.items()
+        if verdict is Verdict.OTHER_WIDTH and path.endswith(".cpp")
+    }
+    return {
+        path: Verdict.OTHER_WIDTH
+        for path, verdict in verdicts.items()
+        if verdict is not Verdict.LACKING
+        and path.endswith((".so", ".o"))
+        and path.rpartition(".")[0] in stems
+    }
+
+
+def _read(item: FoundFile) -> bytes:
+    """The bytes of a file, or none where it cannot be read or is too large to be looked through."""
+    if item.fingerprint.size > UNITED_LIMIT:
+        return b""
+    try:
+        return read_file(item.location, UNITED_LIMIT)
+    except (OSError, ValueError):
+        return b""

@@ -1,0 +1,324 @@
+"""The forms that compilers give their files, and whether a file is whole by its form.
+
+After a power cut a file may be empty, zeros or half, with its name and times as they should be.
+Compilers fail on most of these, and every host that loads one would. Nothing is run or unpickled
+to find out.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import hashlib
+import json
+import pickletools
+import re
+import struct
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from b10_store.tree.scan import UNITED_LIMIT
+from b10_transfer.caches.relocation import is_group
+from b10_transfer.python_source import parse_python
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from b10_transfer.caches.kinds import RootKind
+
+_ALL = UNITED_LIMIT
+# A pass over a source takes a hundred times its size of memory, at worst, and reading a literal
+# five hundred times: whoever plants a large one must not cost a model server that.
+_PARSED, _LITERAL = 1 << 20, 1 << 18
+_GRAPH_LISTS = ("vllm_compile_cache.py", "sglang_compile_cache.py")
+
+_HASHED = re.compile(r"(?:.*/)?(?:c[a-z2-7]{51}(?:\.[^/]*)?|[A-Z2-7]{52}/[^/]+)", re.DOTALL)
+"""A file that Inductor names by a SHA-256, or Triton puts into a folder named so. A user's own file
+in the cache is hardly called that, and neither compiler writes an empty one."""
+
+_KERNEL = re.compile(r"(?:.*/)?c[a-z2-7]{51}(?:\.main)?\.cpp", re.DOTALL)
+
+_ENTRY = re.compile(r"(?:.*/)?(?:fxgraph|aotautograd)/.*/[a-z2-7]{51,52}", re.DOTALL)
+"""A graph or an autograd entry, named by the SHA-256 of its content (torch/_inductor/codecache.py,
+FxGraphCache._write_to_local_cache)."""
+
+_OBJECTS = re.compile(r"(?:.*/)?(?:[A-Z2-7]{52}/[^/]+\.json|[^/]+\.autotune\.json)", re.DOTALL)
+"""What Triton notes of a kernel, and its timings: it fails on what is no JSON object
+(triton/compiler/compiler.py, CompiledKernel; triton/runtime/autotuner.py)."""
+
+_NO_JSON = object()
+_PAIRS = ((b"(", b")"), (b"[", b"]"), (b"{", b"}"))
+
+
+class _Language(NamedTuple):
+    """What must be closed in the sources of a language.
+
+    Attributes:
+        marks: brackets, and what opens a string or a comment.
+        ends: by what opens it, the rest of a string or a comment.
+    """
+
+    marks: re.Pattern[bytes]
+    ends: Mapping[bytes, re.Pattern[bytes]]
+
+
+_QUOTED = {
+    b'"': re.compile(rb'(?s)(?:\\.|[^"\\\n])*["\n]'),
+    b"'": re.compile(rb"(?s)(?:\\.|[^'\\\n])*['\n]"),
+}
+_PYTHON = _Language(
+    re.compile(rb"\"{3}|\'{3}|[\"'#()\[\]{}]"),
+    {
+        **_QUOTED,
+        b'"""': re.compile(rb'(?s)(?:\\.|[^\\])*?"{3}'),
+        b"'''": re.compile(rb"(?s)(?:\\.|[^\\])*?'{3}"),
+        b"#": re.compile(rb"[^\n]*"),
+    },
+)
+_CPP = _Language(
+    re.compile(rb"""//|/\*|R"[^()\\\s]{0,16}\(|(?<![0-9a-fA-F])'|["()\[\]{}]"""),
+    {**_QUOTED, b"//": re.compile(rb"[^\n]*"), b"/*": re.compile(rb"(?s).*?\*/")},
+)
+
+
+class Form(NamedTuple):
+    """How the files of one kind look.
+
+    Attributes:
+        reason: what is said of one that is not whole.
+        holds: whether a file may be whole, given its path, its first bytes and its size.
+        needs: how many first bytes that takes; of a larger file only the beginning is judged.
+        is_known_by_hash: whether the form is sure only of files that a compiler named by a hash.
+    """
+
+    reason: str
+    holds: Callable[[str, bytes, int], bool]
+    needs: int = _ALL
+    is_known_by_hash: bool = False
+
+
+def is_graph_list(path: str) -> bool:
+    """Whether the artifact at `path` lists a model's graphs: without it they are passed over."""
+    return path.endswith(_GRAPH_LISTS) and path.rpartition("/")[2] in _GRAPH_LISTS
+
+
+def check_of(kind: RootKind, path: str) -> FormCheck:
+    """Return what judges the bytes of the artifact at `path` of a root of this kind."""
+    return FormCheck(path, _form_of(kind, path))
+
+
+class FormCheck:
+    """A `ContentCheck` by the form of a file."""
+
+    __slots__ = ("_form", "_has_content", "_kept", "_parts", "_path", "_size")
+
+    def __init__(self, path: str, form: Form | None) -> None:
+        """Look at nothing yet."""
+        self._path = path
+        self._form = form
+        self._parts: list[bytes] = []
+        self._kept = 0
+        self._size = 0
+        self._has_content = False
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """See `ContentCheck.feed`."""
+        self._size += len(data)
+        if not self._has_content and data:
+            self._has_content = bool(data[0]) or bool(bytes(data).strip(b"\0"))
+        room = self._form.needs - self._kept if self._form is not None else 0
+        if room > 0:
+            part = bytes(data[:room])
+            self._parts.append(part)
+            self._kept += len(part)
+
+    def flaw(self) -> str:
+        """See `ContentCheck.flaw`."""
+        form = self._form
+        is_zeros = self._size > 0 and not self._has_content
+        if form is None:
+            return "nothing but zeros" if is_zeros else ""
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        if is_zeros or not form.holds(self._path, data, self._size):
+            return form.reason
+        return ""
+
+
+def _form_of(kind: RootKind, path: str) -> Form | None:
+    name = path.rpartition("/")[2]
+    _, dot, suffix = name.rpartition(".")
+    if not dot:
+        if _ENTRY.fullmatch(path):
+            return _GRAPH
+        return _TIMINGS if kind.timings.fullmatch(path) else None
+    if name in _GRAPH_LISTS:
+        return _GRAPH_LIST
+    if is_group(path):
+        return None  # looked at with the files that it names
+    form = _BY_SUFFIX.get(suffix)
+    # In these roots a name without a hash is no compiler's, or one of a version unknown here.
+    is_open = kind.is_users or kind.unknown.fullmatch(path) is not None
+    if form is not None and is_open and form.is_known_by_hash and not _HASHED.fullmatch(path):
+        return _OBJECT if _OBJECTS.fullmatch(path) else None
+    return form
+
+
+def _is_library(_: str, start: bytes, size: int) -> bool:
+    """Whether a library is there to its end: one cut short kills who loads it, with SIGBUS.
+
+    Linkers write to the final name. The section headers come last in the file, or, in code for a
+    GPU, the program headers after them, and the ELF header says where.
+    """
+    if sys.platform != "linux":
+        return True  # other systems' libraries are not ELF
+    if len(start) < 52 or start[:4] != b"\x7fELF" or start[4] not in (1, 2):
+        return False
+    order = "<" if start[5] == 1 else ">"
+    if start[4] == 2:
+        if len(start) < 64:
+            return False
+        programs, sections = struct.unpack_from(order + "QQ", start, 0x20)
+        sizes = struct.unpack_from(order + "HHHH", start, 0x36)
+    else:
+        programs, sections = struct.unpack_from(order + "II", start, 0x1C)
+        sizes = struct.unpack_from(order + "HHHH", start, 0x2A)
+    ends = (programs + sizes[0] * sizes[1], sections + sizes[2] * sizes[3])
+    # Zeros at the end stand for what was never written; the last section is one of names.
+    last = start[ends[1] - sizes[2] : ends[1]] if sizes[3] > 1 else b""
+    return bool(sections) and max(ends) <= size and (not last or any(last))
+
+
+def _is_device_code(path: str, start: bytes, size: int) -> bool:
+    """Whether code for a GPU is there to its end; of what is no ELF file, whether it has bytes."""
+    if start[:4] == b"\x7fELF":
+        return _is_library(path, start, size)
+    return start[:1] not in (b"", b"\0")
+
+
+def _is_graph(path: str, data: bytes, size: int) -> bool:
+    """Whether the name vouches for the content; where it is of another make, as a pickle."""
+    if len(data) == size and _sha256(data) == path.rpartition("/")[2][:51]:
+        return True
+    return _is_pickle(path, data, size)
+
+
+def _is_pickle(_: str, data: bytes, size: int) -> bool:
+    """Whether a pickle goes on to its end, by a walk over its opcodes that runs none."""
+    if not data.startswith(b"\x80") or len(data) < size:
+        return data.startswith(b"\x80")
+    if not data.endswith(b"."):
+        return False
+    try:
+        for _opcode, _argument, _position in pickletools.genops(data):
+            pass
+    except Exception:  # noqa: BLE001 - what it raises on damage is not documented
+        return False
+    return True
+
+
+def _is_python(path: str, data: bytes, size: int) -> bool:
+    """Whether the name vouches for the source; else whether strings and brackets are closed.
+
+    Inductor names most modules by the hash of their text (torch/_inductor/codecache.py, write). It
+    is not compiled: that would cost more, and warn in the user's process of what torch wrote.
+    """
+    stem = path.rpartition("/")[2].removesuffix(".py")
+    if len(data) == size and _HASHED.fullmatch(path) and "c" + _sha256(data.strip()) == stem:
+        return True
+    return _is_text(path, data, size) and (len(data) < size or _is_closed(data, _PYTHON))
+
+
+def _is_cpp(path: str, data: bytes, size: int) -> bool:
+    """Whether C++ that Inductor wrote goes on to its end; of other sources, whether it is text."""
+    if not _is_text(path, data, size):
+        return False
+    if len(data) < size or not _KERNEL.fullmatch(path):
+        return True
+    last = data.rstrip().rpartition(b"\n")[2].lstrip()
+    is_end = last.endswith((b"}", b";")) or last.startswith((b"#endif", b"//"))
+    return is_end and _is_closed(data, _CPP)
+
+
+def _is_text(path: str, data: bytes, size: int) -> bool:
+    """Whether there is no NUL in it; and something in it, where a compiler named it by a hash."""
+    return b"\0" not in data and bool(size or not _HASHED.fullmatch(path))
+
+
+def _is_closed(code: bytes, language: _Language) -> bool:
+    """Whether every string, comment and bracket of a source is closed, in one pass over it."""
+    opened: Counter[bytes] = Counter()
+    position = 0
+    while (mark := language.marks.search(code, position)) is not None:
+        text, position = mark.group(), mark.end()
+        if text in b"()[]{}":
+            opened[text] += 1
+            continue
+        end = language.ends.get(text)
+        if end is None:  # a raw string of C++, which ends with the word that it began with
+            end = re.compile(b"(?s).*?" + re.escape(b")" + text[2:-1] + b'"'))
+        rest = end.match(code, position)
+        if rest is None:
+            return False
+        position = rest.end()
+    return all(opened[left] == opened[right] for left, right in _PAIRS)
+
+
+def _is_json(path: str, data: bytes, size: int) -> bool:
+    if _OBJECTS.fullmatch(path):
+        return _is_json_object(path, data, size)
+    return len(data) < size or _parse(data) is not _NO_JSON
+
+
+def _is_json_object(_: str, data: bytes, size: int) -> bool:
+    return len(data) < size or isinstance(_parse(data), dict)
+
+
+def _is_literal(_: str, data: bytes, size: int) -> bool:
+    """Whether a list of graphs can be read: vLLM and SGLang write it in place, and fail on it.
+
+    See vllm/compilation/backends.py and sglang/srt/compilation/backend.py: CompilerManager.
+    """
+    if len(data) < size:
+        return True
+    try:
+        ast.literal_eval(parse_python(data.decode().lstrip(" \t"), "eval"))
+    except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _parse(data: bytes) -> object:
+    try:
+        content: object = json.loads(data)
+    except (ValueError, RecursionError):
+        return _NO_JSON
+    return content
+
+
+def _sha256(data: bytes) -> str:
+    """Return the digest as Inductor writes it into names."""
+    return base64.b32encode(hashlib.sha256(data).digest())[:51].decode().lower()
+
+
+_TIMINGS = Form("timings that are not whole", _is_json_object)
+_OBJECT = Form("JSON that is not whole", _is_json_object)
+_GRAPH = Form("a graph that is not whole", _is_graph)
+_GRAPH_LIST = Form("a list of graphs that is not whole", _is_literal, _LITERAL)
+_LIBRARY = Form("native code that is not whole", _is_library)
+_DEVICE_CODE = Form("native code that is not whole", _is_device_code)
+_SOURCE = Form("source code that is not whole", _is_cpp, _PARSED, is_known_by_hash=True)
+_TEXT = Form("an intermediate form that is not whole", _is_text, is_known_by_hash=True)
+
+_BY_SUFFIX = {
+    "so": _LIBRARY,
+    "o": _LIBRARY,
+    **dict.fromkeys(("cubin", "hsaco"), _DEVICE_CODE),
+    "best_config": _OBJECT,
+    "json": Form("JSON that is not whole", _is_json, is_known_by_hash=True),
+    "pkl": Form("a pickle that is not whole", _is_pickle, is_known_by_hash=True),
+    "py": Form("source code that is not whole", _is_python, _PARSED, is_known_by_hash=True),
+    **dict.fromkeys(("c", "cc", "cpp", "cu", "cuh", "h", "hpp", "inc"), _SOURCE),
+    **dict.fromkeys(("ttir", "ttgir", "llir", "ptx", "amdgcn", "source"), _TEXT),
+}
+"""By the suffix of the name. A file of another kind is not whole where it is nothing but zeros."""

@@ -1,0 +1,48 @@
+"""Triton groups of which a file is missing: Triton fails on them, so they are not spread."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from b10_store.tree.scan import CANONICAL_LIMIT, Skipped, read_file
+from b10_transfer.caches.relocation import group_children, is_group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from b10_store.tree.scan import FoundFile
+
+
+def find_incomplete(found: Sequence[FoundFile]) -> tuple[frozenset[str], list[Skipped]]:
+    """Return the paths of the groups that lack a file and of their files, and why, a group each.
+
+    A file that is there and not whole is found when it is hashed, and takes its group with it.
+    """
+    skipped: list[Skipped] = []
+    return frozenset(_incomplete_groups(found, skipped)), skipped
+
+
+def _incomplete_groups(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[str]:
+    sizes: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for item in found:
+        folder, _, name = item.path.rpartition("/")
+        sizes[folder][name] = item.fingerprint.size
+    for item in found:
+        if not is_group(item.path):
+            continue
+        folder = item.path.rpartition("/")[0]
+        try:
+            children = group_children(_read_small(item))
+        except (OSError, ValueError):
+            skipped.append(Skipped(item.location, "a Triton group that is not whole"))
+            yield item.path
+            continue
+        if not all(sizes[folder].get(name) for name in children):
+            skipped.append(Skipped(item.location, "a Triton group that lacks a file"))
+            yield item.path
+            yield from (f"{folder}/{child}" if folder else child for child in children)
+
+
+def _read_small(item: FoundFile) -> bytes:
+    return read_file(item.location, CANONICAL_LIMIT)

@@ -1,0 +1,359 @@
+"""The table of cache roots: whose they are, where they lie, which of their files are artifacts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from b10_transfer.caches import folders as cache_folders
+from b10_transfer.caches.layouts import (
+    ANY,
+    EVERYTHING,
+    HASH,
+    HASHED,
+    PAIR,
+    Layout,
+    below,
+    layout_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def _leaving_out(*forms: str) -> re.Pattern[str]:
+    """A pattern of the paths that have one of these forms, or lie below one that has."""
+    return re.compile(f"(?:{'|'.join(forms)})(?:/.*)?", re.DOTALL)
+
+
+def _named(*names: str) -> str:
+    """The form of a path, at any depth, that ends with a name of one of these forms."""
+    return f"(?:.*/)?(?:{'|'.join(names)})"
+
+
+_LOCKS = (r"[^/]*\.lock", "lock", "locks")
+_TEMPORARY = (r"[^/]*\.tmp(?:\.\d+)?", r"tmp\.[^/]*", r"[^/]*\.part", r"\.staging[^/]*")
+_HIDDEN = r"\.[^/]*"
+_HIDDEN_BUT_NINJAS = r"\.(?!ninja_(?:log|deps)$)[^/]*"
+"""ninja builds everything again where its log is missing."""
+
+_EXPORT = "c[a-z2-7]{51}"
+"""Where AOTInductor builds a model that is exported, with its weights, and never looks again
+(torch/_inductor/compile_fx.py, compile_fx_aot)."""
+
+_INDUCTOR_AT_TOP = (
+    _EXPORT,
+    "aoti_eager",
+    "autoheuristic",
+    "compiler_bisect",
+    "gcc",
+    "precompiled_headers",  # a root of its own
+    "torch_cutlass",
+    "unhashed_kernel_inputs",
+)
+_INDUCTOR_ANYWHERE = (
+    r"[^/]*_CxxBuild",
+    r"tmp[^/]*\.py",  # sources of benchmarks
+    r"[^/]*\.error",
+    r"memoizer_cache\.json",
+)
+# Object files are steps of a build, except those that Inductor links a split C++ wrapper from
+# (torch/_inductor/codecache.py, _worker_compile_cpp) and the results of CuTe DSL.
+_INDUCTOR_OBJECT = r"(?!cutedsl_compile_cache/)(?:.*/)?[^/]*(?<!\.main)(?<!\.optimized)\.o"
+
+
+def _inductor_leftovers(at: str = "") -> tuple[str, ...]:
+    """What is no artifact in a folder of Inductor, which lies at `at` below the root."""
+    top = "|".join(_INDUCTOR_AT_TOP)
+    return (f"{at}(?:{top})", at + _named(*_INDUCTOR_ANYWHERE), at + _INDUCTOR_OBJECT)
+
+
+_LOCK_FILE = r"[^\x2f]+\.lock"
+_TEMPORARY_FILE = r"\.\d+\.\d+\.tmp|tmp[a-z0-9_]{8}[^\x2f]*"
+"""As torch's write_atomic() and Python's tempfile name them."""
+
+_TRITON_KERNEL = "(?:[A-Z0-9]{52}|[0-9a-f]{64})"
+"""52 characters of base32 since Triton 3.0, 64 hex digits before."""
+
+_TRITON_UNFINISHED = r"tmp\.[^\x2f]+/**"
+_TRITON_FORMS = (
+    f"{_TRITON_KERNEL}/{ANY}",
+    f"{_TRITON_KERNEL}/{_TRITON_UNFINISHED}",
+    _TRITON_UNFINISHED,
+)
+_HEADER_FORMS = (
+    rf"[^\x2f]+\.h(?:\.gch)?|{_TEMPORARY_FILE}|[^\x2f]+\.tmp",
+    f"locks/{_LOCK_FILE}",
+)
+_INDUCTOR_FORMS = (
+    # <second and third character of a digest>/<digest><suffixes>, and a folder of such a name.
+    f"{PAIR}/(?:{HASHED}|{_TEMPORARY_FILE}|kernel_information\\.json)",
+    f"{PAIR}/{HASHED}/**",
+    rf"{PAIR}/c{PAIR}[a-z0-9]*\.(?:(?:main|optimized)\.)?(?:py|cpp|so|o)",
+    f"{HASHED}/**",  # AOTInductor's packages
+    "fxgraph/**",
+    "aotautograd/**",
+    f"dynamo/code_state_{ANY}",
+    f"dynamo/{HASH}/**",
+    f"cache/(?:{HASHED}|{_TEMPORARY_FILE})",
+    f"cache/{ANY}/(?:{HASHED}|{_TEMPORARY_FILE})",
+    f"cache/{ANY}/locks/{_LOCK_FILE}",
+    *below("triton", _TRITON_FORMS),
+    *below(f"triton/{ANY}", _TRITON_FORMS),
+    "cutedsl_compile_cache/**",
+    f"halide-runtime-{ANY}/**",
+    rf"configs_{ANY}\.json|compiled_cache\.db",  # CUTLASS
+    rf"memoizer_cache\.(?:json|lock)|{_TEMPORARY_FILE}",
+    f"locks/(?:{_LOCK_FILE}|{HASHED})",
+    "(?:aoti_eager|autoheuristic|compiler_bisect|torch_cutlass|unhashed_kernel_inputs)/**",
+    *below("precompiled_headers", _HEADER_FORMS),
+)
+_NOTHING = re.compile(r"(?!)")
+_VERSION = r"\d+\.\d+[^\x2f]*"
+_FLASHINFER_FORMS = (
+    rf"{_VERSION}/[0-9][0-9a-z_.+-]*/**",  # by version and GPUs
+    "[0-9][0-9a-z_]*/(?:cached_ops|generated)/**",  # by GPUs alone, until 0.6
+    "autotune/**",
+    "cubins/**",
+    r"tmp/[^\x2f]+\.(?:cu|inc|lock|ninja|o|so)",
+    r"flashinfer_jit\.log",
+)
+_FLASHINFER_LEFT_OUT = (
+    "cubins",  # downloads
+    r"(?:.*/)?flashinfer_jit\.log",
+    "tmp",
+    r"(?:.*/)?cached_ops/tmp",
+)
+_TILELANG_FORMS = (
+    rf"\d+\.{_VERSION}/**",
+    f"{HASH}/**",
+    f"(?:autotuner|kernels)/{HASH}/**",
+    r"tmp/\d+_[^\x2f]+",
+    "py-cache/**",
+)
+_TILELANG_LEFT_OUT = (
+    "tmp",
+    "py-cache",  # for tracebacks; written anew by each process
+)
+_TIMINGS = r"cache/[0-9a-f]{64}"
+_TILELANG_TUNED = r"(?:.*/)?autotuner/[^/]+"
+
+# The first such folder on the way. With `.*` before and behind it, the time to find out that a path
+# has none of these forms would grow with the square of its length.
+_VLLM_INDUCTOR = r"torch_compile_cache/(?:(?!inductor_cache/)[^/]+/)*inductor_cache/"
+"""Where vLLM has Inductor keep its cache, below its own root."""
+
+_PLAIN_LEFT_OUT = _leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN_BUT_NINJAS))
+
+
+@dataclass(frozen=True, slots=True)
+class RootKind:
+    """A row of the table of cache roots.
+
+    Attributes:
+        name: as stored in manifests.
+        resolve: where its compiler keeps it, given the environment variables.
+        left_out: the paths below it, of files and folders, that hold nothing to save.
+        is_shared: whether its program keeps other things beside the caches, models for one.
+        layout: the forms of the paths that its compiler writes; all else is foreign there.
+        unknown: paths in folders that only its compiler makes, whatever the name of the file: what
+            a later version writes there is saved too, where nothing foreign lies in the root.
+        keeps_times: whether the modification times of its files matter to its compiler.
+        bundles: the folders of which all files are of use together only: their compiler takes one
+            that lacks a file for whole, and fails. Triton's kernels are such folders in any root.
+        timings: the paths of Inductor's timings, which unite with those of other hosts.
+        exports: the folders of models that its compiler built to be taken elsewhere.
+        is_users: whether it is a folder of the user's own, in which there may be other things.
+    """
+
+    name: str
+    resolve: Callable[[Mapping[str, str]], str]
+    left_out: re.Pattern[str] = _PLAIN_LEFT_OUT
+    is_shared: bool = False
+    layout: Layout = EVERYTHING
+    unknown: re.Pattern[str] = _NOTHING
+    keeps_times: bool = False
+    bundles: re.Pattern[str] = _NOTHING
+    timings: re.Pattern[str] = _NOTHING
+    exports: re.Pattern[str] = _NOTHING
+    is_users: bool = False
+
+    def enters(self, path: str) -> bool:
+        """Whether there may be artifacts in a folder, given its path below the root."""
+        return self.layout.has_folder(path) and not self.left_out.fullmatch(path)
+
+    def takes(self, path: str) -> bool:
+        """Whether a file is an artifact, by its path below the root."""
+        return self.layout.has_file(path) and not self.left_out.fullmatch(path)
+
+    def may_take(self, path: str) -> bool:
+        """Whether a file is an artifact, or is one in a root with nothing foreign in it."""
+        return self.takes(path) or (
+            self.unknown.fullmatch(path) is not None and not self.left_out.fullmatch(path)
+        )
+
+
+INDUCTOR = RootKind(
+    name="inductor",
+    resolve=cache_folders.inductor,
+    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN), *_inductor_leftovers()),
+    layout=layout_of(*_INDUCTOR_FORMS),
+    unknown=re.compile("[a-z0-9]{2}/[^/]+", re.DOTALL),
+    timings=re.compile(_TIMINGS),
+    exports=re.compile(_EXPORT),
+)
+HEADERS = RootKind(
+    name="inductor-headers",
+    resolve=cache_folders.inductor_headers,
+    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN, r"[^/]+\.gch")),
+    layout=layout_of(*_HEADER_FORMS),
+)
+"""The text of the headers that Inductor precompiles, without what its compiler makes of them."""
+
+FULL_HEADERS = replace(HEADERS, left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN)))
+"""The headers with what gcc made of them, about 150 MB each."""
+
+TRITON = RootKind(
+    name="triton",
+    resolve=cache_folders.triton,
+    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN)),
+    layout=layout_of(*_TRITON_FORMS),
+)
+
+_KERNELS = r"cache/[^/]+"
+"""The kernel folders of DeepGEMM."""
+_DEEP_GEMM_FORMS = (
+    rf"cache/kernel\.[^\x2f]+\.[^\x2f]+/{ANY}",
+    # Of DeepJIT, without further dots: both may lie in the one folder that the user chose.
+    rf"cache/[^\x2f.]+\.[0-9a-f]{{4,}}/{ANY}",
+    r"tmp/(?:\d+-[0-9a-f-]+|[0-9a-f-]{36})/**",
+    f"locks/{_LOCK_FILE}",
+)
+_DEEP_GEMM_LEFT_OUT = (
+    "tmp",
+    # DeepJIT takes the file `.committed` for the sign that a kernel is whole.
+    _named(*_LOCKS, *_TEMPORARY, r"\.(?!committed$)[^/]*"),
+)
+VLLM = RootKind(
+    name="vllm",
+    resolve=cache_folders.vllm,
+    left_out=_leaving_out(
+        _named(*_LOCKS, *_TEMPORARY, r"\.(?!committed$)[^/]*"),
+        *_inductor_leftovers(_VLLM_INDUCTOR),
+        "deep_gemm/tmp",
+        r"rocm_segmented_attention/tmp[^/]*",
+    ),
+    layout=layout_of(
+        f"torch_compile_cache/{ANY}/**",
+        *below("deep_gemm", _DEEP_GEMM_FORMS),
+        "flashinfer_autotune_cache/**",
+        "rocm_segmented_attention/**",
+    ),
+    is_shared=True,
+    # Beside the graphs of a model vLLM keeps the list of them, and fails when one is not there
+    # (vllm/compilation/backends.py, CompilerManager.load).
+    bundles=re.compile(
+        rf"deep_gemm/{_KERNELS}"
+        r"|torch_compile_cache/[0-9a-f]+/rank_[^/]*/(?!inductor_cache(?:/|$))[^/]+"
+    ),
+    timings=re.compile(f"{_VLLM_INDUCTOR}{_TIMINGS}", re.DOTALL),
+)
+"""Its compile caches. The rest is models, logs, and what was measured of one machine's GPUs."""
+
+SGLANG = RootKind(
+    name="sglang",
+    resolve=cache_folders.sglang,
+    left_out=_leaving_out(
+        _named(*_LOCKS, *_TEMPORARY, r"\.(?!(?:cache|committed|ninja_(?:log|deps))(?:/|$))[^/]*"),
+        *_inductor_leftovers("inductor/"),
+        *_inductor_leftovers(_VLLM_INDUCTOR),
+        *(rf"\.cache/flashinfer/{form}" for form in _FLASHINFER_LEFT_OUT),
+        "deep_gemm/tmp",
+        *(f"tilelang/{form}" for form in _TILELANG_LEFT_OUT),
+    ),
+    layout=layout_of(
+        *below(r"\.cache/flashinfer", _FLASHINFER_FORMS),
+        "cute_aot/**",
+        *below("deep_gemm", _DEEP_GEMM_FORMS),
+        "flashinfer/autotune/**",
+        *below("inductor", _INDUCTOR_FORMS),
+        *below("tilelang", _TILELANG_FORMS),
+        f"torch_compile_cache/{ANY}/**",
+        *below("triton", _TRITON_FORMS),
+    ),
+    is_shared=True,
+    keeps_times=True,
+    bundles=re.compile(f"deep_gemm/{_KERNELS}|tilelang/{_TILELANG_TUNED}"),
+    timings=re.compile(f"(?:inductor/|{_VLLM_INDUCTOR}){_TIMINGS}", re.DOTALL),
+)
+"""The one folder to which it sends the compilers that it uses (sglang/srt/environ.py). The driver's
+own cache, nv, is not among them: its files cannot be united one by one."""
+
+SGLANG_JIT = RootKind(
+    name="sglang_jit",
+    resolve=cache_folders.sglang_jit,
+    layout=layout_of(f"{ANY}/{ANY}/build-[0-9a-f]{{16}}/**"),
+)
+"""The kernels that it compiles itself. By default they lie in its one folder, and when that is
+elsewhere they do not go with it."""
+
+FLASHINFER = RootKind(
+    name="flashinfer",
+    resolve=cache_folders.flashinfer,
+    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN_BUT_NINJAS), *_FLASHINFER_LEFT_OUT),
+    layout=layout_of(*_FLASHINFER_FORMS),
+    # ninja compares times, to the nanosecond, and builds everything again that seems older than
+    # its sources or younger than what its log says.
+    keeps_times=True,
+)
+DEEP_GEMM = RootKind(
+    name="deep_gemm",
+    resolve=cache_folders.deep_gemm,
+    left_out=_leaving_out(*_DEEP_GEMM_LEFT_OUT),
+    layout=layout_of(_DEEP_GEMM_FORMS[0], *_DEEP_GEMM_FORMS[2:]),
+    bundles=re.compile(_KERNELS),
+)
+DEEP_JIT = replace(
+    DEEP_GEMM,
+    name="deep_jit",
+    resolve=cache_folders.deep_jit,
+    layout=layout_of(*_DEEP_GEMM_FORMS[1:]),
+)
+TILELANG = RootKind(
+    name="tilelang",
+    resolve=cache_folders.tilelang,
+    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN), *_TILELANG_LEFT_OUT),
+    layout=layout_of(*_TILELANG_FORMS),
+    bundles=re.compile(_TILELANG_TUNED),
+)
+CUTE_DSL = RootKind(
+    name="cute_dsl",
+    resolve=cache_folders.cute_dsl,
+    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN)),
+    layout=layout_of(
+        f"cute_dsl_{ANY}|[^\\x2f]*[0-9a-f]{{32,}}[^\\x2f]*",
+        "pyir_class_facts/**",
+        r"tmp\.[^\x2f]+/**",
+    ),
+)
+
+ROOT_KINDS = (
+    INDUCTOR,
+    HEADERS,
+    TRITON,
+    VLLM,
+    SGLANG,
+    SGLANG_JIT,
+    FLASHINFER,
+    DEEP_GEMM,
+    DEEP_JIT,
+    TILELANG,
+    CUTE_DSL,
+)
+"""The table."""
+
+
+def user_kind(name: str, folder: str) -> RootKind:
+    """A root that the table does not know: everything in it but locks and temporary files."""
+    return RootKind(name, lambda _: folder, keeps_times=True, is_users=True)

@@ -1,0 +1,47 @@
+"""Where a cache root may not lie: in the place of a system's, a user's or a project's folder."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from b10_transfer.paths import is_below
+
+if TYPE_CHECKING:
+    from b10_transfer.caches.roots import CacheRoot
+
+_OTHERS = frozenset({"/media", "/mnt", "/opt", "/srv"})
+"""Folders in which systems and users put whole trees."""
+
+_HOMES = frozenset({"/home", "/Users"})
+_REPOSITORIES = (".git", ".hg", ".svn")
+
+
+def find_misplacement(root: CacheRoot) -> str | None:
+    """What a root's folder is, where it is none for a cache; None where it may be one.
+
+    A compiler's cache may be a folder directly below `/` that was made for it. Of a folder of the
+    user's own everything is saved, and so it may not be one that most likely holds more.
+    """
+    folder = os.path.realpath(root.folder)
+    if folder in _OTHERS:
+        return "a folder of the system"
+    home = os.path.realpath(os.path.expanduser("~"))
+    if os.path.dirname(folder) in _HOMES or is_below(home, folder) or _is_owners_home(folder):
+        return "a user's home, or holds one"
+    if not root.kind.is_users:
+        return None
+    if os.path.dirname(folder) == os.path.dirname(os.sep) and not os.path.ismount(folder):
+        return f"directly below {os.sep}"
+    if any(os.path.lexists(os.path.join(folder, name)) for name in _REPOSITORIES):
+        return "a working copy of a repository"
+    return None
+
+
+def _is_owners_home(folder: str) -> bool:
+    try:
+        import pwd
+
+        return os.path.realpath(pwd.getpwuid(os.stat(folder).st_uid).pw_dir) == folder
+    except (ImportError, KeyError, OSError):
+        return False

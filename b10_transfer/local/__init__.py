@@ -1,0 +1,1 @@
+"""What is kept beside a cache root, and done to it."""

@@ -1,0 +1,233 @@
+"""What this host remembers of a cache root, beside it: what was loaded, and what was hashed.
+
+`<root>/.b10_transfer/loaded`, `hashed` and `environment` are JSON. They only save work or sharpen a
+decision: one that is missing, damaged or from another release counts as empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import stat
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from b10_store.digest import Digest, parse_digest
+from b10_store.errors import StoreError
+from b10_store.format.names import PackId
+from b10_store.open_folder import foreign_owner, make_folder, open_folder
+from b10_store.paths import RECORD_FOLDER
+from b10_store.tree.scan import Fingerprint, read_file
+from b10_transfer.caches.native_needs import split_requirement
+from b10_transfer.local.lock import open_own_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from b10_store.open_folder import OpenFolder
+    from b10_store.tree.scan import FoundFile, Scanned
+
+_VERSION = 1
+_RECORD_LIMIT = 1 << 30
+TEMPORARY_SUFFIX = ".tmp"
+SETTLED_NS = 2_000_000_000
+"""A file changed less than 2 s ago may change again without its times showing it."""
+
+_AHEAD_NS = 5 * 60 * 10**9
+"""By so much the clock of a file server may be ahead of this one."""
+FORMS = 1
+"""Goes up when `file_forms` finds more to be broken: what was hashed before is looked at again."""
+
+UNUSABLE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, StoreError)
+"""What reading a record can raise that is damaged, or of another release."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What loads brought into a cache root.
+
+    Attributes:
+        finished_ns: when the last load ended, by the filesystem's clock; 0: there was none.
+        digests: by path: the digest that this host and the store last had in common.
+        distrusted: (digest, pack) that failed verification twice.
+        broken: by path: the digest of stored bytes that are not whole, or of a bundle of which a
+            part is not, and were not placed.
+    """
+
+    finished_ns: int = 0
+    digests: dict[str, Digest] = field(default_factory=dict[str, Digest])
+    distrusted: set[tuple[Digest, PackId]] = field(default_factory=set[tuple[Digest, PackId]])
+    broken: dict[str, Digest] = field(default_factory=dict[str, Digest])
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A file that was hashed.
+
+    Attributes:
+        fingerprint: of the file.
+        digest: of its canonical bytes.
+        size: of its canonical bytes.
+        needs: see `native_needs.needs_of`.
+    """
+
+    fingerprint: Fingerprint
+    digest: Digest
+    size: int
+    needs: str = ""
+
+
+def read_loaded(folder: str) -> Loaded:
+    """What is remembered of the loads into a cache root."""
+    content = read_record(folder, "loaded")
+    try:
+        finished_ns = int(content["finished_ns"])
+        return Loaded(
+            # Noted while a clock was ahead, it would take all that is compiled for loaded.
+            finished_ns=finished_ns if finished_ns < time.time_ns() + _AHEAD_NS else 0,
+            digests={path: parse_digest(text) for path, text in content["digests"].items()},
+            distrusted={
+                (parse_digest(digest), PackId(parse_digest(pack)))
+                for digest, pack in content["distrusted"]
+            },
+            broken={p: parse_digest(text) for p, text in content.get("broken", {}).items()},
+        )
+    except UNUSABLE:
+        return Loaded()
+
+
+def write_loaded(folder: str, loaded: Loaded) -> None:
+    """Remember what was loaded; failing to is of no consequence beyond work done twice."""
+    content = {
+        "finished_ns": loaded.finished_ns,
+        "digests": loaded.digests,
+        "distrusted": sorted(loaded.distrusted),
+        "broken": loaded.broken,
+    }
+    write_record(folder, "loaded", content)
+
+
+def filesystem_now_ns(folder: str) -> int:
+    """The time by the clock that stamps the files of a cache root, ns since the epoch.
+
+    It may be another host's, and the clock here may be set to another time at any moment.
+    """
+    try:
+        with make_folder(folder) as root, open_own_folder(root) as own:
+            probe = own.at(f"clock.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            handle = os.open(probe, flags, 0o600, dir_fd=own.handle)
+            try:
+                return os.fstat(handle).st_ctime_ns
+            finally:
+                os.close(handle)
+                os.unlink(probe, dir_fd=own.handle)
+    except OSError:
+        return time.time_ns()
+
+
+def read_hashed(folder: str) -> dict[str, Hashed]:
+    """The files of a cache root that were hashed, by path."""
+    content = read_record(folder, "hashed")
+    try:
+        if content["forms"] != FORMS:
+            return {}
+        return {
+            path: Hashed(
+                Fingerprint(*map(int, row[:4])), parse_digest(row[4]), int(row[5]), *row[6:]
+            )
+            for path, row in content["files"].items()
+        }
+    except UNUSABLE:
+        return {}
+
+
+def write_hashed(folder: str, hashed: Mapping[str, Hashed]) -> None:
+    """Remember hashed files; failing to is of no consequence beyond work done twice."""
+    files = {
+        path: [*item.fingerprint, item.digest, item.size, *([item.needs] if item.needs else [])]
+        for path, item in hashed.items()
+    }
+    write_record(folder, "hashed", {"forms": FORMS, "files": files})
+
+
+def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:
+    """What of a scan is worth remembering, by path.
+
+    A file that was written a moment ago is not: a further change within the same tick of the
+    filesystem's clock would leave its fingerprint as it is.
+    """
+    return {
+        item.file.identity.path: Hashed(
+            item.file.found.fingerprint,
+            item.digest,
+            item.size,
+            split_requirement(item.file.identity.requirement)[1],
+        )
+        for item in scanned
+        if is_settled(item.file.found)
+    }
+
+
+def is_settled(found: FoundFile) -> bool:
+    """Whether a file can have changed since it was found only if its fingerprint has."""
+    return found.fingerprint.ctime_ns < time.time_ns() - SETTLED_NS
+
+
+def read_record(folder: str, name: str) -> dict[str, Any]:
+    """A record of a cache root; empty when there is none, or none that can be used.
+
+    One that others could have written is not believed: it could have a save publish a path with
+    bytes that are not the file's, or keep files from being saved.
+    """
+    try:
+        content: object = json.loads(_read_private(folder, name))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    record = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+    return record if record.get("version") == _VERSION else {}
+
+
+def write_record(folder: str, name: str, content: Mapping[str, object]) -> None:
+    """Replace a record of a cache root; failing to is of no consequence beyond work done twice."""
+    data = json.dumps({"version": _VERSION, **content}, separators=(",", ":"))
+    # There is nothing to remember of a cache root that does not exist.
+    with contextlib.suppress(OSError), open_folder(folder) as root, open_own_folder(root) as own:
+        if _is_private(own.status):
+            _replace(own, name, data)
+
+
+def _replace(own: OpenFolder, name: str, data: str) -> None:
+    temporary = f"{name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        handle = os.open(own.at(temporary), flags, 0o600, dir_fd=own.handle)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(data)
+        os.replace(own.at(temporary), own.at(name), src_dir_fd=own.handle, dst_dir_fd=own.handle)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(own.at(temporary), dir_fd=own.handle)
+
+
+def _read_private(folder: str, name: str) -> bytes:
+    """The bytes of a file of our own folder, where nobody else can have put them there.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        ValueError: somebody else can have written it.
+    """
+    with open_folder(folder) as root, root.enter_child(RECORD_FOLDER) as own:
+        if not (_is_private(own.status) and _is_private(own.stat(name))):
+            raise ValueError(f"{own.locate(name)} can be written by others")
+        return read_file(own.at(name), _RECORD_LIMIT, own.handle)
+
+
+def _is_private(status: os.stat_result) -> bool:
+    """Whether something belongs to this user or root, and nobody else may write to it."""
+    if not hasattr(os, "geteuid"):
+        return True  # Windows tells no owners and no modes
+    return foreign_owner(status) is None and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -1,0 +1,278 @@
+"""Which files of a cache root were made for this machine, and which would do harm here.
+
+A cache root may come with an image, on a volume that moves, or by `cp -r`. Nothing but the file
+itself tells for sure, and not every file does. So three signs are put together: what the code says
+of the machine that it was made for (`code_verdicts`); what was noted in `.b10_transfer/environment`
+when the root was used before; and, where neither says anything, whether a file was here before this
+container began.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from b10_store.tree.scan import Fingerprint
+from b10_transfer.caches.artifacts import Bundles, is_native
+from b10_transfer.caches.code_verdicts import Verdict, is_harmful, is_library, judge_files
+from b10_transfer.local.record import (
+    UNUSABLE,
+    is_settled,
+    read_hashed,
+    read_record,
+    write_record,
+)
+from b10_transfer.machine.start import started_ns
+from b10_transfer.units import count_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from b10_store.tree.scan import FoundFile
+    from b10_transfer.caches.roots import CacheRoot
+    from b10_transfer.machine.environment import Environment
+
+_RECORD = "environment"
+OTHER_ENVIRONMENT = "made under another environment"
+OTHER_HOST = "native code made with another CPU or C library"
+NO_TELLING = "native code from elsewhere that does not say for which CPU it was made"
+
+_COPY_SECONDS = 10
+"""A compiler is done with a file by then; one that is so much older than its place was copied."""
+
+
+class Machine(NamedTuple):
+    """What a file was made for: an environment key and a host requirement."""
+
+    key: str
+    requirement: str
+
+
+_NOBODY = Machine("", "")
+"""Of a file that came from elsewhere and does not say more."""
+
+
+class Other(NamedTuple):
+    """A file that was here before this machine used the root.
+
+    Attributes:
+        size, mtime_ns: as it was; a file that has others by now was made anew.
+        machine: that used the root until then.
+    """
+
+    size: int
+    mtime_ns: int
+    machine: Machine
+
+
+class Note(NamedTuple):
+    """What is noted of a cache root.
+
+    Attributes:
+        machine: that used it last.
+        others: files of other machines, by path.
+        judged: files whose code was looked at and is fit to be used, by path.
+    """
+
+    machine: Machine
+    others: dict[str, Other]
+    judged: dict[str, Fingerprint]
+
+
+class Origin(NamedTuple):
+    """What became of the files of a cache root.
+
+    Attributes:
+        left_out: why a file is not to be saved, by path.
+        harmful: what is wrong with files that compute wrong numbers here, or end the process.
+        unknown: how many were here before this container, when the root is seen for the first time.
+    """
+
+    left_out: dict[str, str]
+    harmful: dict[str, str]
+    unknown: int
+
+
+NOTHING = Origin({}, {}, 0)
+
+
+def look_at(root: CacheRoot, found: Sequence[FoundFile], environment: Environment) -> Origin:
+    """Find out what of a cache root belongs to this machine, and note it.
+
+    Args:
+        root: the cache root.
+        found: its files.
+        environment: of this host.
+    """
+    before = _read_note(root.folder)
+    origin, note = _examine(root, found, environment, before)
+    if note != before:
+        _write_note(root.folder, note)
+    return origin
+
+
+def peek(root: CacheRoot, found: Sequence[FoundFile], environment: Environment) -> Origin:
+    """Find out the same, and note nothing."""
+    return _examine(root, found, environment, _read_note(root.folder))[0]
+
+
+def _examine(
+    root: CacheRoot, found: Sequence[FoundFile], environment: Environment, note: Note | None
+) -> tuple[Origin, Note]:
+    here = Machine(environment.key, environment.requirement)
+    judged: dict[str, Fingerprint] = {}
+    vouched: dict[str, Fingerprint] = {}
+    if note is not None and note.machine == here:
+        judged = note.judged
+        vouched = {**judged, **_hashed(root.folder)}
+    unjudged = [item for item in found if vouched.get(item.path) != item.fingerprint]
+    verdicts = judge_files(unjudged, environment)
+    strange = _from_elsewhere(found) if note is None else frozenset[str]()
+    others = _others(note, found, here, verdicts, strange)
+    harmful = _harmful(root, found, verdicts, others, here)
+    bad = {path: verdict.value for path, verdict in verdicts.items() if _is_bad(verdict)}
+    fit = {
+        item.path: item.fingerprint
+        for item in found
+        if (item.path in verdicts or item.path in judged)
+        and item.path not in bad
+        and is_settled(item)
+    }
+    reasons = {path: _reason(path, other, here) for path, other in others.items()}
+    left_out = {**reasons, **bad, **harmful}
+    return Origin(left_out, harmful, len(strange)), Note(here, others, fit)
+
+
+def note_machine(folder: str, environment: Environment) -> None:
+    """Note which machine uses a cache root that was just made; what is noted before stands."""
+    if _read_note(folder) is None:
+        here = Machine(environment.key, environment.requirement)
+        _write_note(folder, Note(here, {}, {}))
+
+
+def origin_lines(folder: str, origin: Origin) -> list[str]:
+    """What to say of the files that are left where they are, a line each."""
+    counts = Counter(
+        reason for path, reason in origin.left_out.items() if path not in origin.harmful
+    )
+    lines = [
+        f"{count_text(counts[reason], 'file')} in {folder}: {reason}; not saved, and of no use or "
+        "wrong here: `b10-transfer clear` removes them"
+        for reason in (OTHER_ENVIRONMENT, OTHER_HOST, NO_TELLING)
+        if counts[reason]
+    ]
+    if origin.unknown:
+        lines.append(
+            f"{count_text(origin.unknown, 'file')} in {folder} came with an image or a volume, by "
+            "a copy, or from before a restart: they are used and saved where nothing in them "
+            "speaks against it; `b10-transfer clear` if they are of another kind of machine"
+        )
+    return lines
+
+
+def _hashed(folder: str) -> dict[str, Fingerprint]:
+    """Files that were saved, or brought by a load, by path."""
+    return {path: item.fingerprint for path, item in read_hashed(folder).items()}
+
+
+def _is_bad(verdict: Verdict) -> bool:
+    return verdict in (Verdict.OTHER_WIDTH, Verdict.LACKING)
+
+
+def _from_elsewhere(found: Iterable[FoundFile]) -> frozenset[str]:
+    """Files that were here before this container began, or were copied with their times."""
+    started = started_ns()
+    copied = _COPY_SECONDS * 10**9
+    return frozenset(
+        item.path
+        for item in found
+        if item.fingerprint.ctime_ns < started
+        or item.fingerprint.mtime_ns + copied < item.fingerprint.ctime_ns
+    )
+
+
+def _others(
+    note: Note | None,
+    found: Iterable[FoundFile],
+    here: Machine,
+    verdicts: Mapping[str, Verdict],
+    strange: frozenset[str],
+) -> dict[str, Other]:
+    """The files of other machines: those known before that are still there, and new ones."""
+    known = note.others if note is not None else {}
+    others: dict[str, Other] = {}
+    for item in found:
+        size, mtime_ns = item.fingerprint.size, item.fingerprint.mtime_ns
+        other = known.get(item.path)
+        if other is None or (other.size, other.mtime_ns) != (size, mtime_ns):
+            machine = note.machine if note is not None else here
+            if item.path in strange and verdicts.get(item.path) is Verdict.SILENT:
+                machine = _NOBODY if is_library(item.path) else here
+            other = Other(size, mtime_ns, machine)
+        if _reason(item.path, other, here):
+            others[item.path] = other
+    return others
+
+
+def _reason(path: str, other: Other, here: Machine) -> str:
+    if other.machine == _NOBODY:
+        return NO_TELLING
+    if other.machine.key != here.key:
+        return OTHER_ENVIRONMENT
+    if is_native(path) and other.machine.requirement != here.requirement:
+        return OTHER_HOST
+    return ""
+
+
+def _harmful(
+    root: CacheRoot,
+    found: Sequence[FoundFile],
+    verdicts: Mapping[str, Verdict],
+    others: Mapping[str, Other],
+    here: Machine,
+) -> dict[str, str]:
+    """What would do harm, and what is of use only together with that.
+
+    Of libraries that do not say more, those are too that were made on another CPU.
+    """
+    harmful = {
+        path: verdict.value for path, verdict in verdicts.items() if is_harmful(path, verdict)
+    }
+    for path, other in others.items():
+        if (
+            other.machine not in (here, _NOBODY)
+            and other.machine.requirement != here.requirement
+            and verdicts.get(path) is Verdict.SILENT
+            and is_library(path)
+        ):
+            harmful[path] = OTHER_HOST
+    bundles = Bundles(root.kind, (item.path for item in found))
+    torn = {bundles.of(path): reason for path, reason in harmful.items()}
+    torn.pop("", None)
+    if torn:
+        for item in found:
+            bundle = bundles.of(item.path)
+            if bundle in torn:
+                harmful.setdefault(item.path, torn[bundle])
+    return harmful
+
+
+def _read_note(folder: str) -> Note | None:
+    content = read_record(folder, _RECORD)
+    try:
+        return Note(
+            Machine(str(content["key"]), str(content["requirement"])),
+            {
+                str(path): Other(int(row[0]), int(row[1]), Machine(str(row[2]), str(row[3])))
+                for path, row in content["others"].items()
+            },
+            {str(path): Fingerprint(*map(int, row[:4])) for path, row in content["judged"].items()},
+        )
+    except UNUSABLE:
+        return None
+
+
+def _write_note(folder: str, note: Note) -> None:
+    others = {path: [item.size, item.mtime_ns, *item.machine] for path, item in note.others.items()}
+    content = {**note.machine._asdict(), "others": others, "judged": note.judged}
+    write_record(folder, _RECORD, content)

@@ -1,0 +1,43 @@
+"""What killed processes leave in a cache root's own folder, and how it goes away."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from b10_store.open_folder import open_folder, remove_tree
+from b10_store.paths import RECORD_FOLDER
+from b10_store.tree.staging import STAGING_PREFIX
+from b10_transfer.local.clear import CLEARED_PREFIX
+from b10_transfer.local.record import TEMPORARY_SUFFIX
+
+if TYPE_CHECKING:
+    from b10_store.open_folder import OpenFolder
+
+
+def has_leftovers(folder: str) -> bool:
+    """Whether there is something to sweep, or another process is at work in the cache root."""
+    with contextlib.suppress(OSError), _own_folder(folder) as own:
+        return bool(_leftovers(own))
+    return False
+
+
+def sweep(folder: str) -> None:
+    """Remove what killed loads, saves and clears left. The caller holds the root's lock.
+
+    A save at work does not hold it: at worst its record is lost, and it hashes once more.
+    """
+    with contextlib.suppress(OSError), _own_folder(folder) as own:
+        for name in _leftovers(own):
+            remove_tree(own, name)
+
+
+def _own_folder(folder: str) -> OpenFolder:
+    with open_folder(folder) as root:
+        return root.enter_child(RECORD_FOLDER)
+
+
+def _leftovers(own: OpenFolder) -> list[str]:
+    names = [item.name for item in own.entries()]
+    prefixes = (STAGING_PREFIX, CLEARED_PREFIX)
+    return [name for name in names if name.startswith(prefixes) or name.endswith(TEMPORARY_SUFFIX)]

@@ -1,0 +1,161 @@
+"""What of the stored artifacts belongs on this host, where, and what of it is not there yet."""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from b10_store.digest import digest_of
+from b10_store.tree.placement import LocalNames, Placement
+from b10_store.tree.scan import CANONICAL_LIMIT, UNITED_LIMIT, read_file
+from b10_transfer.caches.artifacts import Bundles, placing_order, restorer
+from b10_transfer.caches.code_verdicts import check_for_host
+from b10_transfer.caches.native_needs import split_requirement
+from b10_transfer.caches.relocation import canonical_group, is_group
+from b10_transfer.caches.timings import unite_timings
+from b10_transfer.local.record import read_loaded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from b10_store.format.manifest import Entry
+    from b10_transfer.caches.native_needs import HostLibraries
+    from b10_transfer.caches.roots import CacheRoot
+    from b10_transfer.machine.environment import Environment
+
+_LARGEST_PART = 1 << 30
+"""No part of a bundle that is larger is compared with the stored one."""
+
+
+class Chosen(NamedTuple):
+    """The stored artifacts, from the view of one host.
+
+    Attributes:
+        placements: what this host can use, and where it belongs.
+        left_aside: how many artifacts are of a cache root that is not used here, or are native code
+            for other machines alone.
+        lacking: what this host lacks of what native code needs, and of how many artifacts.
+    """
+
+    placements: list[Placement]
+    left_aside: int
+    lacking: Mapping[str, int]
+
+
+def choose_placements(
+    roots: Mapping[str, CacheRoot],
+    environment: Environment,
+    libraries: HostLibraries,
+    entries: Iterable[Entry],
+) -> Chosen:
+    """Choose what of the stored artifacts this host can use.
+
+    Args:
+        roots: the cache roots of this host, by name.
+        environment: of this host.
+        libraries: of this host.
+        entries: what is stored.
+    """
+    chosen: dict[tuple[str, str], Entry] = {}
+    aside: dict[tuple[str, str], str] = {}
+    lacks = functools.cache(libraries.lacks)
+    for entry in entries:
+        name, path, needed = entry.identity
+        root = roots.get(name)
+        host, needs = split_requirement(needed)
+        if root is None or host not in ("", environment.requirement):
+            aside.setdefault((name, path), "")
+        elif not root.kind.may_take(path):
+            continue  # what this host would not save, it does not place
+        elif needs and (lack := lacks(needs)):
+            aside[name, path] = lack
+        elif (name, path) not in chosen or needed > chosen[name, path].identity.requirement:
+            # Of several that would do, for all files of a bundle the same.
+            chosen[name, path] = entry
+    paths: defaultdict[str, list[str]] = defaultdict(list)
+    names: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for name, path in chosen:
+        folder, _, base = path.rpartition("/")
+        paths[name].append(path)
+        names[name, folder].add(base)
+    bundles = {name: Bundles(root.kind, paths[name]) for name, root in roots.items()}
+    placements = [
+        Placement(
+            entry=entry,
+            folder=roots[name].folder,
+            order=placing_order(path),
+            restore=restorer(path, roots[name].folder, names[name, path.rpartition("/")[0]]),
+            unite=unite_timings if _is_united(roots[name], entry) else None,
+            bundle=bundles[name].of(path),
+            check=functools.partial(check_for_host, roots[name].kind, path, environment),
+        )
+        for (name, path), entry in chosen.items()
+    ]
+    left = {key: lack for key, lack in aside.items() if key not in chosen}
+    return Chosen(placements, len(left), Counter(lack for lack in left.values() if lack))
+
+
+def _is_united(root: CacheRoot, entry: Entry) -> bool:
+    path = entry.identity.path
+    return bool(root.kind.timings.fullmatch(path)) and entry.size <= UNITED_LIMIT
+
+
+def not_here(placements: Sequence[Placement]) -> list[Placement]:
+    """Those of which nothing is here, or of which the store knows more than this host."""
+    folders = {item.folder for item in placements}
+    names = {folder: LocalNames(folder) for folder in folders}
+    united = {item.folder for item in placements if item.unite is not None}
+    digests = {folder: read_loaded(folder).digests for folder in united}
+    wanted: list[Placement] = []
+    here: list[Placement] = []
+    for item in placements:
+        path = item.entry.identity.path
+        if not names[item.folder].has(path):
+            wanted.append(item)
+            continue
+        here.append(item)
+        if item.unite is not None and digests[item.folder].get(path) != item.entry.digest:
+            wanted.append(item)
+    return _refusing_strange_bundles(wanted, here)
+
+
+def _refusing_strange_bundles(
+    wanted: list[Placement], here: Sequence[Placement]
+) -> list[Placement]:
+    """`wanted`, but those fail that would complete a bundle of which other bytes are here.
+
+    A compiler makes anew what lacks a part. Completed, it is used with all that is in its folder:
+    also with what belongs to another compilation, or was cut short by a crash of this machine.
+    """
+    incomplete = {(item.folder, item.bundle) for item in wanted if item.bundle}
+    strange = {
+        (item.folder, item.bundle)
+        for item in here
+        if (item.folder, item.bundle) in incomplete and not _is_as_stored(item)
+    }
+    return [
+        replace(item, restore=_refuse) if (item.folder, item.bundle) in strange else item
+        for item in wanted
+    ]
+
+
+def _refuse(_: bytes) -> NoReturn:
+    raise ValueError("a part of the same kernel is here, with other bytes than the stored ones")
+
+
+def _is_as_stored(item: Placement) -> bool:
+    is_list = is_group(item.entry.identity.path)
+    try:
+        status = os.lstat(item.location)
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        if status.st_size > CANONICAL_LIMIT if is_list else status.st_size != item.entry.size:
+            return False
+        data = read_file(item.location, _LARGEST_PART)
+        return digest_of(canonical_group(data) if is_list else data) == item.entry.digest
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,95 @@
+"""Why nothing is stored for an environment: the nearest ones that have something."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from b10_transfer.machine.environment import Difference, diff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from b10_store.format.manifest_file import Header
+    from b10_store.format.names import Address
+    from b10_transfer.machine.environment import Environment
+
+
+class Near(NamedTuple):
+    """A stored environment that is not this one.
+
+    Attributes:
+        key: its environment key.
+        headers: its newest manifest in each namespace, the newest of all first.
+        differences: the fields in which it differs.
+    """
+
+    key: str
+    headers: tuple[Header, ...]
+    differences: tuple[Difference, ...]
+
+
+def nearest_environments(
+    environment: Environment, headers: Iterable[Header], count: int
+) -> list[Near]:
+    """The stored environments that differ in the fewest fields; of like ones, the newest.
+
+    Args:
+        environment: of this host; it is not among them itself.
+        headers: manifests of any environments and namespaces.
+        count: how many at most.
+    """
+    by_key: defaultdict[str, list[Header]] = defaultdict(list)
+    for header in sorted(headers, key=lambda header: header.name.snapshot, reverse=True):
+        if header.name.address.environment_key != environment.key:
+            by_key[header.name.address.environment_key].append(header)
+    here = _pairs(environment)
+    found = [
+        Near(key, tuple(those), diff(here, those[0].lineage.environment))
+        for key, those in by_key.items()
+    ]
+    found.sort(key=lambda near: len(near.differences))
+    return found[:count]
+
+
+def nearest_differences(
+    environment: Environment, headers: Iterable[Header]
+) -> tuple[Difference, ...]:
+    """The fields in which the nearest of the stored environments differs from this one.
+
+    Returns:
+        No field when there is none stored, or when one is the same in another namespace.
+    """
+    here = _pairs(environment)
+    candidates = [diff(here, header.lineage.environment) for header in headers]
+    return min(candidates, key=len, default=())
+
+
+def other_namespaces(address: Address, headers: Iterable[Header]) -> Sequence[str]:
+    """The namespaces in which something is stored for the same environment."""
+    return sorted(
+        header.name.address.namespace
+        for header in headers
+        if header.name.address.environment_key == address.environment_key
+        and header.name.address != address
+    )
+
+
+def named(namespaces: Iterable[str]) -> str:
+    """Namespaces, in a sentence: "none" would read as if there were none."""
+    return ", ".join(name or "the one without a name" for name in namespaces)
+
+
+def recorded_differences(
+    environment: Environment, recorded: Iterable[tuple[str, str]]
+) -> tuple[Difference, ...]:
+    """What is recorded beside the key and differs from the machine that saved.
+
+    A fact that the machine did not record, since its release did not, is no difference.
+    """
+    here = [(item.name, item.value) for item in environment.recorded]
+    return tuple(item for item in diff(here, recorded) if item.there is not None)
+
+
+def _pairs(environment: Environment) -> list[tuple[str, str]]:
+    return [(item.name, item.value) for item in environment.fields]

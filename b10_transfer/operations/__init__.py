@@ -1,0 +1,1 @@
+"""What users call: load, save, look, look after."""

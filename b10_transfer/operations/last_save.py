@@ -1,0 +1,145 @@
+"""The last save of this host that left nothing to do, so that the next need not look so closely.
+
+Beside the first cache root that holds anything, `.b10_transfer/saved` notes what the tree and the
+store were like.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from b10_store.digest import digest_of, parse_digest
+from b10_store.format.names import PackId, SnapshotName, parse_snapshot_id
+from b10_store.paths import RECORD_FOLDER
+from b10_store.save.unchanged import Basis
+from b10_transfer.local.record import FORMS, SETTLED_NS, UNUSABLE, read_record, write_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from b10_store.format.names import Address
+    from b10_transfer.local.scan import Tree
+    from b10_transfer.operations.context import Context
+
+_NAME = "saved"
+
+_VALID_SECONDS = 86400.0
+"""After this a save looks closely again, so that what is in use is noted and does not expire."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastSave:
+    """What a save that left nothing to do saw.
+
+    Attributes:
+        state: of the local tree and of settings: see `local_state`.
+        basis: of the store.
+        found: artifacts in the local tree.
+        stored_bytes: see `SaveReport.stored_bytes`.
+        left_out: see `SaveReport.left_out_files`.
+        brought: see `LocalScan.brought`.
+        compiled_anew: see `LocalScan.compiled_anew`.
+    """
+
+    state: str
+    basis: Basis
+    found: int
+    stored_bytes: int
+    left_out: Mapping[str, tuple[str, ...]]
+    brought: int
+    compiled_anew: dict[str, int] | None
+
+
+def local_state(tree: Tree, context: Context) -> str | None:
+    """A digest of everything local that a save depends on.
+
+    Args:
+        tree: the cache roots and their files.
+        context: of this host.
+
+    Returns:
+        None while files are so fresh that a change might not show in their times.
+    """
+    limit = time.time_ns() - SETTLED_NS
+    parts = [
+        context.settings.store,
+        str(context.address),
+        context.environment.requirement,
+        f"forms {FORMS}",
+        # Which key signs, and nothing that would tell it.
+        *(key.fingerprint for key in context.settings.signing_keys[:1]),
+    ]
+    for root, found in tree:
+        parts.append(f"{root.name}\0{root.folder}\0{_stamp_of_loads(root.folder)}")
+        for item in found:
+            if item.fingerprint.ctime_ns >= limit:
+                return None
+            parts.append(f"{item.path}\0{item.executable}\0{item.fingerprint}")
+    return digest_of("\n".join(parts).encode("utf-8", "surrogateescape"))
+
+
+def read_last_save(tree: Tree, address: Address) -> LastSave | None:
+    """What is noted, or None."""
+    if not tree:
+        return None
+    content = read_record(_home_of(tree), _NAME)
+    try:
+        if not 0 <= time.time() - float(content["noted_at"]) < _VALID_SECONDS:
+            return None
+        compiled = content["compiled_anew"]
+        return LastSave(
+            state=str(content["state"]),
+            basis=Basis(
+                listed=_names(address, content["listed"]),
+                heads=_names(address, content["heads"]),
+                packs={
+                    PackId(parse_digest(pack)): int(size) for pack, size in content["packs"].items()
+                },
+            ),
+            found=int(content["found"]),
+            stored_bytes=int(content["stored_bytes"]),
+            left_out={
+                str(reason): tuple(map(str, files)) for reason, files in content["left_out"].items()
+            },
+            brought=int(content["brought"]),
+            compiled_anew=None if compiled is None else {k: int(n) for k, n in compiled.items()},
+        )
+    except UNUSABLE:
+        return None
+
+
+def write_last_save(tree: Tree, last: LastSave) -> None:
+    """Note a save; failing to is of no consequence beyond work done twice."""
+    content = {
+        "noted_at": time.time(),
+        "state": last.state,
+        "listed": sorted(name.snapshot for name in last.basis.listed),
+        "heads": sorted(name.snapshot for name in last.basis.heads),
+        "packs": dict(last.basis.packs),
+        "found": last.found,
+        "stored_bytes": last.stored_bytes,
+        "left_out": last.left_out,
+        "brought": last.brought,
+        "compiled_anew": last.compiled_anew,
+    }
+    write_record(_home_of(tree), _NAME, content)
+
+
+def _home_of(tree: Tree) -> str:
+    """The first cache root that holds anything, else the first."""
+    return next((root.folder for root, found in tree if found), tree[0][0].folder)
+
+
+def _names(address: Address, snapshots: list[str]) -> frozenset[SnapshotName]:
+    return frozenset(SnapshotName(address, parse_snapshot_id(text)) for text in snapshots)
+
+
+def _stamp_of_loads(folder: str) -> int:
+    """Changes whenever a load notes something: what it loaded and distrusts matters to a save."""
+    try:
+        return os.stat(os.path.join(folder, RECORD_FOLDER, "loaded")).st_mtime_ns
+    except OSError:
+        return 0

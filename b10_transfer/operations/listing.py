@@ -1,0 +1,255 @@
+"""What a store holds, as rows for people and programs: pure values, made of what was read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from b10_store.format.manifest import stored_bytes
+from b10_store.format.names import TOUCH_INTERVAL_SECONDS, snapshot_milliseconds
+from b10_transfer.caches.artifacts import artifact_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from b10_store.format.manifest import Entry, Pack
+    from b10_store.format.manifest_file import Header
+    from b10_store.format.names import Address, PackId, SnapshotId
+    from b10_store.manifests.merge import Union
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A manifest that no other one supersedes, as far as a listing reads it.
+
+    Attributes:
+        header: its header.
+        signed: whether it is sealed with a secret key.
+        used_at: when its file was changed or touched last, in seconds since the epoch.
+        packs: size of each pack that it references, in bytes; None when that was not read.
+    """
+
+    header: Header
+    signed: bool
+    used_at: float
+    packs: Mapping[PackId, int] | None
+
+    @property
+    def saved_at(self) -> float:
+        """When its save began, in seconds since the epoch, by the store's filesystem."""
+        return snapshot_milliseconds(self.header.name.snapshot) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is stored for one environment key and namespace.
+
+    Attributes:
+        address: the environment key and the namespace.
+        is_this_environment: whether a load on this machine could use it.
+        is_current: whether that, and the namespace is the current one too: what a load here loads.
+        filename: of the newest manifest, relative to the store.
+        saved_at: when that was saved, in seconds since the epoch.
+        last_used_at: when it was loaded last, to the day, or else saved; expiry goes by this.
+        last_load_at: the same, None when no load is noted: one within a day of the save is not.
+        heads: manifests that a load unites; the numbers below are the newest one's.
+        artifacts: how many.
+        raw_bytes: their size.
+        stored_bytes: compressed bytes in packs that they account for.
+        shared_bytes: how much of that lies in packs that others reference too; None: not known.
+        exclusive_bytes: size of the packs that nobody else references; None: not known.
+        is_signed: whether the newest manifest is signed.
+        environment: (name, value) of the environment's fields.
+    """
+
+    address: Address
+    is_this_environment: bool
+    is_current: bool
+    filename: str
+    saved_at: float
+    last_used_at: float
+    last_load_at: float | None
+    heads: int
+    artifacts: int
+    raw_bytes: int
+    stored_bytes: int
+    shared_bytes: int | None
+    exclusive_bytes: int | None
+    is_signed: bool
+    environment: Mapping[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KindTotal:
+    """The artifacts of one cache root and kind.
+
+    Attributes:
+        root: name of the cache root.
+        kind: see `b10_transfer.caches.artifacts.artifact_kind`.
+        artifacts: how many.
+        raw_bytes: their size.
+        stored_bytes: compressed bytes that they account for.
+    """
+
+    root: str
+    kind: str
+    artifacts: int
+    raw_bytes: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a load of one address would find.
+
+    Attributes:
+        artifacts: how many.
+        blobs: how many distinct ones.
+        raw_bytes: size of the artifacts.
+        blob_bytes: size of the blobs: what is left when each is counted once.
+        stored_bytes: the same, compressed.
+        packs: how many packs these lie in.
+        pack_bytes: the size of these packs, whoever else uses them.
+    """
+
+    artifacts: int
+    blobs: int
+    raw_bytes: int
+    blob_bytes: int
+    stored_bytes: int
+    packs: int
+    pack_bytes: int
+
+
+def rows_of(heads: Iterable[Head], current: Address | None) -> list[Row]:
+    """A row for each address, what was saved last first.
+
+    Args:
+        heads: of all addresses, at least one of each.
+        current: the address of this machine, where that is known.
+    """
+    by_address: defaultdict[Address, list[Head]] = defaultdict(list)
+    for head in heads:
+        by_address[head.header.name.address].append(head)
+    referrers = _referrers(by_address)
+    rows = [_row(group, referrers, current) for group in by_address.values()]
+    return sorted(rows, key=lambda row: (-row.saved_at, row.address))
+
+
+def total_bytes(heads: Iterable[Head]) -> int | None:
+    """The size of all packs that are referenced; None when not all of them are known."""
+    packs: dict[PackId, int] = {}
+    for head in heads:
+        if head.packs is None:
+            return None
+        packs.update(head.packs)
+    return sum(packs.values())
+
+
+def superseded_among(headers: Iterable[Header]) -> frozenset[SnapshotId]:
+    """The snapshots that these manifests of one address carry on."""
+    return frozenset(
+        older
+        for header in headers
+        for older in header.lineage.supersedes
+        if older < header.name.snapshot
+    )
+
+
+def kinds_of(stored: Union) -> list[KindTotal]:
+    """The artifacts by cache root and kind, those with most bytes in the store first."""
+    groups: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in stored.entries.values():
+        groups[entry.identity.root, artifact_kind(entry.identity.path)].append(entry)
+    found = [
+        KindTotal(root, kind, len(entries), _raw(entries), stored_bytes(entries, stored.packs))
+        for (root, kind), entries in groups.items()
+    ]
+    return sorted(found, key=lambda item: (-item.stored_bytes, -item.raw_bytes, item.root))
+
+
+def totals_of(stored: Union) -> Totals:
+    """How much there is, and how much of it only once."""
+    entries = list(stored.entries.values())
+    blobs = {entry.digest: entry.size for entry in entries}
+    used: dict[PackId, Pack] = {
+        entry.location.pack: stored.packs[entry.location.pack] for entry in entries
+    }
+    return Totals(
+        artifacts=len(entries),
+        blobs=len(blobs),
+        raw_bytes=_raw(entries),
+        blob_bytes=sum(blobs.values()),
+        stored_bytes=stored_bytes(entries, stored.packs),
+        packs=len(used),
+        pack_bytes=sum(pack.size for pack in used.values()),
+    )
+
+
+def _raw(entries: Iterable[Entry]) -> int:
+    return sum(entry.size for entry in entries)
+
+
+def _referrers(
+    by_address: Mapping[Address, Sequence[Head]],
+) -> Mapping[PackId, set[Address]] | None:
+    """Who references each pack; None when that is not known of all."""
+    referrers: defaultdict[PackId, set[Address]] = defaultdict(set)
+    for address, group in by_address.items():
+        for head in group:
+            if head.packs is None:
+                return None
+            for pack in head.packs:
+                referrers[pack].add(address)
+    return referrers
+
+
+def _row(
+    group: Sequence[Head],
+    referrers: Mapping[PackId, set[Address]] | None,
+    current: Address | None,
+) -> Row:
+    newest = max(group, key=lambda head: head.header.name.snapshot)
+    name, summary = newest.header.name, newest.header.summary
+    used_at = max(head.used_at for head in group)
+    last_load = max(
+        (load for head in group if (load := _noted_load(head)) is not None), default=None
+    )
+    exclusive, shared = _shares(group, summary.stored_bytes, referrers)
+    environment_key = name.address.environment_key
+    return Row(
+        address=name.address,
+        is_this_environment=current is not None and environment_key == current.environment_key,
+        is_current=name.address == current,
+        filename=name.manifest_path,
+        saved_at=newest.saved_at,
+        last_used_at=used_at,
+        last_load_at=last_load,
+        heads=len(group),
+        artifacts=summary.artifacts,
+        raw_bytes=summary.raw_bytes,
+        stored_bytes=summary.stored_bytes,
+        shared_bytes=shared,
+        exclusive_bytes=exclusive,
+        is_signed=newest.signed,
+        environment=dict(newest.header.lineage.environment),
+    )
+
+
+def _noted_load(head: Head) -> float | None:
+    """A load touches a manifest that was not changed for so long; a save never does."""
+    return head.used_at if head.used_at - head.saved_at >= TOUCH_INTERVAL_SECONDS else None
+
+
+def _shares(
+    group: Sequence[Head], stored: int, referrers: Mapping[PackId, set[Address]] | None
+) -> tuple[int | None, int | None]:
+    """Bytes in packs of one's own, and how much of `stored` lies in those of others."""
+    if referrers is None:
+        return None, None
+    packs = {pack: size for head in group for pack, size in (head.packs or {}).items()}
+    own = sum(size for pack, size in packs.items() if len(referrers[pack]) == 1)
+    # Without a pack of others nothing is shared, even where a part of the own ones is not used.
+    others = sum(packs.values()) - own
+    return own, min(others, max(0, stored - own))

@@ -1,0 +1,99 @@
+"""What came of a load: whether it was one, and what its report says."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from b10_transfer.errors import CacheError
+from b10_transfer.operations.refusals import describe
+from b10_transfer.operations.reports import LoadReport
+from b10_transfer.status import OperationStatus
+from b10_transfer.units import count_text
+
+if TYPE_CHECKING:
+    from b10_store.load import Brought
+    from b10_store.tree.placement import Placed
+    from b10_transfer.operations.context import Context
+
+
+class Counts(NamedTuple):
+    """What a load found of the artifacts that belong here.
+
+    Attributes:
+        already_here: those that were not lacking.
+        wanted: those that were lacking, in cache roots that can be used.
+        unusable: those that were lacking in cache roots that cannot be written.
+    """
+
+    already_here: int
+    wanted: int
+    unusable: int
+
+
+def load_report(
+    context: Context, counts: Counts, brought: Brought, problems: list[str], started: float
+) -> LoadReport:
+    """Return what a load did, when it was more than a failure.
+
+    A load that brings nothing is a failure where nothing is here either, and where the store does
+    not answer, or has lost more than is here. What this machine does not take is no reason: a load
+    before this one brought the rest, and said so.
+
+    Args:
+        context: of this host.
+        counts: of the artifacts.
+        brought: what became of those that were wanted.
+        problems: a line each.
+        started: when the operation began, by time.monotonic().
+
+    Raises:
+        CacheError: it was a failure.
+    """
+    placed = [placement for placement, _ in brought.placed.placed]
+    kept = len(brought.placed.kept)
+    lost = counts.wanted - len(placed) - kept
+    missed = lost + counts.unusable
+    # A kernel with one file for other machines is not lost.
+    not_taken = len(brought.placed.torn) + len(brought.placed.failed)
+    is_torn_alone = bool(brought.placed.torn) and missed <= not_taken
+    is_lost = lost - not_taken > counts.already_here or any(
+        not isinstance(error, FileNotFoundError) for error in brought.unread.values()
+    )
+    is_failure = is_lost or not counts.already_here
+    if missed and not placed and not kept and not is_torn_alone and is_failure:
+        raise CacheError(f"no stored artifact could be loaded: {'; '.join(problems)}")
+    return LoadReport(
+        status=OperationStatus.SUCCESS if placed else OperationStatus.SKIPPED,
+        environment_key=context.environment.key,
+        loaded=len(placed),
+        bytes_loaded=sum(placement.entry.size for placement in placed),
+        already_here=counts.already_here + kept,
+        missed=missed,
+        problems=tuple(problems),
+        seconds=time.monotonic() - started,
+    )
+
+
+def bring_problems(brought: Brought, store: str) -> list[str]:
+    """What kept artifacts from being brought out of a store's folder, a line a cause."""
+    problems: list[str] = []
+    if brought.damaged:
+        blobs = count_text(len(brought.damaged), "blob")
+        problems.append(f"{blobs} {'is' if blobs == '1 blob' else 'are'} damaged in the store")
+    for noun, what, reasons in (
+        (
+            "blob",
+            "could not be read",
+            [describe(error, store) for error in brought.unread.values()],
+        ),
+        ("artifact", "could not be placed", [reason for _, reason in brought.placed.failed]),
+        ("artifact", "saved broken and left out", _named(brought.placed)),
+    ):
+        if reasons:
+            problems.append(f"{count_text(len(reasons), noun)} {what}: {min(reasons)}")
+    return problems
+
+
+def _named(placed: Placed) -> list[str]:
+    return [f"{reason}: {item.entry.identity.path}" for item, reason in placed.broken]

@@ -1,0 +1,69 @@
+"""Loading and saving: the product's policy meets the engine. Raises CacheError, returns reports."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from b10_transfer.operations.context import errors_as_cache_errors, open_context, require_enabled
+from b10_transfer.operations.load import load_artifacts
+from b10_transfer.operations.save import save_artifacts
+from b10_transfer.operations.upkeep import visit_after_save
+from b10_transfer.status import OperationStatus
+
+if TYPE_CHECKING:
+    from b10_transfer.operations.progress import ProgressCallback
+    from b10_transfer.operations.reports import LoadReport, SaveReport
+    from b10_transfer.settings import Settings
+
+
+def load(
+    settings: Settings | None = None, *, on_progress: ProgressCallback | None = None
+) -> LoadReport:
+    """Bring what is stored for this environment, less what is here already.
+
+    Local files are never replaced, and a compiler may be at work in the cache roots meanwhile.
+
+    Args:
+        settings: read from the environment variables by default.
+        on_progress: told how many bytes were brought; see `b10_transfer.operations.progress`.
+
+    Raises:
+        CacheValidationError: a setting is not acceptable.
+        CacheOperationInterrupted: there is too little disk space; nothing was left behind.
+        CacheError: the cache is disabled, or the store or a cache root cannot be used.
+    """
+    started = time.monotonic()
+    context = open_context(settings)
+    require_enabled(context.settings)
+    with errors_as_cache_errors(context.settings):
+        return load_artifacts(context, started, on_progress)
+
+
+def save(
+    settings: Settings | None = None,
+    *,
+    wait: bool = True,
+    on_progress: ProgressCallback | None = None,
+) -> SaveReport:
+    """Publish the artifacts that are here and that the store does not have.
+
+    Args:
+        settings: read from the environment variables by default.
+        wait: whether to let saves that began earlier go first, for a minute at most. Their work
+            often leaves nothing to do; give False where time is short, at shutdown for instance.
+        on_progress: told how many bytes were uploaded; see `b10_transfer.operations.progress`.
+
+    Raises:
+        CacheValidationError: a setting is not acceptable.
+        CacheOperationInterrupted: there is too little disk space.
+        CacheError: the cache is disabled, or the store cannot be used.
+    """
+    started = time.monotonic()
+    context = open_context(settings)
+    require_enabled(context.settings)
+    with errors_as_cache_errors(context.settings):
+        report = save_artifacts(context, started, wait=wait, on_progress=on_progress)
+    if wait and report.status is OperationStatus.SUCCESS:
+        visit_after_save(context)
+    return report

@@ -1,0 +1,51 @@
+"""A store that others can write to, and no key to tell their manifests by."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import threading
+from typing import TYPE_CHECKING
+
+from b10_transfer.keys import KEY_FILE
+
+if TYPE_CHECKING:
+    from b10_transfer.settings import Settings
+
+_logger = logging.getLogger("b10_transfer")
+_warning = threading.Lock()
+
+
+def store_exposure(folder: str) -> str | None:
+    """Who else can write to a store.
+
+    Returns:
+        None when nobody can, or when there is no such folder.
+    """
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    own = getattr(os, "geteuid", lambda: status.st_uid)()
+    if status.st_uid != own:
+        return f"the store {folder} belongs to another user (uid {status.st_uid})"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return (
+            f"the store {folder} can be written by others (mode {stat.S_IMODE(status.st_mode):o})"
+        )
+    return None
+
+
+def warn_when_unsigned(settings: Settings) -> None:
+    """Say, once in a process, that there is no signing key and others can write to the store."""
+    if settings.signing_keys or _warning.locked():
+        return
+    exposed = store_exposure(settings.store)
+    if exposed is not None and _warning.acquire(blocking=False):
+        _logger.warning(
+            "%s, and no signing key is set: whoever can write there can run code here; set %s on "
+            "all hosts",
+            exposed,
+            KEY_FILE,
+        )

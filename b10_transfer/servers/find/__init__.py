@@ -1,0 +1,1 @@
+"""Finding the model server beside this process."""

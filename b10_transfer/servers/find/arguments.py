@@ -1,0 +1,148 @@
+"""Where an inference server was told to listen, by its command line and its configuration file."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from b10_transfer.servers.find.processes import ServerProcess
+
+# vllm/entrypoints/openai/cli_args.py; sglang/srt/server_args.py
+_DEFAULT_PORTS = {"vllm": 8000, "sglang": 30000}
+_DEFAULT_HOSTS = {"vllm": "0.0.0.0", "sglang": "127.0.0.1"}  # noqa: S104  # where others listen
+_SUPERVISOR_PORT = 9256
+_CONFIG_LIMIT = 1 << 20
+_CONFIG_LINE_LIMIT = 4096
+_CONFIG_NAME = re.compile(r"[A-Za-z][\w-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerArguments:
+    """Where a server listens, as it was told.
+
+    Attributes:
+        host: the address that it binds, as written.
+        port: its TCP port.
+        uds: its Unix socket, which it listens on instead; "" for none.
+        tls: whether it speaks HTTPS.
+        is_port_known: False where a configuration file that cannot be read may say otherwise.
+    """
+
+    host: str
+    port: int
+    uds: str = ""
+    tls: bool = False
+    is_port_known: bool = True
+
+
+def read_arguments(server: ServerProcess) -> ServerArguments:
+    """Read a server's command line, and the file that `--config` names.
+
+    The command line has the last word, as in vLLM and SGLang. VLLM_PORT is not looked at: it is
+    vLLM's own, between its processes.
+    """
+    flags = _flags(server.argv)
+    config, is_read = _config(server, flags)
+    chosen = {**config, **flags}
+    port, is_number = _port(server.kind, chosen)
+    return ServerArguments(
+        host=chosen.get("host") or _DEFAULT_HOSTS[server.kind],
+        port=port,
+        uds=chosen.get("uds", ""),
+        tls=bool(chosen.get("ssl-keyfile") or chosen.get("ssl-certfile")),
+        is_port_known=is_number and (is_read or "port" in flags),
+    )
+
+
+def _port(kind: str, chosen: Mapping[str, str]) -> tuple[int, bool]:
+    """The port, and whether it was told in a way that can be understood."""
+    name, default = "port", _DEFAULT_PORTS[kind]
+    if "data-parallel-multi-port-external-lb" in chosen:
+        # The ranks have ports of their own; one more tells whether all of them are ready
+        # (vllm/entrypoints/openai/dp_supervisor.py).
+        name, default = "data-parallel-supervisor-port", _SUPERVISOR_PORT
+    text = chosen.get(name, "")
+    if text.isascii() and text.isdigit() and 0 < int(text[:6]) < 1 << 16:
+        return int(text), True
+    return default, not text
+
+
+def _flags(argv: Sequence[str]) -> dict[str, str]:
+    """What follows each `--name`; underscores count as hyphens there, and the last one counts."""
+    found: defaultdict[str, str] = defaultdict(str)
+    name = ""
+    for item in argv[1:]:
+        if item.startswith("--"):
+            written, has_value, value = item[2:].partition("=")
+            name = written.replace("_", "-")
+            found[name] = value
+            if has_value:
+                name = ""
+        elif name:
+            found[name] = item
+            name = ""
+    return dict(found)
+
+
+def _config(server: ServerProcess, flags: Mapping[str, str]) -> tuple[dict[str, str], bool]:
+    """What the configuration file says, and whether all there is could be read."""
+    path = flags.get("config", "")
+    if not path:
+        return {}, True
+    location = os.path.join(server.folder, path)
+    if not os.path.isabs(location):
+        return {}, False
+    # The server may see other files under this name than this process, in another container.
+    for form in (f"/proc/{server.pid}/root{location}", location):
+        try:
+            text = _read_text(form)
+        except (OSError, ValueError):
+            continue
+        return _parse_config(text)
+    return {}, False
+
+
+def _parse_config(text: str) -> tuple[dict[str, str], bool]:
+    """The `name: value` lines of a YAML file that are not indented; the rest is not needed here."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        written, colon, value = line[:_CONFIG_LINE_LIMIT].partition(":")
+        name = written.rstrip()
+        if colon and _CONFIG_NAME.fullmatch(name):
+            found[name.replace("_", "-")] = _config_value(value.strip())
+    # Braces: a file in JSON, or in the form of YAML that looks like it.
+    return found, bool(found) or not text.strip().startswith("{")
+
+
+def _config_value(text: str) -> str:
+    """A value without its quotes and the comment behind it."""
+    if text[:1] in {"'", '"'}:
+        return text[1:].partition(text[0])[0]
+    return text.partition("#")[0].rstrip()
+
+
+def _read_text(location: str) -> str:
+    """The text of a regular file; a pipe is not waited for.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no text, or too long to be a configuration.
+    """
+    with open(location, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{location} is no file")
+        data = file.read(_CONFIG_LIMIT + 1)
+    if len(data) > _CONFIG_LIMIT:
+        raise ValueError(f"{location} is too long")
+    return data.decode("utf-8-sig")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

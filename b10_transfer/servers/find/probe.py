@@ -1,0 +1,157 @@
+"""One question to a server: is it ready? Over TCP, TLS or a Unix socket, and never for long."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b10_transfer.servers.find.endpoints import Endpoint
+
+REQUEST_SECONDS = 30.0
+"""SGLang generates a token before it answers, and takes up to 20 s for that
+(SGLANG_HEALTH_CHECK_TIMEOUT)."""
+
+_SLICE_SECONDS = 0.1
+_FORBIDDEN = 403
+_REFUSED = frozenset({401, _FORBIDDEN})
+
+
+class Answer(NamedTuple):
+    """What a server said.
+
+    Attributes:
+        status: of HTTP; 0 when there was no answer, and `reason` says why.
+        reason: for people.
+    """
+
+    status: int
+    reason: str
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server said yes."""
+        return 200 <= self.status < 300
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the server does not want to talk to us, but to others."""
+        return self.status in _REFUSED
+
+
+def ask(
+    endpoint: Endpoint, seconds: float, is_cancelled: Callable[[], bool] = lambda: False
+) -> Answer:
+    """Send a request and wait for the answer's status. Never raises.
+
+    Redirections are not followed, nor is a proxy used. A certificate is not verified, as nothing
+    that is asked or answered is a secret: no API key is sent, since the health check needs none.
+
+    Args:
+        endpoint: where to.
+        seconds: how long to wait in all.
+        is_cancelled: asked ten times a second whether to give up.
+    """
+    request = _Request(endpoint, seconds)
+    deadline = time.monotonic() + seconds
+    try:
+        threading.Thread(target=request.run, name="b10_transfer probe", daemon=True).start()
+    except RuntimeError as error:  # the interpreter shuts down, or beyond the system's limit
+        return Answer(0, str(error))
+    while not request.is_over.wait(_SLICE_SECONDS):
+        if time.monotonic() >= deadline:
+            request.abandon()
+            return Answer(0, f"no answer within {seconds:.0f} s")
+        if is_cancelled():
+            request.abandon()
+            return Answer(0, "not waited for")
+    return request.answer
+
+
+class _Request:
+    """A request in a thread of its own: what a slow server sends byte by byte has no time limit."""
+
+    def __init__(self, endpoint: Endpoint, seconds: float) -> None:
+        self.answer = Answer(0, "no answer")
+        self.is_over = threading.Event()
+        self._endpoint = endpoint
+        self._connection = _connection_to(endpoint, seconds)
+
+    def run(self) -> None:
+        is_connected = False
+        try:
+            try:
+                self._connection.connect()
+            finally:
+                # It is there also when the handshake of TLS fails.
+                is_connected = bool(self._connection.sock)
+            self.answer = self._talk()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            # A server that asks for a certificate of ours closes the connection, mostly without a
+            # word: it is there, and wants to talk to others.
+            is_refusal = (
+                is_connected
+                and self._endpoint.scheme == "https"
+                and not isinstance(error, TimeoutError)
+            )
+            reason = str(error) or type(error).__name__
+            self.answer = Answer(_FORBIDDEN if is_refusal else 0, reason)
+        finally:
+            self._connection.close()
+            self.is_over.set()
+
+    def _talk(self) -> Answer:
+        headers = {"Connection": "close", "User-Agent": "b10-transfer"}
+        self._connection.request("GET", self._endpoint.path, headers=headers)
+        status = self._connection.getresponse().status
+        return Answer(status, f"HTTP {status}")
+
+    def abandon(self) -> None:
+        """Let the thread end."""
+        connected: socket.socket | None = self._connection.sock
+        if connected is not None:
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+
+def _connection_to(endpoint: Endpoint, seconds: float) -> http.client.HTTPConnection:
+    context = _unverified() if endpoint.scheme == "https" else None
+    if endpoint.uds:
+        return _UnixConnection(endpoint.uds, seconds, context)
+    if context is not None:
+        return http.client.HTTPSConnection(
+            endpoint.host, endpoint.port, timeout=seconds, context=context
+        )
+    return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=seconds)
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, seconds: float, context: ssl.SSLContext | None) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = path
+        self._context = context
+
+    def connect(self) -> None:
+        """Connect to the socket instead of to the host."""
+        plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock = plain
+        plain.settimeout(self.timeout)
+        plain.connect(self._path)
+        if self._context is not None:
+            self.sock = self._context.wrap_socket(plain)

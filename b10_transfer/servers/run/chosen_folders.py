@@ -1,0 +1,87 @@
+"""Cache folders that a program chooses for itself, after its start.
+
+What a process sets in its own environment variables is to be seen in what it starts from then on:
+Inductor's workers and compilers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from b10_transfer.caches.folders import VARIABLES, as_seen_from
+from b10_transfer.caches.roots import resolve_roots
+from b10_transfer.errors import CacheValidationError
+from b10_transfer.paths import is_below
+from b10_transfer.servers.find.processes import (
+    family_below,
+    is_believed,
+    variables_of,
+    working_folder,
+)
+from b10_transfer.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from b10_transfer.servers.find.processes import User
+
+_VARIABLES = tuple(sorted({name for names in VARIABLES.values() for name in names} - {"TMPDIR"}))
+"""A temporary folder is changed for other reasons, too."""
+
+_LIMIT = 8
+"""A program that has more has one for each of something: they are not followed any further."""
+
+
+class ChosenFolders:
+    """The folders that a command and its descendants chose, as they are seen."""
+
+    def __init__(self, own: Settings, user: User | None) -> None:
+        """Know of those that are used anyhow.
+
+        Args:
+            own: the settings of this process.
+            user: whose processes are believed beside our own.
+        """
+        self._own = own
+        self._user = user
+        self._known = {_folders(own)}
+        self._seen: set[tuple[str | None, ...]] = set()
+
+    def look(self, pid: int) -> Settings | None:
+        """Settings with which a folder is found that nobody knew of; None where there is no such.
+
+        Args:
+            pid: of the command.
+        """
+        for process in family_below(pid):
+            if len(self._known) > _LIMIT or not is_believed(process, self._user):
+                continue
+            found = self._judge(as_seen_from(working_folder(process), variables_of(process) or {}))
+            if found is not None:
+                return found
+        return None
+
+    def _judge(self, variables: Mapping[str, str]) -> Settings | None:
+        values = tuple(variables.get(name) for name in _VARIABLES)
+        if values in self._seen:
+            return None
+        self._seen.add(values)
+        chosen = {name: value for name, value in zip(_VARIABLES, values, strict=True) if value}
+        try:
+            settings = Settings.from_environment({**self._own.variables, **chosen})
+        except CacheValidationError:
+            return None
+        folders = _folders(settings)
+        ours = [folder for _, folder in _folders(self._own)]
+        strange = [item for item in folders if not any(is_below(item[1], own) for own in ours)]
+        if not strange or folders in self._known:
+            # What a server keeps in a folder of its own root is found there.
+            return None
+        self._known.add(folders)
+        return replace(settings, signing_keys=self._own.signing_keys)
+
+
+def _folders(settings: Settings) -> frozenset[tuple[str, str]]:
+    roots = resolve_roots(settings.variables, settings.roots, unresolved=[])
+    return frozenset((root.name, root.folder) for root in roots)

@@ -1,0 +1,177 @@
+"""Undoing damage: intact packs go back to their place, damaged files into quarantine."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from b10_store.check.damage import Damage, Fault
+from b10_store.digest import digest_of_chunks
+from b10_store.errors import StoreError
+from b10_store.format.marker import check_format
+from b10_store.format.names import pack_id_of, pack_path, parse_pack_name, quarantined_name
+from b10_store.gc.trash import read_trash
+from b10_store.remote.folder_names import QUARANTINE
+from b10_store.remote.protocol import Range, is_no_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from b10_store.format.names import PackId
+    from b10_store.remote.protocol import Remote
+
+_BLOCK = 4 << 20
+_AGAIN = "~"
+"""Before the random part of a name in quarantine that was taken."""
+
+
+def is_intact(remote: Remote, name: str, pack: PackId, size: int) -> bool:
+    """Whether the first `size` bytes of a file are those that a pack is named by.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    ranges = [Range(at, min(_BLOCK, size - at)) for at in range(0, size, _BLOCK)]
+    return pack_id_of(digest_of_chunks(remote.read(name, ranges))) == pack
+
+
+class Repair:
+    """Repairs what a check found, as far as the store still has the bytes."""
+
+    def __init__(self, remote: Remote, copy_out: Callable[[PackId], tuple[int, int]]) -> None:
+        """Find out what lies in trash and quarantine.
+
+        Args:
+            remote: the store.
+            copy_out: copies what is sound in a pack into new ones, for everybody who references
+                it, and returns how many blobs it copied and how many are lost. Raises OSError or
+                StoreError when it cannot.
+
+        Raises:
+            OSError: that cannot be listed.
+        """
+        self._remote = remote
+        self._copy_out = copy_out
+        self._spares = _find_spares(remote)
+
+    def repair_manifest(self, fault: Fault) -> Fault:
+        """Move a manifest to quarantine if nobody can use it; returns the fault, and what was done.
+
+        In a store of this release's format, a manifest of another one is nobody's.
+        """
+        is_useless = fault.damage is Damage.DAMAGED or (
+            fault.damage is Damage.UNSUPPORTED and check_format(self._remote)
+        )
+        if not is_useless:
+            return fault
+        return self._quarantined(fault, "; gone until a host that has its artifacts saves")
+
+    def repair_pack(self, pack: PackId, size: int, fault: Fault) -> Fault:
+        """Put an intact copy in the place of a missing or damaged pack.
+
+        Without one, what is sound in a damaged pack is copied out, and then it goes to quarantine:
+        one wrong byte must not cost the rest. The next save by a host that has the other bytes
+        uploads them. What cannot be read stays, since nothing is known of it.
+
+        Returns:
+            The fault, and what was done.
+        """
+        if fault.damage is Damage.DAMAGED:
+            doubt = self._doubt(pack, fault)
+            if doubt:
+                return replace(fault, reason=f"{fault.reason}; {doubt}")
+            fault = self._set_aside(pack, size, fault)
+            if not fault.repaired or self._is_there(pack, size):
+                return fault
+        if fault.damage in (Damage.DAMAGED, Damage.MISSING):
+            for spare in self._spares.get(pack, ()):
+                if self._put_back(spare, pack, size):
+                    return replace(fault, repaired=f"put back from {spare}")
+        return fault
+
+    def _doubt(self, pack: PackId, fault: Fault) -> str:
+        """Return why a pack that seems damaged is left in its place; "" when it is damaged."""
+        # A manifest may be wrong about a length, and a client's cache about bytes more than once;
+        # only the pack's own name vouches for it.
+        try:
+            if is_intact(self._remote, fault.name, pack, self._remote.stat(fault.name).size):
+                return "left, as its bytes are what its name is"
+        except OSError as error:
+            if not is_no_file(error):
+                return f"read once more: {error}"
+        return ""
+
+    def _set_aside(self, pack: PackId, size: int, fault: Fault) -> Fault:
+        if any(self._is_spare(spare, pack, size) for spare in self._spares.get(pack, ())):
+            return self._quarantined(fault, "")
+        try:
+            copied, lost = self._copy_out(pack)
+        except (OSError, StoreError) as error:
+            # Most of it may be of use, and is, as long as it stays.
+            return replace(
+                fault, reason=f"{fault.reason}; left, as what is sound cannot be copied: {error}"
+            )
+        if copied and self._is_spare(fault.name, pack, size):
+            # Only what is beside the blobs was damaged: copied out, they made the same pack.
+            return replace(fault, repaired="written again from what is sound in it")
+        if not copied:
+            return self._quarantined(
+                fault, "; its artifacts are missed until a host that has them saves"
+            )
+        rest = f", {lost} missed until a host that has them saves" if lost else ""
+        return self._quarantined(fault, f"; {copied} of its blobs copied out first{rest}")
+
+    def _put_back(self, spare: str, pack: PackId, size: int) -> bool:
+        if not self._is_spare(spare, pack, size):
+            return False
+        try:
+            self._remote.rename(spare, pack_path(pack))
+        except OSError:
+            # The answer to a rename that was done may be lost, so the name decides.
+            return self._is_there(pack, size)
+        return True
+
+    def _is_spare(self, name: str, pack: PackId, size: int) -> bool:
+        try:
+            whole = self._remote.stat(name).size == size
+            return whole and is_intact(self._remote, name, pack, size)
+        except OSError:
+            return False  # a collection may be at work there
+
+    def _is_there(self, pack: PackId, size: int) -> bool:
+        try:
+            return self._remote.stat(pack_path(pack)).size == size
+        except OSError:
+            return False
+
+    def _quarantined(self, fault: Fault, consequence: str) -> Fault:
+        base = fault.name.rpartition("/")[2]
+        try:
+            # What is there under the same name may be intact, and what was wrong the client.
+            taken = base in self._remote.list(QUARANTINE)
+            mark = f"{_AGAIN}{secrets.token_hex(8)}" if taken else ""
+            target = f"{QUARANTINE}/{base}{mark}"
+            with contextlib.suppress(OSError):
+                # It stays for a time that begins now, and not when it was written.
+                self._remote.touch(fault.name)
+            self._remote.rename(fault.name, target)
+        except FileNotFoundError:
+            return replace(fault, reason=f"{fault.reason}; gone meanwhile")
+        except OSError as error:
+            return replace(fault, reason=f"{fault.reason}; it could not be moved: {error}")
+        return replace(fault, repaired=f"moved to {target}{consequence}")
+
+
+def _find_spares(remote: Remote) -> Mapping[PackId, Sequence[str]]:
+    """Packs in trash and quarantine, which may be intact."""
+    spares: defaultdict[PackId, list[str]] = defaultdict(list)
+    found = [(folder.path, file) for folder in read_trash(remote) for file in sorted(folder.files)]
+    found += [(QUARANTINE, file) for file in sorted(remote.list(QUARANTINE))]
+    for folder, file in found:
+        pack = parse_pack_name(quarantined_name(file))
+        if pack is not None:
+            spares[pack].append(f"{folder}/{file}")
+    return spares

@@ -1,0 +1,135 @@
+"""Frames: the unit of compression, and the table that says where each one lies in its pack."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import zstandard
+
+from b10_store.errors import CorruptError, LimitError
+from b10_store.format.names import FRAME_RAW_LIMIT
+
+COMPRESSION_LEVEL = 3
+STORED_LIMIT = FRAME_RAW_LIMIT + (FRAME_RAW_LIMIT >> 7) + 1024
+"""No frame is longer than this: zstd's worst case for incompressible input, with room to spare."""
+
+FRAME_LIMIT = 1 << 18
+"""Most frames of one pack, and of all packs of a manifest: 256 GiB of raw bytes."""
+
+_SIZES = struct.Struct("<II")
+FRAME_ROW_SIZE = _SIZES.size
+"""Bytes of an encoded table for each frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTable:
+    """The frames of one pack, in order.
+
+    Attributes:
+        sizes: (stored bytes, raw bytes) of each frame.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    _stored_starts: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    _raw_starts: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Sum the sizes up, so that a frame is found by its raw offset.
+
+        Raises:
+            LimitError: a frame is empty or too large.
+        """
+        for stored, raw in self.sizes:
+            if not 0 < raw <= FRAME_RAW_LIMIT or not 0 < stored <= STORED_LIMIT:
+                raise LimitError(f"a frame of {stored} stored and {raw} raw bytes")
+        stored_starts = accumulate((stored for stored, _ in self.sizes), initial=0)
+        raw_starts = accumulate((raw for _, raw in self.sizes), initial=0)
+        object.__setattr__(self, "_stored_starts", tuple(stored_starts))
+        object.__setattr__(self, "_raw_starts", tuple(raw_starts))
+
+    @property
+    def raw_size(self) -> int:
+        """Bytes of all frames when decompressed."""
+        return self._raw_starts[-1]
+
+    def covering(self, offset: int, size: int) -> range:
+        """The indices of the frames that hold the raw bytes from `offset` on.
+
+        Raises:
+            CorruptError: the bytes lie outside the pack.
+        """
+        if offset < 0 or size < 0 or offset + size > self.raw_size:
+            raise CorruptError(f"{size} bytes at {offset} in a pack of {self.raw_size} raw bytes")
+        if size == 0:
+            return range(0)
+        first = bisect_right(self._raw_starts, offset) - 1
+        last = bisect_right(self._raw_starts, offset + size - 1) - 1
+        return range(first, last + 1)
+
+    def stored_start(self, index: int) -> int:
+        """Where frame `index` begins in the pack file."""
+        return self._stored_starts[index]
+
+    def raw_start(self, index: int) -> int:
+        """Where frame `index` begins in the raw stream."""
+        return self._raw_starts[index]
+
+    def stored_share(self, offset: int, size: int) -> float:
+        """Stored bytes that these raw bytes account for, each frame's shared out by raw size."""
+        share = 0.0
+        for index in self.covering(offset, size):
+            stored, raw = self.sizes[index]
+            start = self._raw_starts[index]
+            overlap = min(offset + size, start + raw) - max(offset, start)
+            share += stored * overlap / raw
+        return share
+
+    def encode(self) -> bytes:
+        """The table as stored: 8 bytes a frame, stored size and raw size, little-endian."""
+        return b"".join(_SIZES.pack(stored, raw) for stored, raw in self.sizes)
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> FrameTable:
+        """Read an encoded table.
+
+        Raises:
+            CorruptError: its length is not a multiple of 8.
+            LimitError: a frame is empty or too large, or there are too many.
+        """
+        # Of this many frames, sizes and starts take some 50 MB.
+        if len(data) > FRAME_ROW_SIZE * FRAME_LIMIT:
+            raise LimitError(f"a frame table of {len(data)} bytes")
+        if len(data) % _SIZES.size:
+            raise CorruptError(f"a frame table of {len(data)} bytes")
+        return cls(tuple(_SIZES.iter_unpack(data)))
+
+
+def compress_frame(raw: bytes) -> bytes:
+    """One zstd frame that declares its content size. `raw` is 1 byte to 1 MiB."""
+    return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(raw)
+
+
+def decompress_frame(stored: bytes | memoryview, raw_size: int) -> bytes:
+    """The raw bytes of a frame.
+
+    What the frame itself declares is compared before anything is allocated: python-zstandard takes
+    a declared content size at its word, whatever max_output_size says.
+
+    Raises:
+        CorruptError: it is no zstd frame, or not of exactly `raw_size` bytes.
+    """
+    try:
+        declared = zstandard.get_frame_parameters(stored)
+        if declared.content_size != raw_size or declared.dict_id:
+            raise CorruptError(f"a frame of {declared.content_size} bytes instead of {raw_size}")
+        raw = zstandard.ZstdDecompressor().decompress(
+            stored, max_output_size=raw_size, allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        raise CorruptError(f"a frame that zstd cannot read: {error}") from error
+    if len(raw) != raw_size:
+        raise CorruptError(f"a frame of {len(raw)} bytes instead of {raw_size}")
+    return raw

@@ -1,0 +1,252 @@
+"""What the manifests of a store reference, all of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from b10_store.errors import CorruptError, LimitError, StoreError
+from b10_store.format.names import pack_path, published_at
+from b10_store.format.seal import PREFIX_LIMIT, open_prefix
+from b10_store.manifests.reader import ManifestReader, Problem
+from b10_store.remote.protocol import is_no_file, read_bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from b10_store.format.keys import Key
+    from b10_store.format.manifest import Manifest
+    from b10_store.format.names import Address, PackId, SnapshotId, SnapshotName
+    from b10_store.remote.protocol import Remote
+
+_BATCH = 16
+_LISTINGS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """A manifest, as far as garbage collection is concerned.
+
+    Attributes:
+        name: its name.
+        supersedes: the snapshots that it carries on.
+        packs: size of each pack that it references, in bytes.
+        loaded_at: when it was loaded last, in seconds since the epoch, by the store's filesystem.
+        is_trusted: whether its seal is one that this host goes by.
+        changed_at: see `FileStat.changed`.
+    """
+
+    name: SnapshotName
+    supersedes: frozenset[SnapshotId]
+    packs: Mapping[PackId, int]
+    loaded_at: float
+    is_trusted: bool
+    changed_at: float = 0.0
+
+    @property
+    def published_at(self) -> float:
+        """When it was given its name, or later; see `layout.published_at`."""
+        return published_at(self.name.snapshot, self.changed_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Every manifest of a store, as read at one moment.
+
+    Attributes:
+        referrers: the manifests.
+        problems: why what was read is not all of them; then nothing may be concluded from it.
+        has_keys: whether this host has keys, so that others' manifests are told from its own.
+        half_dead: packs of which at least half is used by no manifest.
+    """
+
+    referrers: tuple[Referrer, ...]
+    problems: tuple[Problem, ...] = ()
+    half_dead: frozenset[PackId] = frozenset()
+    has_keys: bool = False
+
+    def by_address(self) -> Mapping[Address, Sequence[Referrer]]:
+        """The manifests of each address."""
+        found: defaultdict[Address, list[Referrer]] = defaultdict(list)
+        for referrer in self.referrers:
+            found[referrer.name.address].append(referrer)
+        return found
+
+
+def superseders(referrers: Sequence[Referrer]) -> Mapping[SnapshotId, float]:
+    """What is superseded among the manifests of one address, and since when.
+
+    Only a manifest that can be trusted supersedes, and is superseded: whoever can write to the
+    store could plant one that claims to carry on all others.
+
+    Returns:
+        For each superseded snapshot, when the first that carries it on was published.
+    """
+    found: dict[SnapshotId, float] = {}
+    trusted = {referrer.name.snapshot for referrer in referrers if referrer.is_trusted}
+    for referrer in referrers:
+        if not referrer.is_trusted:
+            continue
+        for ancestor in referrer.supersedes & trusted:
+            if ancestor < referrer.name.snapshot:
+                since = found.get(ancestor, referrer.published_at)
+                found[ancestor] = min(since, referrer.published_at)
+    return found
+
+
+def survey(
+    remote: Remote,
+    scratch: str,
+    keys: tuple[Key, ...],
+    may_go_on: Callable[[], bool],
+    *,
+    now: float = float("inf"),
+    measures: bool = False,
+) -> Survey:
+    """Read every manifest of a store, whoever signed it.
+
+    A signature that this host cannot check, or does not know, is no reason to let the packs go that
+    a manifest references.
+
+    Args:
+        remote: the store.
+        scratch: a local folder for databases while they are read.
+        keys: of this host; see `Store`.
+        may_go_on: asked now and then; when it says no, the survey ends with a problem.
+        now: by the store's filesystem; nothing was loaded later.
+        measures: whether the sizes of packs are those of their files, and not what manifests claim.
+
+    Raises:
+        OSError: the store cannot be listed.
+        StoreError: the scratch folder cannot take the databases.
+    """
+    found = _Surveyor(remote, scratch, keys, may_go_on, now).look()
+    return _measured(remote, found, may_go_on) if measures else found
+
+
+def _measured(remote: Remote, found: Survey, may_go_on: Callable[[], bool]) -> Survey:
+    sizes: dict[PackId, int] = {}
+    for pack in sorted({pack for referrer in found.referrers for pack in referrer.packs}):
+        if not may_go_on():
+            break
+        try:
+            sizes[pack] = remote.stat(pack_path(pack)).size
+        except FileNotFoundError:
+            sizes[pack] = 0
+    return replace(
+        found,
+        referrers=tuple(
+            replace(item, packs={pack: sizes.get(pack, 0) for pack in item.packs})
+            for item in found.referrers
+        ),
+    )
+
+
+class _Surveyor:
+    def __init__(
+        self,
+        remote: Remote,
+        scratch: str,
+        keys: tuple[Key, ...],
+        may_go_on: Callable[[], bool],
+        now: float,
+    ) -> None:
+        self._remote = remote
+        self._now = now
+        self._scratch = scratch
+        self._keys = keys
+        self._may_go_on = may_go_on
+        self._known: dict[SnapshotName, Referrer] = {}
+        # Of each pack, the size of each blob in use by its offset, and the size of all of it.
+        self._used: defaultdict[PackId, dict[int, int]] = defaultdict(dict)
+        self._raw_sizes: dict[PackId, int] = {}
+
+    def look(self) -> Survey:
+        listed: set[SnapshotName] = set()
+        problems: list[Problem] = []
+        for _ in range(_LISTINGS):
+            names = self._reader().names()
+            listed = set(names)
+            problems = self._read([name for name in names if name not in self._known])
+            # What vanished was superseded meanwhile; only a new listing tells by what.
+            if not any(problem.missing for problem in problems):
+                break
+        referrers = [referrer for name, referrer in self._known.items() if name in listed]
+        half_dead = frozenset(
+            pack
+            for pack, blobs in self._used.items()
+            if 2 * sum(blobs.values()) <= self._raw_sizes[pack]
+        )
+        return Survey(tuple(referrers), tuple(problems), half_dead, bool(self._keys))
+
+    def _read(self, wanted: Sequence[SnapshotName]) -> list[Problem]:
+        problems: list[Problem] = []
+        for start in range(0, len(wanted), _BATCH):
+            if not self._may_go_on():
+                return [*problems, Problem("manifests", "there was no time to read them all")]
+            # A reader of its own for each batch: together they may not fit into memory.
+            batch = wanted[start : start + _BATCH]
+            for name, result in zip(batch, self._reader().read_many(batch), strict=True):
+                # What is too much beside others fits alone.
+                is_unread = isinstance(result, Problem) and result.unread
+                problems += self._note(self._reader().try_read(name) if is_unread else result)
+        return problems
+
+    def _note(self, manifest: Manifest | Problem) -> list[Problem]:
+        if isinstance(manifest, Problem):
+            return [] if self._is_nobodys(manifest) else [manifest]
+        name = manifest.name
+        try:
+            stat = self._remote.stat(name.manifest_path)
+            is_trusted = self._is_trusted(manifest)
+        except FileNotFoundError as error:
+            return [Problem(name.manifest_path, str(error), missing=True)]
+        except OSError as error:
+            return [Problem(name.manifest_path, str(error), unreachable=True)]
+        self._known[name] = Referrer(
+            name,
+            manifest.lineage.supersedes,
+            {pack: known.size for pack, known in manifest.packs.items()},
+            min(stat.mtime, self._now),
+            is_trusted,
+            stat.changed,
+        )
+        for entry in manifest.entries.values():
+            self._used[entry.location.pack][entry.location.offset] = entry.size
+        for pack, known in manifest.packs.items():
+            self._raw_sizes[pack] = known.frames.raw_size
+        return []
+
+    def _is_nobodys(self, problem: Problem) -> bool:
+        """Whether what cannot be used was signed with none of this host's keys.
+
+        Whoever can write to the store can plant such files every day; without a key, what cannot be
+        read may as well be somebody's own. One that is short may be so for this client alone.
+        """
+        if not self._keys or problem.missing or problem.unread:
+            return False
+        try:
+            first = read_bounded(self._remote, problem.name, PREFIX_LIMIT)
+            is_whole = len(first) == min(PREFIX_LIMIT, self._remote.stat(problem.name).size)
+        except OSError as error:
+            return is_no_file(error)
+        try:
+            open_prefix(first, self._keys)
+        except CorruptError:
+            return is_whole
+        except LimitError:
+            pass
+        return False
+
+    def _is_trusted(self, manifest: Manifest) -> bool:
+        if not self._keys:
+            return not manifest.signed
+        try:
+            ManifestReader(self._remote, self._scratch, self._keys).verify(manifest.name)
+        except StoreError:
+            return False
+        return True
+
+    def _reader(self) -> ManifestReader:
+        return ManifestReader(self._remote, self._scratch, ())

@@ -1,0 +1,49 @@
+"""What a visit of the garbage collection did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from b10_store.format.names import Address
+
+
+@dataclass(slots=True)
+class GcReport:
+    """What a visit did, or, where it was only asked, would do.
+
+    Attributes:
+        refused: why nothing was condemned or deleted, a line each.
+        unwritten: why packs that are at least half unused could not be written anew, a line each.
+        condemned_packs: packs that no manifest references; moved to trash.
+        condemned_bytes: their size.
+        superseded: manifests that others carry on; moved to trash.
+        expired: addresses of which every manifest was moved to trash.
+        freed_files: packs and manifests deleted.
+        freed_bytes: their size.
+        restored: packs that went back from trash, since a manifest references them.
+        rewritten_bytes: new packs that hold what was used of packs at least half unused.
+        fenced: sessions that can no longer publish.
+        swept: temporary files of dead processes, and old files in fenced/ and quarantine/.
+        waiting_files: packs and manifests in trash.
+        free_at: when the last of them may be deleted, in seconds since the epoch, at the earliest;
+            None when there are none.
+        is_complete: whether there was time for everything.
+    """
+
+    refused: list[str] = field(default_factory=list[str])
+    unwritten: list[str] = field(default_factory=list[str])
+    condemned_packs: int = 0
+    condemned_bytes: int = 0
+    superseded: int = 0
+    expired: tuple[Address, ...] = ()
+    freed_files: int = 0
+    freed_bytes: int = 0
+    restored: int = 0
+    rewritten_bytes: int = 0
+    fenced: int = 0
+    swept: int = 0
+    waiting_files: int = 0
+    free_at: float | None = None
+    is_complete: bool = True

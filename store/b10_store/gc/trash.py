@@ -1,0 +1,126 @@
+"""The folders in trash/, each on its way from condemned to deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from b10_store.format.names import (
+    STAGE_DISTANCE_SECONDS,
+    TRASH_SECONDS,
+    is_leftover,
+    parse_manifest_name,
+    parse_pack_name,
+)
+from b10_store.remote.folder_names import TRASH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from b10_store.remote.protocol import Remote
+
+
+NOBODY = "nobody"
+"""The name of an empty file beside an empty list of witnessed sessions."""
+
+
+class Stage(enum.IntEnum):
+    """How far a folder of trash has come. Each stage but the first leaves a file of its name.
+
+    Attributes:
+        FILLING: files are moved into it.
+        CONDEMNED: nothing is moved into it any more.
+        WITNESSED: the sessions that might rely on what is in it are written down.
+        FENCED: none of these sessions exists any more.
+    """
+
+    FILLING = 0
+    CONDEMNED = 1
+    WITNESSED = 2
+    FENCED = 3
+
+    @property
+    def mark(self) -> str:
+        """The name of the file that says so."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class TrashFolder:
+    """A folder of trash, as read at one moment.
+
+    Attributes:
+        name: its name below trash/.
+        files: packs and manifests in it.
+        marks: when each stage was reached, in seconds since the epoch, by the store's filesystem.
+        leftovers: temporary files of processes that died.
+    """
+
+    name: str
+    files: frozenset[str]
+    marks: Mapping[Stage, float]
+    leftovers: frozenset[str] = frozenset()
+
+    @property
+    def stage(self) -> Stage:
+        """The last stage reached."""
+        return max(self.marks, default=Stage.FILLING)
+
+    @property
+    def path(self) -> str:
+        """The folder's name in the store."""
+        return f"{TRASH}/{self.name}"
+
+    def ripe_at(self) -> float:
+        """When its next stage may be taken, in seconds since the epoch."""
+        if self.stage is Stage.FILLING:
+            return 0.0
+        ripe = self.marks[self.stage] + STAGE_DISTANCE_SECONDS
+        if self.stage is Stage.CONDEMNED:
+            ripe += STAGE_DISTANCE_SECONDS
+        if self.stage is Stage.FENCED:
+            condemned = self.marks.get(Stage.CONDEMNED, self.marks[self.stage])
+            ripe = max(ripe, condemned + TRASH_SECONDS)
+        return ripe
+
+    def is_ripe(self, now: float) -> bool:
+        """Whether its next stage may be taken."""
+        return now >= self.ripe_at()
+
+
+def read_trash(remote: Remote, may_go_on: Callable[[], bool] = lambda: True) -> list[TrashFolder]:
+    """The folders in trash/, by name: the oldest first.
+
+    Args:
+        remote: the store.
+        may_go_on: asked before each folder; when it says no, the rest is left out.
+
+    Raises:
+        OSError: one cannot be listed.
+    """
+    names = sorted(name[:-1] for name in remote.list(TRASH) if name.endswith("/"))
+    folders: list[TrashFolder] = []
+    for name in names:
+        if not may_go_on():
+            break
+        # One that vanishes meanwhile was adopted by another visit, which goes on with it.
+        with contextlib.suppress(FileNotFoundError):
+            folders.append(_read_folder(remote, name))
+    return folders
+
+
+def _read_folder(remote: Remote, name: str) -> TrashFolder:
+    listed = remote.list(f"{TRASH}/{name}")
+    stages = [stage for stage in Stage if stage and stage.mark in listed]
+    return TrashFolder(
+        name=name,
+        files=frozenset(
+            item
+            for item in listed
+            if parse_pack_name(item) is not None or parse_manifest_name(item) is not None
+        ),
+        marks={stage: remote.stat(f"{TRASH}/{name}/{stage.mark}").mtime for stage in stages},
+        leftovers=frozenset(item for item in listed if item == NOBODY or is_leftover(item)),
+    )

@@ -1,0 +1,1 @@
+"""Manifests of a store: finding, merging and succeeding them."""

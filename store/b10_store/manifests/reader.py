@@ -1,0 +1,228 @@
+"""Finding and reading the heads of an address."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
+from b10_store.format.manifest_file import Header, decode_header, decode_manifest
+from b10_store.format.names import SnapshotName, parse_manifest_name
+from b10_store.format.reading_budget import BudgetError, ReadingBudget
+from b10_store.format.seal import open_body, open_prefix
+from b10_store.format.sealed_file import read_sealed
+from b10_store.manifests.merge import superseded_by
+from b10_store.remote.folder_names import MANIFESTS
+from b10_store.remote.protocol import read_bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from b10_store.format.keys import Key
+    from b10_store.format.manifest import Manifest
+    from b10_store.format.names import Address, SnapshotId
+    from b10_store.remote.protocol import Remote
+
+_PARALLEL_READS = 16
+_HEADER_GUESS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something of a store that could not be used.
+
+    Attributes:
+        name: the file, relative to the store.
+        reason: why.
+        missing: there was no such file.
+        unreachable: the filesystem did not give its bytes; nothing is known of them.
+        unread: the budget of the operation was used up before.
+    """
+
+    name: str
+    reason: str
+    missing: bool = False
+    unreachable: bool = False
+    unread: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The heads of one address, as read at one moment.
+
+    Attributes:
+        manifests: the heads, verified; none supersedes another.
+        listed: every manifest of the address that was listed.
+        read: every manifest that was read and verified, heads or not.
+        problems: manifests that could not be read; they supersede nothing.
+    """
+
+    manifests: tuple[Manifest, ...]
+    listed: tuple[SnapshotName, ...]
+    read: tuple[Manifest, ...]
+    problems: tuple[Problem, ...]
+
+
+class ManifestReader:
+    """Lists and reads the manifests of a store, for the length of one operation."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        scratch: str,
+        keys: tuple[Key, ...],
+        budget: ReadingBudget | None = None,
+    ) -> None:
+        """Read from one store.
+
+        Args:
+            remote: the store.
+            scratch: a local folder for databases while they are read.
+            keys: where any are given, a manifest counts only when sealed with one of them.
+            budget: what may be read of manifests; by default as much as in any operation.
+        """
+        self._remote = remote
+        self._budget = budget or ReadingBudget()
+        self._scratch = scratch
+        self.keys = keys
+        # A manifest never changes, so one that was verified once need not be read again. Whether it
+        # is still listed is asked each time.
+        self._verified: dict[SnapshotName, Manifest] = {}
+
+    def names(self) -> list[SnapshotName]:
+        """Every manifest in the store, oldest first."""
+        parsed = (parse_manifest_name(name) for name in self._remote.list(MANIFESTS))
+        return sorted(
+            (name for name in parsed if name is not None),
+            key=lambda name: (name.snapshot, name.address),
+        )
+
+    def read(self, name: SnapshotName) -> Manifest:
+        """Read and verify one manifest.
+
+        Raises:
+            CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
+            BudgetError: it was not read.
+            OSError: it cannot be read.
+            NoSpaceError, StoreError: the scratch folder cannot take its database.
+        """
+        manifest = self._verified.get(name)
+        if manifest is None:
+            data = self._read_file(name)
+            try:
+                manifest = self._decode(data, name)
+            except CorruptError:
+                # A client's cache may know the file as shorter than it is: a fresh read convicts.
+                again = self._read_file(name)
+                if again == data:
+                    raise
+                manifest = self._decode(again, name)
+            self._verified[name] = manifest
+        return manifest
+
+    def apart(self, budget: ReadingBudget) -> ManifestReader:
+        """A reader of the same store that keeps nothing of what this one read, nor uses it up."""
+        return ManifestReader(self._remote, self._scratch, self.keys, budget)
+
+    def verify(self, name: SnapshotName) -> None:
+        """Read one manifest and verify its seal and digests, without opening its database.
+
+        Raises:
+            CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
+            OSError: it cannot be read.
+        """
+        data = self._read_file(name)
+        prefix, _ = decode_header(data, name, self.keys)
+        open_body(prefix, data)
+
+    def read_header(self, name: SnapshotName) -> Header:
+        """Read and verify the header of one manifest, without its body.
+
+        Raises:
+            CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
+            OSError: it cannot be read.
+        """
+        data = read_bounded(self._remote, name.manifest_path, _HEADER_GUESS)
+        prefix = open_prefix(data, self.keys)
+        needed = prefix.size + prefix.header_length
+        if len(data) == _HEADER_GUESS < needed:
+            data = read_bounded(self._remote, name.manifest_path, needed)
+        return decode_header(data, name, self.keys)[1]
+
+    def heads(self, address: Address) -> Heads:
+        """Read the heads of an address: normally one file.
+
+        What a manifest that was read supersedes is not read at all. A manifest
+        that vanishes between the listing and the reading was superseded meanwhile, so the listing
+        is repeated once.
+        """
+        heads = self._read_heads(address)
+        if any(problem.missing for problem in heads.problems):
+            heads = self._read_heads(address)
+        return heads
+
+    def _read_heads(self, address: Address) -> Heads:
+        listed = tuple(name for name in self.names() if name.address == address)
+        read: list[Manifest] = []
+        problems: list[Problem] = []
+        # Newest first, in waves that grow, so that each tells what the next need not read.
+        waiting = list(reversed(listed))
+        done = 0
+        while done < len(waiting) and not any(problem.unread for problem in problems):
+            wave = max(1, min(len(read) + len(problems), _PARALLEL_READS))
+            news = self._read_some(waiting[done : done + wave], read, problems)
+            done += wave
+            if news:
+                superseded = superseded_by(read)
+                waiting = [name for name in waiting[done:] if name.snapshot not in superseded]
+                done = 0
+        left = len(waiting) - done
+        if left > 0:
+            more = f"{left} older manifests were not read either"
+            problems.append(Problem(MANIFESTS, more, unread=True))
+        return Heads(_only_heads(read), listed, tuple(read), tuple(problems))
+
+    def _read_some(
+        self, names: Sequence[SnapshotName], read: list[Manifest], problems: list[Problem]
+    ) -> bool:
+        """Read some manifests; returns whether any could be used."""
+        before = len(read)
+        for result in self.read_many(names):
+            if isinstance(result, Problem):
+                problems.append(result)
+            else:
+                read.append(result)
+        return len(read) > before
+
+    def read_many(self, names: Sequence[SnapshotName]) -> list[Manifest | Problem]:
+        """Read several manifests in parallel; a problem in the place of each unusable one."""
+        if len(names) < 2:
+            return [self.try_read(name) for name in names]
+        with ThreadPoolExecutor(min(_PARALLEL_READS, len(names)), "b10-manifests") as pool:
+            return list(pool.map(self.try_read, names))
+
+    def try_read(self, name: SnapshotName) -> Manifest | Problem:
+        """Read one manifest; a problem in its place when it cannot be used."""
+        try:
+            return self.read(name)
+        except BudgetError as error:
+            return Problem(name.manifest_path, str(error), unread=True)
+        except (CorruptError, LimitError, UnsupportedFormatError) as error:
+            return Problem(name.manifest_path, str(error))
+        except FileNotFoundError as error:
+            return Problem(name.manifest_path, str(error), missing=True)
+        except OSError as error:
+            return Problem(name.manifest_path, str(error), unreachable=True)
+
+    def _decode(self, data: bytes, name: SnapshotName) -> Manifest:
+        return decode_manifest(data, name, self._scratch, self.keys, self._budget)
+
+    def _read_file(self, name: SnapshotName) -> bytes:
+        return read_sealed(self._remote, name.manifest_path, self.keys, self._budget)
+
+
+def _only_heads(read: Iterable[Manifest]) -> tuple[Manifest, ...]:
+    manifests = list(read)
+    superseded: frozenset[SnapshotId] = superseded_by(manifests)
+    return tuple(item for item in manifests if item.name.snapshot not in superseded)

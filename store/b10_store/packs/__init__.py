@@ -1,0 +1,1 @@
+"""Packs: reading, writing and checking them."""

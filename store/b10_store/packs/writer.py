@@ -1,0 +1,279 @@
+"""Writing packs: many blobs, in shared frames, as immutable files."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from blake3 import blake3
+
+from b10_store.digest import Digest, digest_of
+from b10_store.errors import SizeLimitError
+from b10_store.format.frame import FrameTable, compress_frame
+from b10_store.format.manifest import Location, Pack
+from b10_store.format.names import FRAME_RAW_LIMIT, PACK_CLOSE_SIZE, PackId, pack_id_of
+from b10_store.format.pack_footer import Piece, encode_footer
+from b10_store.remote.folder_names import PACKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from b10_store.remote.protocol import Remote
+
+
+class Upload(Protocol):
+    """A blob that is here and is to be written into a pack."""
+
+    @property
+    def digest(self) -> Digest:
+        """What its bytes must hash to; a blob that changed meanwhile is left out."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    def read(self) -> Iterator[bytes]:
+        """Its bytes, in blocks of at most 1 MiB. Raises OSError when the file is gone."""
+        ...
+
+
+@dataclass(slots=True)
+class Written:
+    """What `write_packs` did.
+
+    Attributes:
+        packs: the new packs.
+        locations: where each blob lies.
+        changed: blobs whose bytes were not what their digest says any more.
+        stored_bytes: bytes of the pack files.
+    """
+
+    packs: dict[PackId, Pack] = field(default_factory=dict[PackId, Pack])
+    locations: dict[Digest, Location] = field(default_factory=dict[Digest, Location])
+    changed: list[Digest] = field(default_factory=list[Digest])
+    stored_bytes: int = 0
+
+
+class _RawFrame(NamedTuple):
+    raw: bytes
+    pieces: tuple[Piece, ...]
+    goes_on: bool
+
+
+class _StoredFrame(NamedTuple):
+    stored: bytes
+    raw_size: int
+    pieces: tuple[Piece, ...]
+    goes_on: bool
+
+
+def write_packs(
+    remote: Remote,
+    uploads: Iterable[Upload],
+    *,
+    workers: int,
+    limit: int,
+    on_written: Callable[[int], None] = lambda _: None,
+) -> Written:
+    """Write blobs into new packs, in the order given: similar blobs beside each other share frames.
+
+    Args:
+        remote: the store.
+        uploads: the blobs, each digest once.
+        workers: threads that compress.
+        limit: most bytes that the packs may take together.
+        on_written: called with the raw bytes of each frame that is handed to the store.
+
+    Raises:
+        SizeLimitError: the packs would take more than `limit` bytes.
+        OSError: the store cannot take them.
+    """
+    result = Written()
+    with ThreadPoolExecutor(workers, "b10-compress") as pool:
+        work = _submit_frames(pool, uploads, result.changed)
+        frames = (frame for frame in _in_order(work, 2 * workers) if frame.stored or frame.pieces)
+        while (first := next(frames, None)) is not None:
+            builder = _PackBuilder(first, frames, result.stored_bytes, limit, on_written)
+            remote.create(PACKS, builder.file_name, builder.chunks())
+            pack = builder.pack_id
+            result.packs[pack] = Pack(builder.size, builder.frame_table())
+            result.stored_bytes += builder.size
+            for digest, offset, _ in builder.blobs:
+                result.locations[digest] = Location(pack, offset)
+    return result
+
+
+def _submit_frames(
+    pool: ThreadPoolExecutor, uploads: Iterable[Upload], changed: list[Digest]
+) -> Iterator[Future[_StoredFrame]]:
+    """Work that makes the frames, in order: small blobs share one, a large blob has its own."""
+    for group in _groups(uploads):
+        if group[0].size < FRAME_RAW_LIMIT:
+            yield pool.submit(_make_shared, group, changed)
+        else:
+            for frame in _cut_large(group[0], changed):
+                yield pool.submit(_compress, frame)
+
+
+def _groups(uploads: Iterable[Upload]) -> Iterator[list[Upload]]:
+    group: list[Upload] = []
+    size = 0
+    for upload in uploads:
+        if group and size + upload.size > FRAME_RAW_LIMIT:
+            yield group
+            group, size = [], 0
+        group.append(upload)
+        size += upload.size
+        if upload.size >= FRAME_RAW_LIMIT:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _make_shared(group: Sequence[Upload], changed: list[Digest]) -> _StoredFrame:
+    """One frame of small blobs, without those that are not what their digest says any more."""
+    parts: list[bytes] = []
+    pieces: list[Piece] = []
+    offset = 0
+    for upload in group:
+        data = _read_small(upload)
+        if data is None:
+            changed.append(upload.digest)
+            continue
+        parts.append(data)
+        pieces.append(Piece(upload.digest, offset, len(data)))
+        offset += len(data)
+    return _compress(_RawFrame(b"".join(parts), tuple(pieces), goes_on=False))
+
+
+def _read_small(upload: Upload) -> bytes | None:
+    try:
+        data = b"".join(_bounded(upload.read(), upload.size))
+    except OSError:
+        return None
+    return data if digest_of(data) == upload.digest else None
+
+
+def _cut_large(upload: Upload, changed: list[Digest]) -> Iterator[_RawFrame]:
+    """Frames of a blob of 1 MiB and more; it is read once, as a stream.
+
+    Whether the bytes are still those of its digest shows at the end only. If not, the frames are in
+    the pack but no blob is listed for them.
+    """
+    hasher = blake3()
+    done = 0
+    last = b""
+    try:
+        for block in _bounded(upload.read(), upload.size):
+            if last:
+                yield _RawFrame(last, (), goes_on=True)
+                done += len(last)
+            hasher.update(block)
+            last = block
+    except OSError:
+        hasher.update(b"unreadable")
+    intact = hasher.hexdigest() == upload.digest
+    if not intact:
+        changed.append(upload.digest)
+    if last:
+        pieces = (Piece(upload.digest, -done, upload.size),) if intact else ()
+        yield _RawFrame(last, pieces, goes_on=False)
+
+
+def _bounded(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """The blocks, up to the first that goes beyond `size`: a file may grow while it is read."""
+    for block in blocks:
+        yield block
+        size -= len(block)
+        if size < 0:
+            return
+
+
+def _in_order(work: Iterator[Future[_StoredFrame]], ahead: int) -> Iterator[_StoredFrame]:
+    """The results, in order; at most `ahead` frames are in memory."""
+    waiting: deque[Future[_StoredFrame]] = deque()
+    try:
+        for future in work:
+            waiting.append(future)
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _compress(frame: _RawFrame) -> _StoredFrame:
+    stored = compress_frame(frame.raw) if frame.raw else b""
+    return _StoredFrame(stored, len(frame.raw), frame.pieces, frame.goes_on)
+
+
+class _PackBuilder:
+    """One pack, written as it is built."""
+
+    def __init__(
+        self,
+        first: _StoredFrame,
+        frames: Iterator[_StoredFrame],
+        before: int,
+        limit: int,
+        on_written: Callable[[int], None],
+    ) -> None:
+        self._first = first
+        self._frames = frames
+        self._before = before
+        self._limit = limit
+        self._on_written = on_written
+        self._sizes: list[tuple[int, int]] = []
+        self._raw_size = 0
+        self._hasher = blake3()
+        self.blobs: list[Piece] = []
+        self.size = 0
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes of the file; takes frames until the pack closes."""
+        frame: _StoredFrame | None = self._first
+        while frame is not None:
+            for digest, offset, size in frame.pieces:
+                self.blobs.append(Piece(digest, self._raw_size + offset, size))
+            if frame.stored:
+                self._sizes.append((len(frame.stored), frame.raw_size))
+                self._raw_size += frame.raw_size
+                yield self._count(frame.stored)
+                self._on_written(frame.raw_size)
+            if self.size >= PACK_CLOSE_SIZE and not frame.goes_on:
+                break
+            frame = next(self._frames, None)
+        yield self._count(encode_footer(self.frame_table(), self.blobs))
+
+    @property
+    def pack_id(self) -> PackId:
+        """Known once all chunks were taken."""
+        return pack_id_of(Digest(self._hasher.hexdigest()))
+
+    def file_name(self) -> str:
+        """The name in packs/, known once all chunks were taken."""
+        return f"{self.pack_id}.pack"
+
+    def frame_table(self) -> FrameTable:
+        """The frames so far."""
+        return FrameTable(tuple(self._sizes))
+
+    def _too_large(self) -> SizeLimitError:
+        """Compress the rest as well: whoever raises the limit wants to know how far."""
+        rest = sum(len(frame.stored) for frame in self._frames)
+        needed = self._before + self.size + rest
+        return SizeLimitError("what is to be uploaded", needed, self._limit)
+
+    def _count(self, chunk: bytes) -> bytes:
+        self.size += len(chunk)
+        if self._before + self.size > self._limit:
+            raise self._too_large()
+        self._hasher.update(chunk)
+        return chunk

@@ -1,0 +1,1 @@
+"""The effects on the shared folder."""

@@ -1,0 +1,1 @@
+"""Saving: from local artifacts to a published manifest."""

@@ -1,0 +1,163 @@
+"""Artifacts that a compiler rewrites with what it learns: the local bytes and the stored ones."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from b10_store.digest import digest_of
+from b10_store.format.names import pack_path
+from b10_store.manifests.merge import Union
+from b10_store.packs.reader import Fetcher, Wanted
+from b10_store.tree.scan import UNITED_LIMIT, Scanned
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from b10_store.digest import Digest
+    from b10_store.format.manifest import Entry, Identity, Manifest, Pack
+    from b10_store.format.names import PackId
+    from b10_store.remote.protocol import Remote
+
+_FRAMES_IN_FLIGHT = 8
+
+
+def unite_rewritten(
+    remote: Remote,
+    stored: Union,
+    artifacts: Sequence[Scanned],
+    good_packs: Collection[PackId],
+    *,
+    parents: Sequence[Manifest] = (),
+    cold: bool = False,
+) -> tuple[Scanned, ...]:
+    """Add to such artifacts what the store knows and this host does not.
+
+    What cannot be read, or not be united, stays as it is. Most saves have none that differs, and
+    read nothing.
+
+    Args:
+        remote: the store.
+        stored: what its heads hold.
+        artifacts: what is here.
+        good_packs: packs that may be read.
+        parents: the heads: of those that do not know each other, the union has one's bytes alone.
+        cold: whether the local bytes stand where both know the same, and not the stored ones.
+
+    Returns:
+        The artifacts in their order.
+    """
+    views = [stored, *(Union(parent.entries, parent.packs) for parent in parents)]
+    versions: dict[Identity, list[Entry]] = {}
+    for item in artifacts:
+        if item.file.unite is not None and item.size <= UNITED_LIMIT:
+            found = _other_versions(item, views, good_packs)
+            if found:
+                versions[item.candidate.identity] = found
+    if not versions:
+        return tuple(artifacts)
+    packs = {pack: known for view in reversed(views) for pack, known in view.packs.items()}
+    blobs = _read_blobs(remote, packs, [entry for found in versions.values() for entry in found])
+    return tuple(
+        _united(
+            item,
+            [
+                blobs[entry.digest]
+                for entry in versions.get(item.candidate.identity, ())
+                if entry.digest in blobs
+            ],
+            cold=cold,
+        )
+        for item in artifacts
+    )
+
+
+def _other_versions(
+    item: Scanned, views: Sequence[Union], good_packs: Collection[PackId]
+) -> list[Entry]:
+    """The stored bytes of an artifact that are not those which are here; the union's come last."""
+    found: dict[Digest, Entry] = {}
+    for view in reversed(views):
+        entry = view.entries.get(item.candidate.identity)
+        if (
+            entry is not None
+            and entry.digest != item.digest
+            and entry.size <= UNITED_LIMIT
+            and entry.location.pack in good_packs
+        ):
+            found.pop(entry.digest, None)
+            found[entry.digest] = entry
+    return list(found.values())
+
+
+def _united(item: Scanned, versions: Sequence[bytes], *, cold: bool) -> Scanned:
+    if not versions or item.file.unite is None:
+        return item
+    try:
+        content = b"".join(item.read())
+        for stored in versions:
+            # Of what both know the stored stays: hosts that know the same would replace it for
+            # ever.
+            content = item.file.unite(stored, content) if cold else item.file.unite(content, stored)
+    except (OSError, ValueError):
+        return item
+    candidate = replace(
+        item.candidate, digest=digest_of(content), size=len(content), is_united=True
+    )
+    return Scanned(item.file, candidate, content)
+
+
+def _read_blobs(
+    remote: Remote, packs: Mapping[PackId, Pack], entries: Sequence[Entry]
+) -> dict[Digest, bytes]:
+    by_pack: defaultdict[PackId, list[Wanted]] = defaultdict(list)
+    for entry in entries:
+        location = entry.location
+        by_pack[location.pack].append(Wanted(entry.digest, location.offset, entry.size))
+    collected = _Collected()
+    with ThreadPoolExecutor(1, "b10-rewritten") as pool:
+        fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT)
+        for pack, wanted in by_pack.items():
+            frames = packs[pack].frames
+            fetched = fetcher.fetch(pack_path(pack), frames, wanted, collected)
+            left = [item for item in wanted if item.digest not in fetched.delivered]
+            if left:
+                # A stale handle or a passing fault: a fresh open decides.
+                fetcher.fetch(pack_path(pack), frames, left, collected)
+    return collected.blobs
+
+
+class _Collected:
+    """A `fetch.Sink` that keeps the blobs in memory."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[Digest, bytes] = {}
+        self._lock = threading.Lock()
+
+    def put(self, digest: Digest, data: bytes | memoryview) -> None:
+        with self._lock:
+            self.blobs[digest] = bytes(data)
+
+    def stream(self, digest: Digest) -> _CollectedStream:
+        return _CollectedStream(self, digest)
+
+
+class _CollectedStream:
+    """A `fetch.BlobStream` into memory."""
+
+    def __init__(self, collected: _Collected, digest: Digest) -> None:
+        self._collected = collected
+        self._digest = digest
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._parts.append(bytes(data))
+
+    def commit(self) -> None:
+        self._collected.put(self._digest, b"".join(self._parts))
+
+    def discard(self) -> None:
+        self._parts.clear()

@@ -1,0 +1,221 @@
+"""What a save changes: a function from what is stored, here and known to a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from b10_store.format.manifest import GENERATION_LIMIT, Entry, Identity, Location
+from b10_store.save.facts import HOUR_MS, Knowledge
+from b10_store.save.variants import GroupPolicy, limit_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from b10_store.digest import Digest
+    from b10_store.format.manifest import Pack
+    from b10_store.format.names import PackId
+    from b10_store.manifests.merge import Union
+    from b10_store.tree.artifact import Candidate
+
+_REPLACED_FREELY = 4
+"""How often an artifact is superseded without delay. What a compiler makes anew at each start would
+be uploaded at each start, and serve nobody."""
+
+_LONGEST_DELAY_MS = 24 * HOUR_MS
+
+SMALL_PACK_SIZE = 4 << 20
+"""Packs below this many bytes are worth putting together."""
+
+SMALL_PACK_LIMIT = 8
+"""How many small packs one manifest may reference before they are put together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """An artifact that the new manifest lists otherwise than the heads do.
+
+    Attributes:
+        candidate: what is here.
+        generation: see `Entry.generation`.
+        location: where its bytes are already, or None when they are to be uploaded.
+    """
+
+    candidate: Candidate
+    generation: int
+    location: Location | None
+
+
+@dataclass(frozen=True, slots=True)
+class SavePlan:
+    """The difference between the heads and the manifest to be published.
+
+    Attributes:
+        kept: entries carried on untouched, unless an addition takes their place.
+        additions: what is new, supersedes, or is healed.
+        moves: size of blobs that the store has, in packs so small that they are written anew.
+    """
+
+    kept: Mapping[Identity, Entry]
+    additions: tuple[Addition, ...]
+    moves: Mapping[Digest, int] = field(default_factory=dict["Digest", int])
+
+    @property
+    def uploads(self) -> dict[Digest, int]:
+        """Size of each blob that is to be written, each once."""
+        new = {
+            addition.candidate.digest: addition.candidate.size
+            for addition in self.additions
+            if addition.location is None
+        }
+        return {**self.moves, **new}
+
+    @property
+    def upload_bytes(self) -> int:
+        """Raw bytes of the uploads."""
+        return sum(self.uploads.values())
+
+    def realized(self, uploaded: Mapping[Digest, Location]) -> list[tuple[Addition, Location]]:
+        """The additions whose bytes are in the store, and where.
+
+        One whose file changed before it could be uploaded is missing, with its whole bundle.
+        """
+        found = [
+            (addition, addition.location or uploaded.get(addition.candidate.digest))
+            for addition in self.additions
+        ]
+        torn = {_bundle_of(addition) for addition, location in found if location is None}
+        return [
+            (addition, location)
+            for addition, location in found
+            if location is not None
+            and not (addition.candidate.bundle and _bundle_of(addition) in torn)
+        ]
+
+
+def _bundle_of(addition: Addition) -> tuple[str, str]:
+    return addition.candidate.identity.root, addition.candidate.bundle
+
+
+def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -> SavePlan:
+    """Decide what a save adds.
+
+    - An artifact that no head has is added. A member of a variant group only when the group is new
+      or all its members that can be had are here: else this host compiled beside a cache that it
+      never loaded. It takes the place of members whose bytes failed verification here, since no
+      compiler makes those again.
+    - Of an artifact stored with other bytes the stored ones stay, since compilers do not write the
+      same bytes twice and fifty replicas must not store fifty variants; unless the compiler
+      replaced what this host had loaded, or the stored ones cannot be had, or the start was cold
+      on purpose, or the local bytes hold all that the stored ones do. What is replaced again and
+      again is replaced ever more rarely, once a day in the end.
+    - What a load brought and nothing uses is not added again, once the store let it go.
+    - An artifact whose stored bytes cannot be had is uploaded again. One whose bytes are not whole
+      is carried on no longer, whether or not something takes its place.
+    """
+    known_blobs = _trusted_locations(stored, knowledge)
+    groups = GroupPolicy(stored, local, knowledge)
+    additions: list[Addition] = []
+    for candidate in local:
+        present = stored.entries.get(candidate.identity)
+        if present is None and stored.entries and candidate.identity in knowledge.dormant:
+            # Savers let it expire. Offered again, it would push out what others need, in turns.
+            continue
+        if present is None:
+            generation = groups.generation_of_new(candidate)
+        elif _stays(present, candidate, knowledge):
+            continue
+        else:
+            generation = min(present.generation + 1, GENERATION_LIMIT)
+        if generation is not None:
+            additions.append(Addition(candidate, generation, known_blobs.get(candidate.digest)))
+    return SavePlan(groups.kept_entries(), tuple(additions))
+
+
+def _stays(present: Entry, candidate: Candidate, knowledge: Knowledge) -> bool:
+    if not knowledge.trusts(present):
+        return False
+    if present.digest == candidate.digest or present.group_length:
+        return True
+    if knowledge.cold or candidate.is_united:
+        return False
+    was_loaded = knowledge.loaded.get(candidate.identity) == present.digest
+    return not was_loaded or knowledge.is_younger(present, _replacing_delay_ms(present))
+
+
+def _replacing_delay_ms(present: Entry) -> int:
+    """How old an entry must be before bytes that a compiler made after a load replace it."""
+    times_too_many = present.generation - _REPLACED_FREELY
+    if times_too_many < 0:
+        return 0
+    return min(HOUR_MS << min(times_too_many, 8), _LONGEST_DELAY_MS)
+
+
+def _trusted_locations(stored: Union, knowledge: Knowledge) -> dict[Digest, Location]:
+    locations = dict(knowledge.elsewhere)
+    for entry in stored.entries.values():
+        if knowledge.trusts(entry):
+            locations[entry.digest] = entry.location
+    return locations
+
+
+def finish_entries(
+    plan: SavePlan, uploaded: Mapping[Digest, Location], saved_ms: int
+) -> dict[Identity, Entry]:
+    """The entries of the manifest to be published."""
+    entries = dict(plan.kept)
+    for identity, entry in plan.kept.items():
+        if entry.digest in plan.moves and entry.digest in uploaded:
+            entries[identity] = replace(entry, location=uploaded[entry.digest])
+    for addition, location in plan.realized(uploaded):
+        candidate = addition.candidate
+        entries[candidate.identity] = Entry(
+            identity=candidate.identity,
+            digest=candidate.digest,
+            size=candidate.size,
+            executable=candidate.executable,
+            mtime_ns=candidate.mtime_ns,
+            group_length=candidate.group_length,
+            generation=addition.generation,
+            saved_ms=saved_ms,
+            location=location,
+        )
+    return limit_groups(entries)
+
+
+def _smallest(small: Iterable[PackId], packs: Mapping[PackId, Pack]) -> set[PackId]:
+    ordered = sorted(small, key=lambda pack: (packs[pack].size, pack))
+    chosen: set[PackId] = set()
+    total = 0
+    for place, pack in enumerate(ordered):
+        others = len(ordered) - place
+        if len(chosen) > 1 and packs[pack].size > total and others < SMALL_PACK_LIMIT:
+            break
+        chosen.add(pack)
+        total += packs[pack].size
+    return chosen
+
+
+def move_small_packs(
+    plan: SavePlan, packs: Mapping[PackId, Pack], local: Iterable[Candidate]
+) -> SavePlan:
+    """Write the blobs of many small packs anew, so that loads stay few reads.
+
+    Only of packs of which everything is here: of the others a remainder would stay behind, and be
+    written anew by each save. And only the smallest, none larger than those before it together
+    (beyond what the limit asks for): so a blob is written anew as often as its pack doubles, not at
+    every eighth save.
+    """
+    here = {candidate.digest for candidate in local}
+    used = {entry.location.pack for entry in plan.kept.values()}
+    partly_elsewhere = {
+        entry.location.pack for entry in plan.kept.values() if entry.digest not in here
+    }
+    small = {pack for pack in used - partly_elsewhere if packs[pack].size < SMALL_PACK_SIZE}
+    if len(small) <= SMALL_PACK_LIMIT:
+        return plan
+    small = _smallest(small, packs)
+    moves = {
+        entry.digest: entry.size for entry in plan.kept.values() if entry.location.pack in small
+    }
+    return replace(plan, moves=moves)

@@ -1,0 +1,92 @@
+"""What is to be saved, and what became of it: the values that a save takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from b10_store.format.names import WAIT_LIMIT_SECONDS
+from b10_store.save.use import Use
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from b10_store.digest import Digest
+    from b10_store.format.manifest import Identity
+    from b10_store.format.names import Address, PackId, SnapshotName
+    from b10_store.manifests.reader import Problem
+    from b10_store.save.session import Wait
+    from b10_store.save.unchanged import Basis
+    from b10_store.tree.scan import Scanned, Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRequest:
+    """What is to be saved, and how.
+
+    Attributes:
+        address: environment key and namespace.
+        environment: (name, value) of the environment's fields, for the manifest's header.
+        recorded: (name, value) of what else may explain a miss, for the header too.
+        artifacts: what is here.
+        loaded: the stored digest of an artifact that this host and the store last had in common.
+        distrusted: (digest, pack) that failed verification here twice.
+        broken: see `Knowledge.broken`.
+        cold: the start was cold on purpose: what is here replaces what is stored.
+        use: which of them are in use.
+        size_limit: most compressed bytes that one manifest may reference.
+        slots: how many saves may run at the same time in the store.
+        wait_seconds: how long to let saves that began earlier go first; 0 at shutdown.
+        workers: threads that compress.
+        scratch: a local folder for the manifest while it is built.
+        on_progress: called with the raw bytes that were uploaded until now, and those to be.
+        on_wait: called when the save has been waiting for others for a moment.
+    """
+
+    address: Address
+    environment: tuple[tuple[str, str], ...]
+    artifacts: Sequence[Scanned]
+    size_limit: int
+    slots: int
+    workers: int
+    scratch: str
+    loaded: Mapping[Identity, Digest] = field(default_factory=dict["Identity", "Digest"])
+    distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
+    broken: frozenset[tuple[str, str, Digest]] = frozenset()
+    cold: bool = False
+    use: Use = field(default_factory=Use)
+    wait_seconds: float = WAIT_LIMIT_SECONDS
+    recorded: tuple[tuple[str, str], ...] = ()
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    on_wait: Callable[[Wait], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveOutcome:
+    """What a save did.
+
+    Attributes:
+        published: the new manifest's name, or None when nothing was new.
+        added: artifacts that no head had.
+        superseded: artifacts of which the stored bytes were replaced or healed.
+        expired: entries that were left out, since nobody used them or there was no room.
+        uploaded_bytes: bytes of the new packs.
+        stored_bytes: compressed bytes that the newest manifest accounts for.
+        left_out: files of artifacts that were to be added and are not.
+        problems: manifests that could not be read.
+        basis: the state of the address in which nothing is left to save.
+        stored: the digest that the store now has of each local artifact.
+        sound_packs: packs that were written, or read and verified whole, by this save.
+    """
+
+    published: SnapshotName | None
+    basis: Basis
+    added: int = 0
+    superseded: int = 0
+    expired: int = 0
+    uploaded_bytes: int = 0
+    stored_bytes: int = 0
+    left_out: tuple[Skipped, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    stored: Mapping[Identity, Digest] = field(default_factory=dict["Identity", "Digest"])
+    sound_packs: frozenset[PackId] = frozenset()

@@ -1,0 +1,379 @@
+"""The save protocol: from artifacts that are here to a manifest that every host can load."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from b10_store.errors import FencedError, SizeLimitError, StoreError
+from b10_store.format.keys import signer_of
+from b10_store.format.manifest import Manifest, referenced_packs, stored_bytes
+from b10_store.format.manifest_file import encode_manifest
+from b10_store.format.marker import check_format, write_format
+from b10_store.format.names import FENCED_ATTEMPTS, snapshot_milliseconds
+from b10_store.manifests.lineage import lineage_of
+from b10_store.manifests.merge import union, with_good_packs
+from b10_store.packs.health import Packs, look_at_packs
+from b10_store.packs.writer import Written, write_packs
+from b10_store.save.dedup import WORTHWHILE_BYTES, find_elsewhere
+from b10_store.save.expiry import (
+    expire_oldest,
+    expire_unused,
+    is_renewal_due,
+    limit_crowds,
+    renew,
+)
+from b10_store.save.facts import Knowledge
+from b10_store.save.mergeable import unite_rewritten
+from b10_store.save.plan import SavePlan, finish_entries, move_small_packs, plan_save
+from b10_store.save.request import SaveOutcome, SaveRequest
+from b10_store.save.session import open_session
+from b10_store.save.unchanged import Basis
+from b10_store.tree.scan import CHANGED, INCOMPLETE, Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from b10_store.digest import Digest
+    from b10_store.format.keys import Key
+    from b10_store.format.manifest import Entry, Identity, Location, Pack
+    from b10_store.format.names import PackId
+    from b10_store.manifests.merge import Union
+    from b10_store.manifests.reader import Heads, ManifestReader
+    from b10_store.remote.protocol import Remote
+    from b10_store.save.session import Session
+    from b10_store.tree.scan import Scanned
+
+_NAMED_FILES = 3
+_CREDIBLE_MS = 86_400_000
+
+
+class _View(NamedTuple):
+    """The store as read at one moment, and the plan made of it.
+
+    Attributes:
+        heads: of the address, as read.
+        parents: those of the heads that this saver may carry on.
+        stored: what the parents hold.
+        packs: what is known of the packs.
+        artifacts: what is here, those that a compiler rewrites united with what is stored.
+        plan: what to do.
+        is_renewal_due: whether that what is here is in use must be noted, for it not to expire.
+    """
+
+    heads: Heads
+    parents: tuple[Manifest, ...]
+    stored: Union
+    packs: Packs
+    artifacts: tuple[Scanned, ...]
+    plan: SavePlan
+    is_renewal_due: bool
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to publish."""
+        return self.is_renewal_due or bool(self.plan.additions)
+
+
+def save(remote: Remote, reader: ManifestReader, request: SaveRequest) -> SaveOutcome:
+    """Publish what is new.
+
+    Raises:
+        StoreError: see its subclasses; nothing was published.
+        OSError: the store cannot be read or written; nothing was published.
+    """
+    check_format(remote)
+    view = _look(remote, reader, request, time.time_ns() // 1_000_000)
+    if not view.has_work:
+        return _nothing_new(view, request)
+    try:
+        # Before anything is written: whether this host can sign is known.
+        signer_of(reader.keys)
+        return _publish(remote, reader, request, view)
+    except (StoreError, OSError):
+        if view.plan.additions:
+            raise
+        # This host has nothing to save, so whether it could write does not matter to it.
+        return _nothing_new(view, request)
+
+
+def _publish(
+    remote: Remote, reader: ManifestReader, request: SaveRequest, view: _View
+) -> SaveOutcome:
+    write_format(remote)
+    # Of those that verified: anybody can give a file a name of tomorrow.
+    newest = max((head.name.snapshot for head in view.heads.read), default=None)
+    for attempt in range(FENCED_ATTEMPTS):
+        session = open_session(remote, request.address, newest)
+        try:
+            return _save_in_session(remote, reader, request, session, view.packs.suspects)
+        except FencedError:
+            if attempt == FENCED_ATTEMPTS - 1:
+                raise
+        except BaseException:
+            session.abandon()
+            raise
+    raise AssertionError("unreachable")
+
+
+def _save_in_session(
+    remote: Remote,
+    reader: ManifestReader,
+    request: SaveRequest,
+    session: Session,
+    suspects: Collection[PackId],
+) -> SaveOutcome:
+    # Everything believed from here on is read after the token was created: gc, which lists the
+    # tokens after it has moved packs away, then either sees this one or its moves are seen here.
+    # Of what was seen before, only the suspicion against packs is kept.
+    view: _View | None = None
+    now_ms = snapshot_milliseconds(session.name.snapshot)
+
+    def has_work() -> bool:
+        nonlocal view
+        view = _look(remote, reader, request, now_ms, suspects)
+        return view.has_work
+
+    if session.wait_for_turn(request.slots, has_work, request.wait_seconds, request.on_wait):
+        view = _look(remote, reader, request, now_ms, suspects)
+    elif view is None:
+        raise AssertionError("a session that has nothing to do has looked")
+    elsewhere: Mapping[PackId, Pack] = {}
+    if view.plan.upload_bytes > WORTHWHILE_BYTES:
+        view, elsewhere = _with_elsewhere(remote, reader, request, view)
+    if not view.has_work:
+        session.abandon()
+        return _nothing_new(view, request)
+    plan = move_small_packs(
+        view.plan, view.stored.packs, [item.candidate for item in view.artifacts]
+    )
+    written = _upload(remote, request, view.artifacts, plan)
+    if view.plan.additions and not plan.realized(written.locations):
+        # Every file that was to be added changed meanwhile: the next save takes them.
+        session.abandon()
+        return replace(_nothing_new(view, request), left_out=_left_out(view, plan, written))
+    packs = {**view.stored.packs, **elsewhere, **written.packs}
+    manifest = _compose(session, request, view, packs, finish=(plan, written), keys=reader.keys)
+    session.publish([encode_manifest(manifest, request.scratch, signer_of(reader.keys))])
+    return _outcome(request, view, manifest, plan, written)
+
+
+def _look(
+    remote: Remote,
+    reader: ManifestReader,
+    request: SaveRequest,
+    now_ms: int,
+    suspects: Collection[PackId] = (),
+) -> _View:
+    heads = reader.heads(request.address)
+    for problem in heads.problems:
+        if problem.unreachable:
+            # It may hold everything: planning around it would upload all of that again.
+            raise StoreError(f"{problem.name} cannot be read: {problem.reason}")
+    # What only others can verify is neither carried on nor moved away.
+    parents = tuple(head for head in heads.manifests if reader.keys or not head.signed)
+    stored = union(parents)
+    packs = look_at_packs(remote, _pack_sizes(stored.packs), suspects)
+    stored = with_good_packs(stored, parents, packs.good)
+    artifacts = unite_rewritten(
+        remote, stored, request.artifacts, packs.good, parents=parents, cold=request.cold
+    )
+    plan = _plan(stored, artifacts, request, packs, {})
+    is_due = is_renewal_due(stored.entries, _identities(request), request.use, now_ms)
+    return _View(heads, parents, stored, packs, artifacts, plan, is_due)
+
+
+def _plan(
+    stored: Union,
+    artifacts: Sequence[Scanned],
+    request: SaveRequest,
+    packs: Packs,
+    elsewhere: Mapping[Digest, Location],
+) -> SavePlan:
+    knowledge = Knowledge(
+        good_packs=packs.good,
+        loaded=request.loaded,
+        distrusted=frozenset(item for item in request.distrusted if item[1] not in packs.verified),
+        broken=request.broken,
+        elsewhere=elsewhere,
+        dormant=request.use.dormant,
+        cold=request.cold,
+        now_ms=time.time_ns() // 1_000_000,
+    )
+    return plan_save(stored, [item.candidate for item in artifacts], knowledge)
+
+
+def _with_elsewhere(
+    remote: Remote, reader: ManifestReader, request: SaveRequest, view: _View
+) -> tuple[_View, Mapping[PackId, Pack]]:
+    locations, packs = find_elsewhere(
+        remote, reader, request.address, view.plan.uploads, view.packs.good
+    )
+    if not packs:
+        return view, packs
+    distrusted = set(request.distrusted)
+    # As of the own packs: what is relied on is read, as far as that is not too much.
+    sound = look_at_packs(remote, _pack_sizes(packs)).good
+    trusted = {
+        digest: location
+        for digest, location in locations.items()
+        if location.pack in sound and (digest, location.pack) not in distrusted
+    }
+    plan = _plan(view.stored, view.artifacts, request, view.packs, trusted)
+    return view._replace(plan=plan), packs
+
+
+def _upload(
+    remote: Remote, request: SaveRequest, artifacts: Sequence[Scanned], plan: SavePlan
+) -> Written:
+    by_digest = {item.digest: item for item in artifacts}
+    uploads = sorted(
+        (by_digest[digest] for digest in plan.uploads),
+        key=lambda item: _kind(item.candidate.identity),
+    )
+    if not uploads:
+        return Written()
+    total = plan.upload_bytes
+    done = 0
+
+    def note(size: int) -> None:
+        nonlocal done
+        done += size
+        request.on_progress(done, total)
+
+    note(0)
+    try:
+        return write_packs(
+            remote,
+            uploads,
+            workers=request.workers,
+            limit=request.size_limit,
+            on_written=note,
+        )
+    except SizeLimitError as error:
+        what = f"what is to be uploaded, the largest of it {_largest(uploads)},"
+        raise SizeLimitError(what, error.needed, request.size_limit) from error
+
+
+def _largest(uploads: Sequence[Scanned]) -> str:
+    """Name the files that are most of an upload, with their sizes before compression."""
+    largest = sorted(uploads, key=lambda item: -item.size)[:_NAMED_FILES]
+    return ", ".join(
+        f"{item.file.found.location} ({item.size / (1 << 20):.1f} MB)" for item in largest
+    )
+
+
+def _kind(identity: Identity) -> tuple[str, str, str]:
+    """Blobs are laid out by suffix, then by name: like beside like compresses better."""
+    folder, _, name = identity.path.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    kind = suffix if dot else folder.split("/", 1)[0]
+    return kind, stem, identity.path
+
+
+def _compose(
+    session: Session,
+    request: SaveRequest,
+    view: _View,
+    packs: Mapping[PackId, Pack],
+    *,
+    finish: tuple[SavePlan, Written],
+    keys: Sequence[Key],
+) -> Manifest:
+    plan, written = finish
+    saved_ms = snapshot_milliseconds(session.name.snapshot)
+    entries = _without_expired(
+        finish_entries(plan, written.locations, saved_ms), packs, request, saved_ms
+    )
+    return Manifest(
+        session.name,
+        lineage_of(view.heads, view.parents, keys, (request.environment, request.recorded)),
+        referenced_packs(entries.values(), packs),
+        entries,
+    )
+
+
+def _without_expired(
+    entries: Mapping[Identity, Entry],
+    packs: Mapping[PackId, Pack],
+    request: SaveRequest,
+    now_ms: int,
+) -> dict[Identity, Entry]:
+    here, use = _identities(request), request.use
+    entries = renew(entries, here, use, now_ms)
+    # Where this host's clock and the store's differ by days, one of them is wrong, and so may be
+    # every age.
+    if abs(time.time_ns() // 1_000_000 - now_ms) < _CREDIBLE_MS:
+        entries = expire_unused(entries, here, use, now_ms)
+    return expire_oldest(limit_crowds(entries, here, use), packs, here, use, request.size_limit)
+
+
+def _identities(request: SaveRequest) -> frozenset[Identity]:
+    return frozenset(item.candidate.identity for item in request.artifacts)
+
+
+def _nothing_new(view: _View, request: SaveRequest) -> SaveOutcome:
+    return SaveOutcome(
+        published=None,
+        basis=Basis(
+            listed=frozenset(view.heads.listed),
+            heads=frozenset(head.name for head in view.parents),
+            packs=_pack_sizes(view.stored.packs),
+        ),
+        stored_bytes=stored_bytes(view.stored.entries.values(), view.stored.packs),
+        problems=view.heads.problems,
+        stored=_stored_digests(request, view.stored.entries),
+        sound_packs=view.packs.verified,
+    )
+
+
+def _outcome(
+    request: SaveRequest, view: _View, manifest: Manifest, plan: SavePlan, written: Written
+) -> SaveOutcome:
+    replaced = [
+        addition.candidate.identity in view.stored.entries
+        for addition, _ in plan.realized(written.locations)
+    ]
+    return SaveOutcome(
+        published=manifest.name,
+        basis=Basis(
+            listed=frozenset({*view.heads.listed, manifest.name}),
+            heads=frozenset({manifest.name}),
+            packs=_pack_sizes(manifest.packs),
+        ),
+        added=replaced.count(False),
+        superseded=replaced.count(True),
+        expired=len(finish_entries(plan, written.locations, 0).keys() - manifest.entries.keys()),
+        uploaded_bytes=written.stored_bytes,
+        stored_bytes=stored_bytes(manifest.entries.values(), manifest.packs),
+        left_out=_left_out(view, plan, written),
+        problems=view.heads.problems,
+        stored=_stored_digests(request, manifest.entries),
+        sound_packs=view.packs.verified | frozenset(written.packs),
+    )
+
+
+def _left_out(view: _View, plan: SavePlan, written: Written) -> tuple[Skipped, ...]:
+    """Return the files that changed between being hashed and being uploaded, and their bundles."""
+    if not written.changed:
+        return ()
+    done = {addition.candidate.identity for addition, _ in plan.realized(written.locations)}
+    planned = {addition.candidate.identity for addition in plan.additions}
+    changed = set(written.changed)
+    return tuple(
+        Skipped(item.file.found.location, CHANGED if item.digest in changed else INCOMPLETE)
+        for item in view.artifacts
+        if item.file.identity in planned - done
+    )
+
+
+def _stored_digests(
+    request: SaveRequest, entries: Mapping[Identity, Entry]
+) -> dict[Identity, Digest]:
+    identities = (item.candidate.identity for item in request.artifacts)
+    return {identity: entries[identity].digest for identity in identities if identity in entries}
+
+
+def _pack_sizes(packs: Mapping[PackId, Pack]) -> dict[PackId, int]:
+    return {pack: known.size for pack, known in packs.items()}

@@ -1,0 +1,52 @@
+"""What a save relied on when it left nothing to do, and whether that still holds.
+
+A save with nothing new is asked for after every warm-up. When neither the local tree nor the store
+changed since the last one, it need not read and plan again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from b10_store.errors import StoreError
+from b10_store.packs.health import look_at_packs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from b10_store.format.names import Address, PackId, SnapshotName
+    from b10_store.manifests.reader import ManifestReader
+    from b10_store.remote.protocol import Remote
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """The state of an address in which everything local was stored.
+
+    Attributes:
+        listed: every manifest of the address.
+        heads: those of them that were heads.
+        packs: size of each pack that the heads reference.
+    """
+
+    listed: frozenset[SnapshotName]
+    heads: frozenset[SnapshotName]
+    packs: Mapping[PackId, int]
+
+
+def holds(remote: Remote, reader: ManifestReader, address: Address, basis: Basis) -> bool:
+    """Whether the store is as it was: the same manifests, none damaged, and no pack damaged.
+
+    Raises:
+        OSError: the store cannot be read.
+    """
+    listed = frozenset(name for name in reader.names() if name.address == address)
+    if listed != basis.listed:
+        return False
+    for name in basis.heads:
+        try:
+            reader.verify(name)
+        except (StoreError, OSError):
+            return False
+    return look_at_packs(remote, basis.packs).good.issuperset(basis.packs)

@@ -1,0 +1,91 @@
+"""Variant groups: which new members they take, and which make room."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from b10_store.format.manifest import GENERATION_LIMIT, Entry, Group, Identity
+from b10_store.save.facts import HOUR_MS, Knowledge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from b10_store.manifests.merge import Union
+    from b10_store.tree.artifact import Candidate
+
+GROUP_LIMIT = 8
+"""Most members of a variant group; the oldest go first."""
+
+
+class GroupPolicy:
+    """Which new artifacts variant groups take, and which members make room for them."""
+
+    def __init__(self, stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -> None:
+        self._stored = stored
+        self._here = {candidate.identity for candidate in local}
+        self._knowledge = knowledge
+        self._members: defaultdict[Group, list[Entry]] = defaultdict(list)
+        for entry in stored.entries.values():
+            group = entry.group
+            if group is not None:
+                self._members[group].append(entry)
+        self._added: Counter[Group] = Counter()
+        self._replaced: set[Group] = set()
+
+    def generation_of_new(self, candidate: Candidate) -> int | None:
+        """0 for an artifact to be added, more if it replaces others, None if it is not added."""
+        group = candidate.group
+        if group is None:
+            return 0
+        members = self._members.get(group, [])
+        if any(self._is_missed(entry) for entry in members):
+            if not self._knowledge.cold:
+                return None
+            self._replaced.add(group)
+            return min(max(entry.generation for entry in members) + 1, GENERATION_LIMIT)
+        # What was stored before and made room for others is not offered again: two hosts would
+        # push out each other's variants for ever.
+        full = len(members) >= GROUP_LIMIT or self._added[group] >= GROUP_LIMIT
+        if full and (not members or candidate.identity in self._knowledge.loaded):
+            return None
+        if full and any(self._knowledge.is_younger(entry, HOUR_MS) for entry in members):
+            # A variant more at each start is no variant that anybody finds again.
+            return None
+        self._added[group] += 1
+        return 0
+
+    def kept_entries(self) -> dict[Identity, Entry]:
+        """The stored entries that stay: not broken, and not making room for others of a group."""
+        return {
+            identity: entry
+            for identity, entry in self._stored.entries.items()
+            if not self._knowledge.is_broken(entry)
+            and (identity in self._here or not self._makes_room(entry))
+        }
+
+    def _is_missed(self, entry: Entry) -> bool:
+        """Whether the member could be had and is not here."""
+        return entry.identity not in self._here and self._knowledge.trusts(entry)
+
+    def _makes_room(self, entry: Entry) -> bool:
+        group = entry.group
+        if group is None:
+            return False
+        failed = (entry.digest, entry.location.pack) in self._knowledge.distrusted
+        return group in self._replaced or (failed and self._added[group] > 0)
+
+
+def limit_groups(entries: dict[Identity, Entry]) -> dict[Identity, Entry]:
+    """Leave out the oldest members of groups that are too large; changes `entries`."""
+    members: defaultdict[Group, list[Entry]] = defaultdict(list)
+    for entry in entries.values():
+        group = entry.group
+        if group is not None:
+            members[group].append(entry)
+    for group_entries in members.values():
+        if len(group_entries) > GROUP_LIMIT:
+            group_entries.sort(key=lambda entry: (entry.saved_ms, entry.identity))
+            for entry in group_entries[:-GROUP_LIMIT]:
+                del entries[entry.identity]
+    return entries

@@ -1,0 +1,1 @@
+"""The local tree: reading it, and putting files into it."""

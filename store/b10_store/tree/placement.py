@@ -1,0 +1,384 @@
+"""Moving staged files into a cache root beside a compiler that may be at work there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from b10_store.open_folder import Bounds
+from b10_store.paths import local_path
+from b10_store.tree.scan import UNITED_LIMIT, Fingerprint, fingerprint_of, read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from b10_store.format.manifest import Entry
+    from b10_store.open_folder import OpenFolder
+    from b10_store.tree.content_check import ContentCheck
+
+_BINARY = getattr(os, "O_BINARY", 0)
+_OPEN_AT_ONCE = 32
+"""How many folders of a cache root are kept open: many files in a row belong into one."""
+
+_NO_LINKS = {
+    errno.EXDEV,
+    errno.EPERM,
+    errno.ENOTSUP,
+    errno.ENOSYS,
+    errno.EMLINK,
+    errno.EOPNOTSUPP,
+    errno.EACCES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how one artifact comes to be on this host.
+
+    Attributes:
+        entry: the artifact.
+        folder: the local cache root, absolute.
+        order: artifacts of a lower order are in place before those of a higher one.
+        restore: makes the bytes on disk of the stored ones; None where they are the same. Only
+            artifacts under 1 MiB have one. Raises ValueError when the bytes cannot be used.
+        bundle: artifacts of one root and bundle are placed together or not at all; "" for none.
+        unite: for a file that its compiler rewrites with what it learns, where there is one: makes
+            of the stored bytes and the local ones what takes its place. Raises ValueError when it
+            cannot.
+        check: makes what judges whether the stored bytes are whole; those that are not stay out.
+    """
+
+    entry: Entry
+    folder: str
+    order: int = 0
+    restore: Callable[[bytes], bytes] | None = None
+    bundle: str = ""
+    unite: Callable[[bytes, bytes], bytes] | None = None
+    check: Callable[[], ContentCheck] | None = None
+
+    @property
+    def location(self) -> str:
+        """The absolute path of the file."""
+        return local_path(self.folder, self.entry.identity.path)
+
+
+@dataclass(slots=True)
+class Placed:
+    """What became of the artifacts of one cache root.
+
+    Attributes:
+        placed: artifacts now in place, with the fingerprint of their file.
+        kept: artifacts of which a file was there already; it was left as it is.
+        failed: artifacts that could not be placed, and why.
+        torn: artifacts of bundles of which another one failed.
+        broken: artifacts whose stored bytes are not whole, and why: their saver's disk was at
+            fault, and every load gets the same.
+    """
+
+    placed: list[tuple[Placement, Fingerprint]] = field(
+        default_factory=list[tuple[Placement, Fingerprint]]
+    )
+    kept: list[Placement] = field(default_factory=list[Placement])
+    failed: list[tuple[Placement, str]] = field(default_factory=list[tuple[Placement, str]])
+    torn: list[Placement] = field(default_factory=list[Placement])
+    broken: list[tuple[Placement, str]] = field(default_factory=list[tuple[Placement, str]])
+
+
+class Target(NamedTuple):
+    """A cache root that artifacts are placed into.
+
+    Attributes:
+        folder: the open folder.
+        bounds: what of it is not used.
+    """
+
+    folder: OpenFolder
+    bounds: Bounds = Bounds()
+
+
+class LocalNames:
+    """Which files of a cache root are there, asking the filesystem once a folder."""
+
+    def __init__(self, folder: str) -> None:
+        """Ask nothing yet."""
+        self._folder = folder
+        self._names: dict[str, frozenset[str]] = {}
+
+    def has(self, path: str) -> bool:
+        """Whether something is at `path`, a link that leads nowhere included."""
+        folder, _, name = path.rpartition("/")
+        return name in self._list(folder)
+
+    def _list(self, folder: str) -> frozenset[str]:
+        names = self._names.get(folder)
+        if names is None:
+            names = frozenset[str]()
+            if not folder or self.has(folder):
+                try:
+                    names = frozenset(os.listdir(local_path(self._folder, folder)))
+                except OSError:
+                    # Not a folder, or unreadable: placing will say so.
+                    names = frozenset[str]()
+            self._names[folder] = names
+        return names
+
+
+class _Unit(NamedTuple):
+    """What one rename moves: a folder that is not in place yet, or a single file."""
+
+    relative: str
+    is_folder: bool
+    members: list[tuple[Placement, Fingerprint]]
+
+
+def place_staged(
+    staging: OpenFolder,
+    target: Target,
+    written: Sequence[tuple[Placement, Fingerprint]],
+    result: Placed,
+) -> None:
+    """Move staged files of one cache root to their places, those of a lower order first.
+
+    A sub-folder that is not there yet comes in one rename. Where a compiler made it meanwhile, its
+    content is moved one level further down. A file that is there is never replaced. Nothing is
+    placed behind a link that another user made, whatever happens to names meanwhile.
+    """
+    mover = _Mover(staging, target, result)
+    try:
+        mover.move(written)
+    finally:
+        mover.close()
+
+
+class _Mover:
+    def __init__(self, staging: OpenFolder, target: Target, result: Placed) -> None:
+        self._staging = staging
+        self._target = target
+        self._result = result
+        self._open: dict[str, OpenFolder] = {}
+        self._obstacles: dict[str, str] = {}
+
+    def close(self) -> None:
+        for opened in self._open.values():
+            opened.close()
+
+    def move(self, written: Sequence[tuple[Placement, Fingerprint]]) -> None:
+        for unit in self._units(written):
+            if unit.is_folder:
+                self._move_folder(unit)
+            else:
+                self._move_file(*unit.members[0])
+
+    def _units(self, written: Sequence[tuple[Placement, Fingerprint]]) -> list[_Unit]:
+        folders: defaultdict[str, list[tuple[Placement, Fingerprint]]] = defaultdict(list)
+        units: list[_Unit] = []
+        for item in written:
+            missing = self._first_missing_folder(item[0])
+            if missing is None:
+                units.append(_Unit(item[0].entry.identity.path, is_folder=False, members=[item]))
+            else:
+                folders[missing].append(item)
+        units += [_Unit(name, is_folder=True, members=items) for name, items in folders.items()]
+        units.sort(key=lambda unit: max(placement.order for placement, _ in unit.members))
+        return units
+
+    def _first_missing_folder(self, placement: Placement) -> str | None:
+        path = placement.entry.identity.path
+        end = path.find("/")
+        while end >= 0:
+            folder = path[:end]
+            if not self._is_there(folder):
+                return folder
+            end = path.find("/", end + 1)
+        return None
+
+    def _is_there(self, folder: str) -> bool:
+        if folder in self._open:
+            return True
+        if folder in self._obstacles:
+            return False
+        try:
+            self._enter(folder)
+        except OSError as error:
+            self._obstacles[folder] = error.strerror or str(error)
+            return False
+        return True
+
+    def _enter(self, folder: str) -> OpenFolder:
+        """Open a folder of the cache root, as its compiler would, past no link of another user's.
+
+        Raises:
+            OSError: there is none, or nothing may be placed in it.
+        """
+        if not folder:
+            return self._target.folder
+        opened = self._open.get(folder)
+        if opened is not None:
+            return opened
+        above, _, name = folder.rpartition("/")
+        opened = self._target.bounds.enter(self._enter(above), name)
+        if len(self._open) >= _OPEN_AT_ONCE:
+            self.close()
+            self._open.clear()
+        self._open[folder] = opened
+        return opened
+
+    def _move_folder(self, unit: _Unit) -> None:
+        above, _, name = unit.relative.rpartition("/")
+        try:
+            parent = self._enter(above)
+            # A link or a file in the way is never followed or replaced: rename refuses both.
+            os.rename(
+                self._staging.at(unit.relative),
+                parent.at(name),
+                src_dir_fd=self._staging.handle,
+                dst_dir_fd=parent.handle,
+            )
+        except OSError as error:
+            self._move_content(unit, error)
+        else:
+            self._result.placed.extend(unit.members)
+
+    def _move_content(self, unit: _Unit, error: OSError) -> None:
+        above, _, name = unit.relative.rpartition("/")
+        if error.errno == errno.EXDEV:
+            # The folder above is a mount of its own: what is staged is copied file by file.
+            with contextlib.suppress(OSError):
+                parent = self._enter(above)
+                os.mkdir(parent.at(name), dir_fd=parent.handle)
+        told = self._obstacles.pop(unit.relative, "")
+        if self._is_there(unit.relative):
+            self.move(unit.members)
+            return
+        told = self._obstacles.get(unit.relative) or told or str(error.strerror)
+        reason = f"{self._target.folder.locate(unit.relative)} is in the way: {told}"
+        self._result.failed.extend((placement, reason) for placement, _ in unit.members)
+
+    def _move_file(self, placement: Placement, fingerprint: Fingerprint) -> None:
+        path = placement.entry.identity.path
+        above, _, name = path.rpartition("/")
+        try:
+            parent = self._enter(above)
+            source, target = _Name(self._staging, path), _Name(parent, name)
+            if placement.unite is not None:
+                _move_united(source, target, placement.unite)
+                moved = True
+            else:
+                moved = _move_without_replacing(source, target)
+            if moved:
+                # Moving a single file may change its ctime, which is part of the fingerprint.
+                fingerprint = fingerprint_of(parent.stat(name))
+        except (OSError, ValueError) as error:
+            self._result.failed.append((placement, str(error)))
+            return
+        if moved:
+            self._result.placed.append((placement, fingerprint))
+        else:
+            self._result.kept.append(placement)
+
+
+class _Name(NamedTuple):
+    """A name in an open folder; in the staging folder, which is private, a path."""
+
+    folder: OpenFolder
+    path: str
+
+    @property
+    def at(self) -> str:
+        return self.folder.at(self.path)
+
+    @property
+    def dir_fd(self) -> int | None:
+        return self.folder.handle
+
+    def sibling(self, name: str) -> _Name:
+        return _Name(self.folder, name)
+
+
+def _move_without_replacing(source: _Name, target: _Name) -> bool:
+    """Move a file unless there is one at `target` already. Returns whether it was moved."""
+    try:
+        os.link(
+            source.at,
+            target.at,
+            src_dir_fd=source.dir_fd,
+            dst_dir_fd=target.dir_fd,
+            follow_symlinks=False,
+        )
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # Without links the check and the rename are two steps. What another process may put there
+        # in between has the same name, so it was made from the same input.
+        with contextlib.suppress(FileNotFoundError):
+            target.folder.stat(target.path)
+            return False
+        _move_over(source, target)
+    else:
+        os.unlink(source.at, dir_fd=source.dir_fd)
+    return True
+
+
+def _move_united(source: _Name, target: _Name, unite: Callable[[bytes, bytes], bytes]) -> None:
+    """Put in the place of a file what it and the staged one hold together.
+
+    The file that is there is read last, so that what its compiler adds to it meanwhile is lost only
+    within the moment that this takes.
+    """
+    stored = read_file(source.at, UNITED_LIMIT, source.dir_fd)
+    try:
+        local = read_file(target.at, UNITED_LIMIT, target.dir_fd)
+    except FileNotFoundError:
+        _move_over(source, target)
+        return
+    content = unite(stored, local)
+    if content == local:
+        return
+    if content != stored:
+        handle = os.open(source.at, os.O_WRONLY | os.O_TRUNC | _BINARY, dir_fd=source.dir_fd)
+        with open(handle, "wb") as file:
+            file.write(content)
+    _move_over(source, target)
+
+
+def _move_over(source: _Name, target: _Name) -> None:
+    """Rename, also into a folder that is a mount of its own, where it takes a copy."""
+    try:
+        _rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        temporary = target.sibling(f"{target.path}.{secrets.token_hex(8)}.tmp")
+        try:
+            _copy(source, temporary)
+            _rename(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary.at, dir_fd=temporary.dir_fd)
+            raise
+
+
+def _rename(source: _Name, target: _Name) -> None:
+    os.rename(source.at, target.at, src_dir_fd=source.dir_fd, dst_dir_fd=target.dir_fd)
+
+
+def _copy(source: _Name, target: _Name) -> None:
+    """Copy a file with its mode and times to a new name."""
+    reading = os.open(source.at, os.O_RDONLY | _BINARY, dir_fd=source.dir_fd)
+    with open(reading, "rb") as file:
+        status = os.fstat(reading)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
+        writing = os.open(target.at, flags, stat.S_IMODE(status.st_mode), dir_fd=target.dir_fd)
+        with open(writing, "wb") as copy:
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            os.utime(writing, ns=(status.st_atime_ns, status.st_mtime_ns))

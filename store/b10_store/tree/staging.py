@@ -1,0 +1,333 @@
+"""From verified blobs to files in a cache root: written aside, then moved into place.
+
+A compiler may read and write the same folders at the same moment. It never sees a file that is not
+whole, never loses one of its own, and never sees an artifact before the parts that it refers to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from b10_store.errors import NoSpaceError
+from b10_store.open_folder import open_folder, remove_tree
+from b10_store.paths import RECORD_FOLDER
+from b10_store.tree.placement import Placed, Placement, Target, place_staged
+from b10_store.tree.scan import CANONICAL_LIMIT, Fingerprint, fingerprint_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from b10_store.digest import Digest
+    from b10_store.open_folder import OpenFolder
+    from b10_store.tree.content_check import ContentCheck
+
+STAGING_PREFIX = "staging-"
+"""Begins the name of a load's private folder; the next load removes one that was left."""
+
+_FLAGS = (
+    os.O_WRONLY
+    | os.O_CREAT
+    | os.O_EXCL
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_LONGEST_PATH = 4096
+_SURELY_SHORT = 1000
+
+_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Staging:
+    """Takes verified blobs into private folders beside their place, then moves them there.
+
+    A `fetch.Sink`: `put` and `stream` may be called from several threads.
+    """
+
+    def __init__(
+        self, watch: Callable[[str, int], None], roots: Mapping[str, Target] | None = None
+    ) -> None:
+        """Write nothing yet.
+
+        Args:
+            watch: called with a cache root and a number of bytes before they are written there;
+                raises NoSpaceError when there is no room for them.
+            roots: open cache roots, by the folder that placements name. Others are opened here.
+        """
+        self._watch = watch
+        self._roots = dict(roots or {})
+        self._targets: defaultdict[Digest, list[Placement]] = defaultdict(list)
+        self._folders: dict[str, OpenFolder] = {}
+        self._held = contextlib.ExitStack()
+        self._removals = contextlib.ExitStack()
+        self._written: list[tuple[Placement, Fingerprint]] = []
+        self._failed: list[tuple[Placement, str]] = []
+        self._broken: list[tuple[Placement, str]] = []
+        self._lock = threading.Lock()
+
+    def expect(self, placements: Iterable[Placement]) -> None:
+        """Prepare folders for what will come.
+
+        Raises:
+            NoSpaceError: there is no room for them.
+            OSError: a cache root cannot be written.
+        """
+        made: defaultdict[str, set[str]] = defaultdict(set)
+        for placement in placements:
+            staging = self._folders.get(placement.folder) or self._open_folder(placement.folder)
+            folder = placement.entry.identity.path.rpartition("/")[0]
+            try:
+                _check_length(placement.location)
+                _make_folders(staging, folder, made[placement.folder])
+            except OSError as error:
+                self.note_failure(placement, error)
+                continue
+            self._targets[placement.entry.digest].append(placement)
+
+    def put(self, digest: Digest, data: bytes | memoryview) -> None:
+        """Write every file that has these bytes."""
+        for placement in self._targets.get(digest, ()):
+            self._write_file(placement, data)
+
+    def stream(self, digest: Digest) -> StagedBlob:
+        """Write every file that has these bytes, in parts."""
+        placements: list[Placement] = []
+        for placement in self._targets.get(digest, ()):
+            if placement.restore is None:
+                placements.append(placement)
+            else:
+                self._fail(placement, f"over {CANONICAL_LIMIT} bytes")
+        return StagedBlob(self, placements)
+
+    def place(self) -> Placed:
+        """Move everything that was written to its place, in order; of a torn bundle, nothing."""
+        result = Placed(failed=list(self._failed))
+        for placement, flaw in self._broken:
+            # What is not whole adds nothing to a file that its compiler rewrites.
+            if placement.unite is not None and os.path.lexists(placement.location):
+                result.kept.append(placement)
+            else:
+                result.broken.append((placement, flaw))
+        torn = self._torn_bundles()
+        for placement, _ in self._written:
+            if (placement.folder, placement.bundle) in torn:
+                # A folder is moved with everything that was staged in it, and some compilers take
+                # an empty one for a kernel.
+                self.remove_file(placement)
+                self._remove_folder(placement)
+                result.torn.append(placement)
+        for folder, staging in self._folders.items():
+            written = [
+                item
+                for item in self._written
+                if item[0].folder == folder and (folder, item[0].bundle) not in torn
+            ]
+            place_staged(staging, self._roots[folder], written, result)
+        return result
+
+    def _torn_bundles(self) -> set[tuple[str, str]]:
+        """Bundles of which a member did not come; those of no bundle are called ""."""
+        written = {id(placement) for placement, _ in self._written}
+        expected = [item for placements in self._targets.values() for item in placements]
+        expected += [placement for placement, _ in self._failed]
+        return {
+            (item.folder, item.bundle)
+            for item in expected
+            if item.bundle and id(item) not in written
+        }
+
+    def close(self) -> None:
+        """Remove the private folders and whatever is left in them."""
+        self._removals.close()
+        self._held.close()
+
+    def abandon(self, seconds: float) -> None:
+        """Do the same beside the caller, who waits so long at most; the next load does the rest.
+
+        Threads may still be writing: the descriptors stay open, so that no other folder gets their
+        numbers.
+        """
+        thread = threading.Thread(target=self._removals.close, name="b10-abandon", daemon=True)
+        thread.start()
+        thread.join(seconds)
+
+    def open_file(self, placement: Placement) -> int:
+        """Create the staged file of an artifact; returns its descriptor."""
+        mode = 0o777 if placement.entry.executable else 0o666
+        staging = self._folders[placement.folder]
+        path = placement.entry.identity.path
+        return os.open(staging.at(path), _FLAGS, mode, dir_fd=staging.handle)
+
+    def write(self, placement: Placement, handle: int, data: bytes | memoryview) -> None:
+        """Write bytes of an artifact.
+
+        Raises:
+            NoSpaceError: there is no room for them.
+        """
+        self._watch(placement.folder, len(data))
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[os.write(handle, left) :]
+        except OSError as error:
+            if error.errno in _OUT_OF_SPACE:
+                raise NoSpaceError(f"{placement.folder}: {error.strerror}") from error
+            raise
+
+    def finish_file(self, placement: Placement, handle: int) -> None:
+        """Note a staged file as whole."""
+        if placement.entry.mtime_ns is not None:
+            os.utime(handle, ns=(placement.entry.mtime_ns, placement.entry.mtime_ns))
+        fingerprint = fingerprint_of(os.fstat(handle))
+        with self._lock:
+            self._written.append((placement, fingerprint))
+
+    def remove_file(self, placement: Placement) -> None:
+        """Remove a staged file that is not whole."""
+        staging = self._folders[placement.folder]
+        with contextlib.suppress(OSError):
+            os.unlink(staging.at(placement.entry.identity.path), dir_fd=staging.handle)
+
+    def _remove_folder(self, placement: Placement) -> None:
+        """Remove the staged folder of an artifact, and those above it, once nothing is in them."""
+        staging = self._folders[placement.folder]
+        folder = placement.entry.identity.path.rpartition("/")[0]
+        with contextlib.suppress(OSError):
+            while folder:
+                os.rmdir(staging.at(folder), dir_fd=staging.handle)
+                folder = folder.rpartition("/")[0]
+
+    def note_failure(self, placement: Placement, error: OSError) -> None:
+        """Note an artifact that this filesystem does not take (its name, say); the load goes on.
+
+        Raises:
+            NoSpaceError: it is the filesystem that is full.
+        """
+        if error.errno in _OUT_OF_SPACE:
+            raise NoSpaceError(f"{placement.folder}: {error.strerror}") from error
+        self._fail(placement, str(error))
+
+    def note_broken(self, placement: Placement, flaw: str) -> None:
+        """Note an artifact whose stored bytes are not whole."""
+        with self._lock:
+            self._broken.append((placement, flaw))
+
+    def _write_file(self, placement: Placement, data: bytes | memoryview) -> None:
+        check = _check_of(placement)
+        if check is not None:
+            check.feed(data)
+            if flaw := check.flaw():
+                self.note_broken(placement, flaw)
+                return
+        if placement.restore is not None:
+            try:
+                data = placement.restore(bytes(data))
+            except ValueError as error:
+                self._fail(placement, str(error))
+                return
+        try:
+            handle = self.open_file(placement)
+        except OSError as error:
+            self.note_failure(placement, error)
+            return
+        try:
+            self.write(placement, handle, data)
+            self.finish_file(placement, handle)
+        finally:
+            os.close(handle)
+
+    def _fail(self, placement: Placement, reason: str) -> None:
+        with self._lock:
+            self._failed.append((placement, reason))
+
+    def _open_folder(self, root: str) -> OpenFolder:
+        target = self._roots.get(root)
+        if target is None:
+            target = self._roots[root] = Target(self._held.enter_context(open_folder(root)))
+        own = self._held.enter_context(target.folder.enter_child(RECORD_FOLDER))
+        name = STAGING_PREFIX + secrets.token_hex(8)
+        os.mkdir(own.at(name), 0o700, dir_fd=own.handle)
+        self._removals.callback(remove_tree, own, name)
+        self._folders[root] = self._held.enter_context(own.enter_child(name))
+        return self._folders[root]
+
+
+class StagedBlob:
+    """A blob of several frames on its way into its files; a `fetch.BlobStream`."""
+
+    def __init__(self, staging: Staging, placements: Sequence[Placement]) -> None:
+        """Create the files."""
+        self._staging = staging
+        self._open: list[tuple[Placement, int]] = []
+        self._checks: dict[int, ContentCheck] = {}
+        try:
+            for placement in placements:
+                try:
+                    handle = staging.open_file(placement)
+                    self._open.append((placement, handle))
+                    if (check := _check_of(placement)) is not None:
+                        self._checks[handle] = check
+                except OSError as error:
+                    staging.note_failure(placement, error)
+        except BaseException:
+            self.discard()
+            raise
+
+    def write(self, data: bytes | memoryview) -> None:
+        """See `BlobStream.write`."""
+        for placement, handle in self._open:
+            self._staging.write(placement, handle, data)
+        for check in self._checks.values():
+            check.feed(data)
+
+    def commit(self) -> None:
+        """See `BlobStream.commit`."""
+        for placement, handle in self._open:
+            check = self._checks.get(handle)
+            if check is not None and (flaw := check.flaw()):
+                self._staging.remove_file(placement)
+                self._staging.note_broken(placement, flaw)
+            else:
+                self._staging.finish_file(placement, handle)
+        self._close()
+
+    def discard(self) -> None:
+        """See `BlobStream.discard`."""
+        for placement, _ in self._open:
+            self._staging.remove_file(placement)
+        self._close()
+
+    def _close(self) -> None:
+        for _, handle in self._open:
+            os.close(handle)
+        self._open = []
+
+
+def _check_length(location: str) -> None:
+    """Refuse what no compiler could open by its path, though it could be made from a descriptor.
+
+    Raises:
+        OSError: the path is too long.
+    """
+    if len(location) > _SURELY_SHORT and len(os.fsencode(location)) >= _LONGEST_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), location)
+
+
+def _make_folders(staging: OpenFolder, folder: str, made: set[str]) -> None:
+    """Make a folder below the staging folder, and those above it; `made` are there already."""
+    if not folder or folder in made:
+        return
+    _make_folders(staging, folder.rpartition("/")[0], made)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(staging.at(folder), dir_fd=staging.handle)
+    made.add(folder)
+
+
+def _check_of(placement: Placement) -> ContentCheck | None:
+    return placement.check() if placement.check is not None else None

@@ -1,0 +1,122 @@
+"""Which files are below a local folder, as its open descriptor shows them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from b10_store.open_folder import NO_LINKS, Bounds, open_folder
+from b10_store.paths import DEPTH_LIMIT
+from b10_store.tree.scan import FoundFile, Skipped, fingerprint_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b10_store.open_folder import OpenFolder
+
+
+def walk(
+    folder: str,
+    enter: Callable[[str], bool],
+    bounds: Bounds = NO_LINKS,
+    skipped: list[Skipped] | None = None,
+) -> list[FoundFile]:
+    """Find the regular files below a folder, sorted by path.
+
+    A link is followed where it leads to a folder, and both belong to this user or root: compilers
+    follow it, too. What several ways lead to is found by the first: by a way without links, where
+    there is one. A folder that cannot be read, or vanishes meanwhile, holds what was seen of it
+    until then.
+
+    Args:
+        folder: absolute path.
+        enter: whether to look into a folder, or to follow a link, given its relative path.
+        bounds: what of the folder is not used; by default what links lead to.
+        skipped: takes the links that are not followed, and what the bounds refuse.
+    """
+    found = _Walk(folder, enter, bounds)
+    found.begin()
+    if skipped is not None:
+        skipped += found.skipped
+    found.files.sort()
+    return found.files
+
+
+class _Walk:
+    def __init__(self, folder: str, enter: Callable[[str], bool], bounds: Bounds) -> None:
+        self.files: list[FoundFile] = []
+        self.skipped: list[Skipped] = []
+        self._folder = folder
+        self._enter = enter
+        self._bounds = bounds
+        self._links: list[str] = []
+        self._seen: set[tuple[int, int]] = set()
+
+    def begin(self) -> None:
+        try:
+            root = open_folder(self._folder)
+        except OSError:
+            return
+        reason = self._bounds.refuse(root.status)
+        with root:
+            if reason:
+                self.skipped.append(Skipped(self._folder, reason))
+                return
+            self._look_into(root, "")
+            # Following a link may find further ones.
+            while self._links:
+                self._links.sort(reverse=True)
+                self._follow(root, self._links.pop())
+
+    def _look_into(self, opened: OpenFolder, prefix: str) -> None:
+        identity = opened.status.st_dev, opened.status.st_ino
+        if identity in self._seen:
+            return
+        self._seen.add(identity)
+        with contextlib.suppress(OSError):
+            for item in opened.entries():
+                # What vanishes meanwhile was not there.
+                with contextlib.suppress(OSError):
+                    self._look_at(opened, item, prefix + item.name)
+
+    def _look_at(self, opened: OpenFolder, item: os.DirEntry[str], path: str) -> None:
+        if item.is_file(follow_symlinks=False):
+            status = item.stat(follow_symlinks=False)
+            reason = self._bounds.refuse(status)
+            if reason:
+                self._skip(path, reason)
+                return
+            self.files.append(
+                FoundFile(
+                    path,
+                    f"{self._folder}{os.sep}{path}",
+                    fingerprint_of(status),
+                    bool(status.st_mode & stat.S_IXUSR),
+                    status.st_atime_ns,
+                )
+            )
+        elif item.is_dir(follow_symlinks=False):
+            # Deeper ones hold no artifacts, and would take a descriptor each.
+            if self._enter(path) and path.count("/") < DEPTH_LIMIT:
+                with opened.enter_child(item.name) as below:
+                    reason = self._bounds.refuse(below.status)
+                    if reason:
+                        self._skip(path, reason)
+                    else:
+                        self._look_into(below, path + "/")
+        elif item.is_symlink() and self._enter(path):
+            self._links.append(path)
+
+    def _follow(self, root: OpenFolder, path: str) -> None:
+        try:
+            opened = self._bounds.follow(root, path)
+        except OSError as error:
+            self._skip(path, str(error.strerror))
+            return
+        with opened:
+            self._look_into(opened, path + "/")
+
+    def _skip(self, path: str, reason: str) -> None:
+        self.skipped.append(Skipped(f"{self._folder}{os.sep}{path}", reason))

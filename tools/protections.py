@@ -304,6 +304,13 @@ PROTECTIONS = (
         "tests/contract/test_folder_remote.py",
     ),
     _simple(
+        "a store made below a folder of everybody's is not everybody's",
+        _STORE + "folder_remote.py",
+        "_take_after(hold_folder(self._root), parent, but=stat.S_IWOTH)",
+        "_take_after(hold_folder(self._root), parent)",
+        "tests/contract/test_folder_remote.py",
+    ),
+    _simple(
         "a store made below a sticky folder is its maker's own",
         _STORE + "remote/folder.py",
         "if not os.stat(parent).st_mode & stat.S_ISVTX:",
@@ -770,6 +777,13 @@ PROTECTIONS = (
         "        take_secret()\n        variables = variables_of_caller()\n",
         "        variables = variables_of_caller()\n        take_secret()\n",
         "tests/unit/test_held_secret.py",
+    ),
+    _simple(
+        "what a process says is believed only when it is ours after that, too",
+        "b10_transfer/supervised/chosen_folders.py",
+        "        return found if is_same else None\n",
+        "        return found\n",
+        "tests/unit/servers/test_chosen_folders.py",
     ),
     _simple(
         "a key file belongs to root or to this user",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from b10_transfer.caches.roots import ROOT_NAMES, resolve_roots, with_store
 from b10_transfer.cli import exit_codes
+from b10_transfer.cli.progress_display import busy_display
 from b10_transfer.cli.root_sizes import measure
 from b10_transfer.errors import CacheValidationError
 from b10_transfer.local.clear import clear_roots
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def clear(call: Call) -> int:
     """Empty them; on a terminal only when the user says so."""
     settings, console = call.settings(), call.console
-    with errors_as_cache_errors(settings):
+    with errors_as_cache_errors(settings), busy_display(console, "looking at the cache roots"):
         roots = _chosen_roots(settings, call.options.roots)
         there = [size for root in roots if (size := measure(root)).exists]
     if not call.wants_json:
@@ -34,11 +35,14 @@ def clear(call: Call) -> int:
             console.paragraph((f"{size.name}: ",), str(size))
     if there and not call.options.yes:
         if not _can_answer(call):
-            raise CacheValidationError("nothing is removed here without --yes: nobody can be asked")
+            raise CacheValidationError(
+                "clear needs --yes where nobody can be asked: the input is no terminal; nothing "
+                "was removed"
+            )
         if not _agrees(call, there):
             console.note("nothing was removed")
             return exit_codes.PROBLEMS
-    with errors_as_cache_errors(settings):
+    with errors_as_cache_errors(settings), busy_display(console, f"clearing {_text(there)}"):
         cleared = clear_roots(roots)
     _show(call, there, cleared)
     return exit_codes.PROBLEMS if any(item.problem for item in cleared) else exit_codes.DONE
@@ -88,6 +92,9 @@ def _can_answer(call: Call) -> bool:
 
 
 def _agrees(call: Call, sizes: Sequence[RootSize]) -> bool:
+    return call.console.ask(f"Remove {_text(sizes)} from this machine?")
+
+
+def _text(sizes: Sequence[RootSize]) -> str:
     roots = count_text(len(sizes), "cache root")
-    size = size_text(sum(size.bytes for size in sizes))
-    return call.console.ask(f"Remove {roots} ({size}) from this machine?")
+    return f"{roots} ({size_text(sum(size.bytes for size in sizes))})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections import defaultdict
@@ -15,9 +14,6 @@ from b10_transfer.units import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""The errors of a filesystem that is full."""
 
 _BLOCK = 4096
 _WATCH_BYTES = 16 << 20
@@ -76,7 +72,9 @@ class LocalSpace:
         free = psutil.disk_usage(folder).free
         if free < needed:
             self._refusal = NoSpaceError(
-                f"{folder}: {size_text(needed)} are needed and {size_text(free)} are free"
+                f"{size_text(needed)} are needed and {size_text(free)} are free",
+                folder,
+                tells_space=True,
             )
             raise self._refusal
 

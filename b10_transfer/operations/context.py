@@ -7,7 +7,13 @@ import os
 import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.errors import CannotSignError, NoSpaceError, SizeLimitError, StoreError
+from b10_store.errors import (
+    OUT_OF_SPACE,
+    CannotSignError,
+    NoSpaceError,
+    SizeLimitError,
+    StoreError,
+)
 from b10_store.format.names import Address
 from b10_store.load import PACKS_AT_ONCE
 from b10_store.remote.folder import FolderRemote
@@ -19,19 +25,19 @@ from b10_transfer.caches.root_places import find_misplacement
 from b10_transfer.caches.roots import CacheRoot, resolve_roots, with_store, without_refused
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
 from b10_transfer.keys import KEY_FILE
-from b10_transfer.local.space import NO_ROOM
 from b10_transfer.machine.address_space import is_scarce, require_some
 from b10_transfer.machine.checks import existing_folder
 from b10_transfer.machine.environment import Environment
 from b10_transfer.operations.refusals import describe, refusal
 from b10_transfer.paths import is_below
 from b10_transfer.settings import MEBIBYTE, Settings, check_folder
-from b10_transfer.units import size_text
+from b10_transfer.units import count_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 _NEEDED = frozenset({"inductor", "triton"})
+_FEW_FILES = 100
 
 
 class Context(NamedTuple):
@@ -197,7 +203,7 @@ def errors_as_cache_errors(settings: Settings) -> Generator[None]:
     try:
         yield
     except NoSpaceError as error:
-        raise CacheOperationInterrupted(f"too little disk space: {error}") from error
+        raise _full_disk(error, settings) from error
     except SizeLimitError as error:
         enough = error.needed // MEBIBYTE + 2  # packs have footers
         raise CacheError(
@@ -220,18 +226,31 @@ def _as_cache_error(error: Exception, settings: Settings) -> CacheError | None:
     reason = refusal(error)
     if not isinstance(error, OSError):
         return CacheError(reason) if reason else None
-    if error.errno in NO_ROOM:
-        return CacheOperationInterrupted(f"too little disk space: {_full_disk(error, settings)}")
+    if error.errno in OUT_OF_SPACE:
+        named = str(error.filename or "")
+        folder = named if os.path.isabs(named) else ""
+        return _full_disk(NoSpaceError(error.strerror or str(error), folder), settings)
     if reason:
         return CacheError(f"{error.filename or settings.store}: {reason}")
     return CacheError(describe(error, settings.store))
 
 
-def _full_disk(error: OSError, settings: Settings) -> str:
-    """The folder that is full, and how many bytes are free there."""
-    named = str(error.filename or "")
-    folder = named if os.path.isabs(named) else settings.store
+def _full_disk(error: NoSpaceError, settings: Settings) -> CacheOperationInterrupted:
+    """Name the folder that is full, with the bytes that are needed and those that are free."""
+    told = str(error) if error.folder else f"{settings.store}: {error}"
     with contextlib.suppress(OSError):
-        free = shutil.disk_usage(existing_folder(folder)).free
-        return f"{folder}: {error.strerror or error} ({size_text(free)} free)"
-    return f"{folder}: {error.strerror or error}"
+        free = _free_text(existing_folder(error.folder or settings.store))
+        if error.needed:
+            told += f" (up to {size_text(error.needed)} needed, {free})"
+        elif not error.tells_space:
+            told += f" ({free})"
+    return CacheOperationInterrupted(f"too little disk space: {told}")
+
+
+def _free_text(folder: str) -> str:
+    free = f"{size_text(shutil.disk_usage(folder).free)} free"
+    status = os.statvfs(folder)
+    # Some filesystems count no files.
+    if status.f_files and status.f_favail < _FEW_FILES:
+        free += f", room for {count_text(status.f_favail, 'further file')}"
+    return free

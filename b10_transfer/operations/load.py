@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from b10_store.errors import StoreError
+from b10_store.errors import OUT_OF_SPACE, NoSpaceError, StoreError
 from b10_store.load import Brought
 from b10_store.manifests.merge import union
 from b10_store.open_folder import make_folder
@@ -34,7 +34,7 @@ from b10_transfer.local.record import (
 )
 from b10_transfer.local.root_origin import look_at, note_machine, origin_lines
 from b10_transfer.local.scan import walk_roots
-from b10_transfer.local.space import NO_ROOM, LocalSpace
+from b10_transfer.local.space import LocalSpace
 from b10_transfer.local.sweep import has_leftovers, sweep
 from b10_transfer.local.targets import choose_placements, not_here
 from b10_transfer.machine.checks import check_execution, check_tools
@@ -273,8 +273,8 @@ def _open_roots(
                 continue
             note_machine(folder, context.environment)
         except OSError as error:
-            if error.errno in NO_ROOM:
-                raise
+            if error.errno in OUT_OF_SPACE:
+                raise NoSpaceError(error.strerror or str(error), folder) from error
             problems.append(describe_failure(root, error))
         else:
             usable[folder] = Target(opened, bounds_of(root))

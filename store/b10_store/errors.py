@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class StoreError(Exception):
     """Base of all errors of the engine; the message says what failed and how to go on."""
@@ -46,7 +48,33 @@ class FencedError(StoreError):
 
 
 class NoSpaceError(StoreError):
-    """A filesystem has too little room for what is about to be written to it."""
+    """A filesystem has too little room for what is about to be written to it.
+
+    Attributes:
+        folder: on that filesystem; "" for the store.
+        needed: bytes, at most; 0 where that is not known.
+        tells_space: whether the message has what is needed and what is free.
+    """
+
+    def __init__(
+        self, reason: str, folder: str = "", needed: int = 0, *, tells_space: bool = False
+    ) -> None:
+        """Say so, and where.
+
+        Args:
+            reason: what failed.
+            folder: see the class.
+            needed: see the class.
+            tells_space: see the class.
+        """
+        super().__init__(f"{folder}: {reason}" if folder else reason)
+        self.folder = folder
+        self.needed = needed
+        self.tells_space = tells_space
+
+
+OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The errors of a filesystem that is full."""
 
 
 class MissingLibraryError(StoreError):

@@ -83,9 +83,15 @@ def test_modes_follow_the_store_and_not_the_umask(
 
 @pytest.mark.parametrize(
     ("parent_mode", "store_mode", "file_mode"),
-    [(0o777, 0o777, 0o666), (0o2770, 0o2770, 0o660), (0o1777, 0o750, 0o640)],
+    [
+        (0o777, 0o775, 0o664),
+        (0o2777, 0o2775, 0o664),
+        (0o757, 0o755, 0o644),
+        (0o2770, 0o2770, 0o660),
+        (0o1777, 0o750, 0o640),
+    ],
 )
-def test_a_store_takes_after_its_parent_unless_that_is_sticky(
+def test_a_store_takes_after_its_parent_unless_that_is_sticky_and_is_never_everybodys(
     tmp_path: Path, parent_mode: int, store_mode: int, file_mode: int
 ) -> None:
     (tmp_path / "parent").mkdir()

@@ -132,8 +132,10 @@ def test_a_load_that_runs_out_of_files_is_interrupted_and_leaves_none(
     site.host("saver", LARGE).save()
     loader = become(site.host("loader"), monkeypatch)
     with tmpfs(loader.root, size=2 * FILES * MIB, files=files):
-        with pytest.raises(CacheOperationInterrupted):
+        with pytest.raises(CacheOperationInterrupted) as caught:
             b10_transfer.load()
+        assert f"{loader.root}: No space left on device" in str(caught.value)
+        assert "room for " in str(caught.value)
         assert_nothing_was_left(loader)
         assert b10_transfer.load_compile_cache() is OperationStatus.ERROR
 
@@ -147,8 +149,10 @@ def test_a_save_into_a_full_store_is_interrupted_and_leaves_nothing_half_made(
         before = sorted(path.name for path in site.store.rglob("*"))
         ballast = fill(site.store, leave=room)
         saver = become(site.host("saver", LARGE), monkeypatch)
-        with pytest.raises(CacheOperationInterrupted, match="too little disk space"):
+        with pytest.raises(CacheOperationInterrupted, match="too little disk space") as caught:
             b10_transfer.save()
+        assert f"{site.store}: No space left on device" in str(caught.value)
+        assert "(up to 25.2 MB needed, " in str(caught.value)
         assert_only_whole_files(site)
         assert len(site.files("manifests")) == 1
         loader = site.host("loader")

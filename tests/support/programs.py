@@ -43,6 +43,7 @@ def started_python(code: str, variables: Mapping[str, str]) -> Generator[subproc
         [sys.executable, "-c", code],
         env=dict(variables),
         cwd="/",
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

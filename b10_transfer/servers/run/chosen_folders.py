@@ -24,6 +24,8 @@ from b10_transfer.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import psutil
+
     from b10_transfer.servers.find.processes import User
 
 _VARIABLES = tuple(sorted({name for names in VARIABLES.values() for name in names} - {"TMPDIR"}))
@@ -55,12 +57,21 @@ class ChosenFolders:
             pid: of the command.
         """
         for process in family_below(pid):
-            if len(self._known) > _LIMIT or not is_believed(process, self._user):
-                continue
-            found = self._judge(as_seen_from(working_folder(process), variables_of(process) or {}))
+            variables = self._variables_of(process) if len(self._known) <= _LIMIT else None
+            found = None if variables is None else self._judge(variables)
             if found is not None:
                 return found
         return None
+
+    def _variables_of(self, process: psutil.Process) -> dict[str, str] | None:
+        """Read what a process was started with; None where it is not one to be believed."""
+        if not is_believed(process, self._user):
+            return None
+        found = as_seen_from(working_folder(process), variables_of(process) or {})
+        # Another process may have its number by now, or it may have become another user's, who
+        # could write over its variables.
+        is_same = process.is_running() and is_believed(process, self._user)
+        return found if is_same else None
 
     def _judge(self, variables: Mapping[str, str]) -> Settings | None:
         values = tuple(variables.get(name) for name in _VARIABLES)

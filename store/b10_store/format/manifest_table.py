@@ -9,7 +9,6 @@ opaque, sealed body.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import struct
@@ -19,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 import lmdb
 
 from b10_store.digest import digest_from_bytes
-from b10_store.errors import CorruptError, LimitError, NoSpaceError, StoreError
+from b10_store.errors import OUT_OF_SPACE, CorruptError, LimitError, NoSpaceError, StoreError
 from b10_store.format.frame import FRAME_LIMIT, FRAME_ROW_SIZE, FrameTable
 from b10_store.format.lmdb_pages import check_pages
 from b10_store.format.manifest import (
@@ -58,7 +57,7 @@ def build_database(manifest: Manifest, scratch: str) -> bytes:
     """
     rows = {pack: row for row, pack in enumerate(sorted(manifest.packs))}
     with (
-        _scratch_errors(scratch),
+        _scratch_errors(scratch, 2 * _room_for(manifest)),
         _private_file(scratch) as (_, build),
         _private_file(scratch) as (compact, _),
     ):
@@ -110,7 +109,7 @@ def read_pack_sizes(raw: bytes, scratch: str) -> dict[PackId, int]:
 def _opened(raw: bytes, scratch: str) -> Generator[tuple[lmdb.Environment, lmdb.Transaction]]:
     """Open a database from a private file; what is wrong with it is raised as CorruptError."""
     check_pages(raw, max(ENTRY_LIMIT, FRAME_LIMIT))
-    with _scratch_errors(scratch), _private_file(scratch) as (file, path):
+    with _scratch_errors(scratch, len(raw)), _private_file(scratch) as (file, path):
         file.write(raw)
         file.flush()
         try:
@@ -143,17 +142,17 @@ def _private_file(scratch: str) -> Generator[tuple[IO[bytes], str]]:
 
 
 @contextlib.contextmanager
-def _scratch_errors(scratch: str) -> Generator[None]:
+def _scratch_errors(scratch: str, needed: int) -> Generator[None]:
     try:
         yield
     except (OSError, lmdb.Error) as error:
         full = isinstance(error, lmdb.DiskError) or (
-            isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            isinstance(error, OSError) and error.errno in OUT_OF_SPACE
         )
         with contextlib.suppress(OSError):
             full = full or shutil.disk_usage(scratch).free < _LITTLE_ROOM
         if full:
-            raise NoSpaceError(f"the work folder {scratch} is full: {error}") from error
+            raise NoSpaceError("the work folder is full", scratch, needed) from error
         raise StoreError(f"the work folder {scratch} cannot be used: {error}") from error
 
 

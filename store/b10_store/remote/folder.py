@@ -243,10 +243,10 @@ class FolderRemote:
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._root)
             # The store itself takes after the folder that it is made in; but where everybody may
-            # make folders of their own, nobody else is meant to write to this one.
+            # make folders of their own, not everybody is meant to write to this one.
             with contextlib.suppress(OSError):
                 if not os.stat(parent).st_mode & stat.S_ISVTX:
-                    _take_after(hold_folder(self._root), parent)
+                    _take_after(hold_folder(self._root), parent, but=stat.S_IWOTH)
 
     def _file_mode(self) -> int:
         """The store's own permissions; the owner must keep what the protocol needs."""
@@ -380,9 +380,9 @@ def _size(folder: HeldFolder, name: str) -> int | None:
         return None
 
 
-def _take_after(folder: HeldFolder, like: str) -> None:
-    """Give a folder that was just made the permissions of another one."""
-    mode = (os.stat(like).st_mode & 0o2777) | 0o700
+def _take_after(folder: HeldFolder, like: str, but: int = 0) -> None:
+    """Give a folder that was just made the permissions of another one, but for some."""
+    mode = (os.stat(like).st_mode & 0o2777 & ~but) | 0o700
     if folder.handle is None:
         os.chmod(folder.path, mode)
     else:

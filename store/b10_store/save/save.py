@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.errors import FencedError, SizeLimitError, StoreError
+from b10_store.errors import (
+    OUT_OF_SPACE,
+    FencedError,
+    NoSpaceError,
+    SizeLimitError,
+    StoreError,
+)
 from b10_store.format.keys import signer_of
 from b10_store.format.manifest import Manifest, referenced_packs, stored_bytes
 from b10_store.format.manifest_file import encode_manifest
@@ -33,7 +40,7 @@ from b10_store.save.unchanged import Basis
 from b10_store.tree.scan import CHANGED, INCOMPLETE, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Generator, Mapping, Sequence
 
     from b10_store.digest import Digest
     from b10_store.format.keys import Key
@@ -99,6 +106,24 @@ def save(remote: Remote, reader: ManifestReader, request: SaveRequest) -> SaveOu
 
 
 def _publish(
+    remote: Remote, reader: ManifestReader, request: SaveRequest, view: _View
+) -> SaveOutcome:
+    with _naming_needs(view.plan.upload_bytes):
+        return _publish_in_sessions(remote, reader, request, view)
+
+
+@contextlib.contextmanager
+def _naming_needs(size: int) -> Generator[None]:
+    """Say how much was to be uploaded where the store is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in OUT_OF_SPACE:
+            raise NoSpaceError(error.strerror or str(error), needed=size) from error
+        raise
+
+
+def _publish_in_sessions(
     remote: Remote, reader: ManifestReader, request: SaveRequest, view: _View
 ) -> SaveOutcome:
     write_format(remote)

@@ -14,7 +14,7 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from b10_store.errors import NoSpaceError
+from b10_store.errors import OUT_OF_SPACE, NoSpaceError
 from b10_store.open_folder import open_folder, remove_tree
 from b10_store.paths import RECORD_FOLDER
 from b10_store.tree.placement import Placed, Placement, Target, place_staged
@@ -40,8 +40,6 @@ _FLAGS = (
 )
 _LONGEST_PATH = 4096
 _SURELY_SHORT = 1000
-
-_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Staging:
@@ -176,8 +174,8 @@ class Staging:
             while left:
                 left = left[os.write(handle, left) :]
         except OSError as error:
-            if error.errno in _OUT_OF_SPACE:
-                raise NoSpaceError(f"{placement.folder}: {error.strerror}") from error
+            if error.errno in OUT_OF_SPACE:
+                raise self._full(placement, error) from error
             raise
 
     def finish_file(self, placement: Placement, handle: int) -> None:
@@ -209,9 +207,16 @@ class Staging:
         Raises:
             NoSpaceError: it is the filesystem that is full.
         """
-        if error.errno in _OUT_OF_SPACE:
-            raise NoSpaceError(f"{placement.folder}: {error.strerror}") from error
+        if error.errno in OUT_OF_SPACE:
+            raise self._full(placement, error) from error
         self._fail(placement, str(error))
+
+    def _full(self, placement: Placement, error: OSError) -> NoSpaceError:
+        expected = {id(item): item for items in self._targets.values() for item in items}
+        expected[id(placement)] = placement
+        here = (item for item in expected.values() if item.folder == placement.folder)
+        needed = sum(item.entry.size for item in here)
+        return NoSpaceError(error.strerror or str(error), placement.folder, needed)
 
     def note_broken(self, placement: Placement, flaw: str) -> None:
         """Note an artifact whose stored bytes are not whole."""
@@ -252,7 +257,12 @@ class Staging:
             target = self._roots[root] = Target(self._held.enter_context(open_folder(root)))
         own = self._held.enter_context(target.folder.enter_child(RECORD_FOLDER))
         name = STAGING_PREFIX + secrets.token_hex(8)
-        os.mkdir(own.at(name), 0o700, dir_fd=own.handle)
+        try:
+            os.mkdir(own.at(name), 0o700, dir_fd=own.handle)
+        except OSError as error:
+            if error.errno in OUT_OF_SPACE:
+                raise NoSpaceError(error.strerror or str(error), root) from error
+            raise
         self._removals.callback(remove_tree, own, name)
         self._folders[root] = self._held.enter_context(own.enter_child(name))
         return self._folders[root]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ from tests.support.sites import Site, become
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from b10_transfer.servers.options import ServerOptions
     from b10_transfer.settings import Settings
@@ -223,6 +224,32 @@ def test_on_a_terminal_clear_asks(site: Site, answer: str, expected: int) -> Non
     assert done.returncode == expected
     assert b"Remove 1 cache root (" in done.stderr
     assert host.tree() == ({} if expected == DONE else TREE)
+
+
+def test_where_nobody_can_be_asked_clear_names_the_option_that_it_needs(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["clear"]) == USAGE
+    assert "clear needs --yes where nobody can be asked" in capsys.readouterr().err
+    assert host.tree() == TREE
+
+
+def test_clear_shows_that_it_is_at_work(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[tuple[str, bool]] = []
+
+    @contextlib.contextmanager
+    def show(_: object, what: str) -> Generator[None]:
+        yield
+        shown.append((what, host.root.exists()))
+
+    monkeypatch.setattr("b10_transfer.cli.clear_command.busy_display", show)
+    ran("clear --yes", capsys)
+    (looking, before), (clearing, after) = shown
+    assert (looking, before) == ("looking at the cache roots", True)
+    assert clearing.startswith("clearing 1 cache root (")
+    assert not after
 
 
 def test_clear_refuses_a_root_around_the_store(

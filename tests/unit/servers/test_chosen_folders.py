@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from b10_transfer.servers.processes import variables_of
 from b10_transfer.settings import Settings
-from b10_transfer.supervised import chosen_folders
 from b10_transfer.supervised.chosen_folders import ChosenFolders
 from tests.support.crowd import OTHER_USER
 from tests.support.programs import started_python
@@ -43,18 +43,17 @@ def test_what_a_process_says_that_becomes_another_users_meanwhile_is_not_taken(
     own = Settings.from_environment(host.variables())
     chosen = str(tmp_path / "chosen")
     variables = host.variables(TORCHINDUCTOR_CACHE_DIR=chosen)
-    read = chosen_folders.variables_of
     with started_python(BECOME_ANOTHER, variables) as process:
         hear(process)
 
         def read_late(asked: psutil.Process) -> dict[str, str] | None:
-            found = read(asked)
+            found = variables_of(asked)
             if becomes_another:
                 tell(process)
                 hear(process)
             return found
 
-        monkeypatch.setattr(chosen_folders, "variables_of", read_late)
+        monkeypatch.setattr("b10_transfer.supervised.chosen_folders.variables_of", read_late)
         found = ChosenFolders(own, None).look(process.pid)
     assert (found is None) == becomes_another
     if found is not None:

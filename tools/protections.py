@@ -305,7 +305,7 @@ PROTECTIONS = (
     ),
     _simple(
         "a store made below a folder of everybody's is not everybody's",
-        _STORE + "folder_remote.py",
+        _STORE + "remote/folder.py",
         "_take_after(hold_folder(self._root), parent, but=stat.S_IWOTH)",
         "_take_after(hold_folder(self._root), parent)",
         "tests/contract/test_folder_remote.py",
@@ -780,7 +780,7 @@ PROTECTIONS = (
     ),
     _simple(
         "what a process says is believed only when it is ours after that, too",
-        "b10_transfer/supervised/chosen_folders.py",
+        "b10_transfer/servers/run/chosen_folders.py",
         "        return found if is_same else None\n",
         "        return found\n",
         "tests/unit/servers/test_chosen_folders.py",

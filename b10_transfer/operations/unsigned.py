@@ -34,6 +34,13 @@ def store_exposure(folder: str) -> str | None:
         return (
             f"the store {folder} can be written by others (mode {stat.S_IMODE(status.st_mode):o})"
         )
+    above = os.path.dirname(os.path.realpath(folder))
+    mode = os.stat(above).st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and hasattr(os, "geteuid"):
+        return (
+            f"others can exchange the store {folder}: they can write to the folder {above} (mode "
+            f"{stat.S_IMODE(mode):o})"
+        )
     return None
 
 

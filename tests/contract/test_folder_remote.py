@@ -107,6 +107,14 @@ def test_a_store_takes_after_its_parent_unless_that_is_sticky_and_is_never_every
     assert {mode_of(file) for file in files} == {file_mode}
 
 
+def test_an_error_names_the_whole_path_and_no_other(place: FolderPlace) -> None:
+    place.remote.create("packs", "a.pack", [b"x"])
+    with pytest.raises(FileNotFoundError) as caught:
+        place.remote.stat("packs/absent.pack")
+    told = repr(str(place.folder / "packs/absent.pack"))
+    assert str(caught.value) == f"[Errno 2] No such file or directory: {told}"
+
+
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="changes a folder's group")
 def test_a_setgid_store_gives_its_group_to_everything(place: FolderPlace) -> None:
     place.folder.mkdir()

@@ -314,6 +314,17 @@ def test_a_store_of_this_user_alone_is_not(store: Path, mode: int) -> None:
     assert store_exposure(str(store)) is None
 
 
+@pytest.mark.parametrize(("mode", "is_exposed"), [(0o777, True), (0o1777, False), (0o775, False)])
+def test_a_store_that_everybody_can_exchange_is_exposed(
+    store: Path, mode: int, is_exposed: bool
+) -> None:
+    store.parent.chmod(mode)
+    exposed = store_exposure(str(store))
+    assert (exposed is not None) == is_exposed
+    if exposed is not None:
+        assert f"they can write to the folder {store.parent} (mode 777)" in exposed
+
+
 def test_a_store_of_another_user_is_exposed(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = store.stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: own + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import b10_transfer
 from b10_store.format.names import FORMAT_VERSION, format_line
 from b10_transfer import OperationStatus
+from b10_transfer.cli import main
 from tests.support.cache_trees import snapshot
 from tests.support.damage import Damage, cuts, whole_file_damage
 from tests.support.sites import Host, become
@@ -16,6 +18,7 @@ from tests.support.store_views import load_elsewhere, store_files
 from tests.support.trees import artifacts_of, compiled, differences, put_artifacts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _SIZES = {"FORMAT": len(format_line())}
@@ -70,4 +73,32 @@ def test_a_store_of_another_version_is_named_as_such_and_not_touched(
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
     assert all(f"the store has format {version}" in line for line in lines)
+    way_out = f"remove FORMAT, which belongs to uid {os.getuid()}, and the next save writes it"
+    assert all(way_out in line for line in lines)
     assert differences(artifacts_of(saver), {**compiled("first"), **compiled("second")}) == []
+
+
+def garbage(file: Path) -> None:
+    file.write_text("nothing for you")
+
+
+def link(file: Path) -> None:
+    file.symlink_to("/etc/passwd")
+
+
+@pytest.mark.parametrize("plant", [garbage, link, os.mkfifo, os.mkdir])
+def test_what_somebody_put_in_its_place_is_named_with_the_owner_and_the_way_out(
+    saver: Host,
+    plant: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    become(saver, monkeypatch)
+    file = saver.store / "FORMAT"
+    file.unlink()
+    plant(file)
+    put_artifacts(saver, compiled("second"))
+    for command in ("load", "save", "check", "doctor"):
+        main([command])
+        said = "".join(capsys.readouterr())
+        assert f"remove FORMAT, which belongs to uid {os.getuid()}" in said, command

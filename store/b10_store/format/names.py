@@ -282,10 +282,7 @@ def check_format_line(data: bytes) -> bool:
         if match is not None and intact
         else f"{FORMAT_FILE} in the store reads {data[:60].decode('ascii', 'replace').strip()!r}"
     )
-    raise UnsupportedFormatError(
-        f"{found}, this release reads format {FORMAT_VERSION}: "
-        "use the release that wrote it, or another B10FS_CACHE_DIR"
-    )
+    raise UnsupportedFormatError(f"{found}, this release reads format {FORMAT_VERSION}")
 
 
 def _resembles(data: bytes, line: bytes) -> bool:

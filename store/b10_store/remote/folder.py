@@ -74,7 +74,7 @@ class FolderRemote:
         found = self._at(name, _stat)
         # On Windows st_ctime is when the file was created.
         changed = found.st_ctime if os.name == "posix" else found.st_mtime
-        return FileStat(found.st_size, found.st_mtime, changed)
+        return FileStat(found.st_size, found.st_mtime, changed, found.st_uid)
 
     def read(self, name: str, ranges: Sequence[Range]) -> Iterator[bytes]:
         """See `Remote.read`."""

@@ -32,11 +32,13 @@ class FileStat(NamedTuple):
         mtime: when its content was changed or it was touched, in seconds since the epoch, by the
             clock of the store's filesystem.
         changed: the same, or when it was renamed, where the filesystem notes that.
+        owner: the number of the user that it belongs to; -1 when that is not known.
     """
 
     size: int
     mtime: float
     changed: float = 0.0
+    owner: int = -1
 
 
 class Token(Protocol):

@@ -6,7 +6,7 @@ import enum
 import re
 from typing import TYPE_CHECKING
 
-from b10_store.tree.scan import UNITED_LIMIT, read_file
+from b10_store.tree.scan import JUDGED_LIMIT, read_file
 from b10_transfer.caches.file_forms import check_of
 from b10_transfer.caches.native_code import lacking_instructions
 from b10_transfer.caches.vector_code import isa_width, requested_width, widths_in
@@ -108,7 +108,7 @@ class MachineCheck:
     def feed(self, data: bytes | memoryview) -> None:
         """See `ContentCheck.feed`."""
         self._form.feed(data)
-        self._code += data[: UNITED_LIMIT - len(self._code)]
+        self._code += data[: JUDGED_LIMIT - len(self._code)]
 
     def flaw(self) -> str:
         """See `ContentCheck.flaw`."""
@@ -167,9 +167,9 @@ def _libraries_of_other_sources(verdicts: dict[str, Verdict]) -> dict[str, Verdi
 
 def _read(item: FoundFile) -> bytes:
     """The bytes of a file, or none where it cannot be read or is too large to be looked through."""
-    if item.fingerprint.size > UNITED_LIMIT:
+    if item.fingerprint.size > JUDGED_LIMIT:
         return b""
     try:
-        return read_file(item.location, UNITED_LIMIT)
+        return read_file(item.location, JUDGED_LIMIT)
     except (OSError, ValueError):
         return b""

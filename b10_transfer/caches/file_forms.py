@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import base64
 import hashlib
+import itertools
 import json
 import pickletools
 import re
@@ -18,7 +19,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.tree.scan import UNITED_LIMIT
+from b10_store.tree.scan import JUDGED_LIMIT, UNITED_LIMIT
 from b10_transfer.caches.relocation import is_group
 from b10_transfer.python_source import parse_python
 
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
 
     from b10_transfer.caches.kinds import RootKind
 
-_ALL = UNITED_LIMIT
+_ALL = JUDGED_LIMIT
 # A pass over a source takes a hundred times its size of memory, at worst, and reading a literal
 # five hundred times: whoever plants a large one must not cost a model server that.
 _PARSED, _LITERAL = 1 << 20, 1 << 18
+_OPCODES = 200_000
+"""So many opcodes of a pickle are walked over, which takes a fraction of a second."""
 _GRAPH_LISTS = ("vllm_compile_cache.py", "sglang_compile_cache.py")
 
 _HASHED = re.compile(r"(?:.*/)?(?:c[a-z2-7]{51}(?:\.[^/]*)?|[A-Z2-7]{52}/[^/]+)", re.DOTALL)
@@ -204,13 +207,13 @@ def _is_graph(path: str, data: bytes, size: int) -> bool:
 
 
 def _is_pickle(_: str, data: bytes, size: int) -> bool:
-    """Whether a pickle goes on to its end, by a walk over its opcodes that runs none."""
+    """Whether a pickle goes on to its end, by a walk over its first opcodes that runs none."""
     if not data.startswith(b"\x80") or len(data) < size:
         return data.startswith(b"\x80")
     if not data.endswith(b"."):
         return False
     try:
-        for _opcode, _argument, _position in pickletools.genops(data):
+        for _opcode, _argument, _position in itertools.islice(pickletools.genops(data), _OPCODES):
             pass
     except Exception:  # noqa: BLE001 - what it raises on damage is not documented
         return False
@@ -254,14 +257,21 @@ def _is_closed(code: bytes, language: _Language) -> bool:
         if text in b"()[]{}":
             opened[text] += 1
             continue
-        end = language.ends.get(text)
-        if end is None:  # a raw string of C++, which ends with the word that it began with
-            end = re.compile(b"(?s).*?" + re.escape(b")" + text[2:-1] + b'"'))
-        rest = end.match(code, position)
-        if rest is None:
+        position = _end_of(text, code, position, language)
+        if position < 0:
             return False
-        position = rest.end()
     return all(opened[left] == opened[right] for left, right in _PAIRS)
+
+
+def _end_of(opener: bytes, code: bytes, position: int, language: _Language) -> int:
+    """Return where a string or a comment ends that was opened before `position`; -1: nowhere."""
+    form = language.ends.get(opener)
+    if form is None:  # a raw string of C++, which ends with the word that it began with
+        end = b")" + opener[2:-1] + b'"'
+        at = code.find(end, position)
+        return at + len(end) if at >= 0 else -1
+    rest = form.match(code, position)
+    return rest.end() if rest is not None else -1
 
 
 def _is_json(path: str, data: bytes, size: int) -> bool:
@@ -301,8 +311,8 @@ def _sha256(data: bytes) -> str:
     return base64.b32encode(hashlib.sha256(data).digest())[:51].decode().lower()
 
 
-_TIMINGS = Form("timings that are not whole", _is_json_object)
-_OBJECT = Form("JSON that is not whole", _is_json_object)
+_TIMINGS = Form("timings that are not whole", _is_json_object, UNITED_LIMIT)
+_OBJECT = Form("JSON that is not whole", _is_json_object, UNITED_LIMIT)
 _GRAPH = Form("a graph that is not whole", _is_graph)
 _GRAPH_LIST = Form("a list of graphs that is not whole", _is_literal, _LITERAL)
 _LIBRARY = Form("native code that is not whole", _is_library)
@@ -315,7 +325,7 @@ _BY_SUFFIX = {
     "o": _LIBRARY,
     **dict.fromkeys(("cubin", "hsaco"), _DEVICE_CODE),
     "best_config": _OBJECT,
-    "json": Form("JSON that is not whole", _is_json, is_known_by_hash=True),
+    "json": Form("JSON that is not whole", _is_json, UNITED_LIMIT, is_known_by_hash=True),
     "pkl": Form("a pickle that is not whole", _is_pickle, is_known_by_hash=True),
     "py": Form("source code that is not whole", _is_python, _PARSED, is_known_by_hash=True),
     **dict.fromkeys(("c", "cc", "cpp", "cu", "cuh", "h", "hpp", "inc"), _SOURCE),

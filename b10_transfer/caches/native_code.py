@@ -12,6 +12,8 @@ import re
 
 _PRODUCER = b"GNU C"
 _LONGEST_PRODUCER = 8 << 10
+_PRODUCERS = 4096
+"""So many are looked at: each part of a library that was compiled for itself has one."""
 _OPTION = re.compile(rb" -m([a-z0-9.]+)(?=[ \0])")
 
 _SETS = {
@@ -45,7 +47,7 @@ def lacking_instructions(library: bytes, available: frozenset[str]) -> frozenset
 def _written_options(library: bytes) -> bytes | None:
     """Return the options that gcc wrote down, or None; in one pass, whatever the bytes are."""
     at = library.find(_PRODUCER)
-    while at >= 0:
+    for _ in range(_PRODUCERS if at >= 0 else 0):
         end = library.find(b"\0", at, at + _LONGEST_PRODUCER)
         if end < 0:
             end = at + _LONGEST_PRODUCER
@@ -54,4 +56,6 @@ def _written_options(library: bytes) -> bytes | None:
             if first >= 0:
                 return library[first:end]
         at = library.find(_PRODUCER, end)
+        if at < 0:
+            break
     return None

@@ -15,6 +15,8 @@ from typing import cast
 
 GROUP_PREFIX = "__grp__"
 _FOLDER = "[b10-transfer:folder]/"
+_MOST_CHILDREN = 1024
+"""A kernel has about ten files; each takes the folder's length when a group is restored."""
 
 
 def is_group(path: str) -> bool:
@@ -30,7 +32,10 @@ def group_children(data: bytes) -> list[str]:
         ValueError: these are not the bytes of a group.
     """
     children: list[str] = []
-    for name, path in _parse(data).items():
+    parsed = _parse(data)
+    if len(parsed) > _MOST_CHILDREN:
+        raise ValueError(f"a group of {len(parsed)} files")
+    for name, path in parsed.items():
         if not isinstance(path, str) or path.replace("\\", "/").rpartition("/")[2] != name:
             raise ValueError(f"{name!r} is not at a path of that name")
         children.append(name)

@@ -27,7 +27,7 @@ _ONE = re.compile(rb"Vectorized<%b>(?:::loadu)?\(" % _TYPE)
 _SEVERAL = re.compile(rb"<%b,\s*(\d+)\s*[,>]" % _TYPE)
 """A type with how many vectors hold it: VectorizedN<float,2>, convert<float,2,at::BFloat16,1>."""
 
-_REQUESTED = re.compile(rb"inductor_config\[cpp\.simdlen\]: (\d+)\b")
+_REQUESTED = re.compile(rb"inductor_config\[cpp\.simdlen\]: (\d{1,9})\b")
 """The width that a program asked for, which Inductor has in its keys and notes in its graphs."""
 
 

@@ -147,6 +147,20 @@ def test_a_pickle_is_walked_and_never_loaded(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_a_pickle_the_first_opcodes_are_walked_over() -> None:
+    """Tens of millions fit into one, and would take seconds."""
+    path = f"ab/c{KEY}.pkl"
+    assert flaw(path, b"\x80\x04" + b"N" * 100_000 + b"\xff.")
+    assert flaw(path, b"\x80\x04" + b"N" * 300_000 + b"\xff.") == ""
+
+
+def test_of_json_that_is_too_large_the_form_is_not_known() -> None:
+    """Reading it could take two hundred times its size of memory."""
+    path = f"ab/c{KEY}.json"
+    assert flaw(path, b"[" + b"[]," * 1000)
+    assert flaw(path, b"[" + b"[]," * 2_000_000) == ""
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -30,6 +30,11 @@ def test_a_library_without_options_says_nothing() -> None:
     assert lacking_instructions(library(16), frozenset()) is None
 
 
+def test_of_all_compilers_that_a_library_names_the_first_thousands_are_looked_at() -> None:
+    assert lacking_instructions(b"GNU C\0" * 1000 + library(16), AVX2)
+    assert lacking_instructions(b"GNU C\0" * 5000 + library(16), AVX2) is None
+
+
 @pytest.mark.skipif(GCC is None, reason="needs g++")
 def test_what_gcc_makes_for_this_cpu_runs_on_it(tmp_path: Path) -> None:
     source = tmp_path / "one.cpp"

@@ -52,6 +52,12 @@ def test_canonical_bytes_are_their_own_canonical_form_and_restoring_is_undone_by
     assert canonical_group(restore_group(canonical, "/new")) == canonical
 
 
+def test_a_group_of_thousands_of_files_is_no_kernels() -> None:
+    """Restored, each of them would take as many bytes as its folder's name."""
+    with pytest.raises(ValueError, match="a group of 2000 files"):
+        group_children(json.dumps({"child_paths": {f"{n}": f"/{n}" for n in range(2000)}}).encode())
+
+
 def test_a_group_of_no_files_is_a_group() -> None:
     assert group_children(group("/x", [])) == []
     assert restore_group(canonical_group(group("/x", [])), "/y") == group("/y", [])

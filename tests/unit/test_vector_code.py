@@ -61,6 +61,11 @@ def test_code_that_says_too_little_may_be_for_either() -> None:
     assert widths_in(copy) == {8, 16}
 
 
+@pytest.mark.parametrize("digits", [10, 5000])
+def test_a_width_of_thousands_of_digits_is_none(digits: int) -> None:
+    assert requested_width(b"inductor_config[cpp.simdlen]: " + b"9" * digits + b"\n") is None
+
+
 def test_the_width_that_a_program_asked_for_is_in_its_graphs() -> None:
     assert requested_width(b"[x] inductor_config[cpp.simdlen]: 256\n") == 8
     assert requested_width(b"[x] inductor_config[cpp.simdlen]: None\n") is None

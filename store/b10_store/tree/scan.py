@@ -25,8 +25,12 @@ BLOCK_SIZE = FRAME_RAW_LIMIT
 CANONICAL_LIMIT = FRAME_RAW_LIMIT - 1
 """Largest artifact that may have a canonical form of its own, in bytes."""
 
-UNITED_LIMIT = 32 << 20
-"""Largest artifact that is united with what is stored of it, in bytes."""
+UNITED_LIMIT = 4 << 20
+"""Largest artifact that is united with what is stored of it, in bytes: reading JSON can take two
+hundred times as much memory."""
+
+JUDGED_LIMIT = 32 << 20
+"""Largest artifact that is looked through, in bytes."""
 
 CHANGED = "changed while being read"
 """Why a file is left out that a compiler is at work on: the next save takes it."""

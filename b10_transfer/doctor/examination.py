@@ -32,6 +32,7 @@ from b10_transfer.doctor.settings import (
 from b10_transfer.doctor.stored import Stored, read_stored
 from b10_transfer.keys import KEY, KEY_FILE
 from b10_transfer.machine.environment import Environment
+from b10_transfer.operations.refusals import refusal
 from b10_transfer.settings import DEFAULT_STORE
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ class _Examination:
                 problem(
                     "doctor.failed",
                     subject,
-                    f"it cannot be looked at: {str(error) or repr(error)}",
+                    f"it cannot be looked at: {refusal(error) or str(error) or repr(error)}",
                     "if this does not say what to do, please report it",
                 )
             )

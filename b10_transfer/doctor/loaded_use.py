@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from b10_transfer.local.artifact_use import keeps_access_times
 from b10_transfer.local.record import read_loaded
 from b10_transfer.operations.reports import is_little_use
 
@@ -17,23 +18,34 @@ if TYPE_CHECKING:
 class LoadedUse(enum.Enum):
     """What the files of the cache roots tell of it."""
 
-    UNKNOWN = "nothing was loaded here"
-    USED = "nothing, or little, was compiled since"
+    UNKNOWN = "nothing was loaded here, or it was not opened yet"
+    USED = "nothing was compiled since"
+    PARTLY_USED = "little was compiled since"
     OF_LITTLE_USE = "much was compiled since"
 
 
 def loaded_use(roots: Iterable[LocalRoot]) -> LoadedUse:
-    """Tell what was loaded from what was compiled since, as the report of a save does."""
+    """Tell what was loaded from what was compiled since, as the report of a save does.
+
+    Right after a load nothing was compiled either: that tells of use where a file was opened, or
+    where nobody could see that none was.
+    """
     records = [(local, read_loaded(local.root.folder)) for local in roots if local.found]
     finished_ns = max((record.finished_ns for _, record in records), default=0)
     brought = compiled = 0
+    is_opened = False
     for local, record in records:
         for item in local.found:
             # An empty file is a mark, which its compiler may touch at each use.
             if item.fingerprint.size and item.fingerprint.ctime_ns > finished_ns:
                 compiled += 1
-            else:
-                brought += item.path in record.digests
+            elif item.path in record.digests:
+                brought += 1
+                is_opened |= item.accessed_ns > item.fingerprint.ctime_ns
     if not finished_ns or not brought:
         return LoadedUse.UNKNOWN
-    return LoadedUse.OF_LITTLE_USE if is_little_use(compiled, brought) else LoadedUse.USED
+    if compiled:
+        is_little = is_little_use(compiled, brought)
+        return LoadedUse.OF_LITTLE_USE if is_little else LoadedUse.PARTLY_USED
+    shows = is_opened or not any(keeps_access_times(local.root.folder) for local, _ in records)
+    return LoadedUse.USED if shows else LoadedUse.UNKNOWN

@@ -179,6 +179,9 @@ def difference_findings(
     elif use is LoadedUse.UNKNOWN:
         text = f"{fact}: the compilers' own keys contain some of this, so they may compile again"
         yield note("stored.differs", _SUBJECT, text, _advice_for(telling), differences=rows)
+    elif use is LoadedUse.PARTLY_USED:
+        text = f"{fact}: that may be why something was compiled here since the last load"
+        yield note("stored.differs", _SUBJECT, text, _advice_for(telling), differences=rows)
     else:
         text = f"{fact}: that may be why much was compiled here since the last load"
         yield problem("stored.differs", _SUBJECT, text, _advice_for(telling), differences=rows)

@@ -224,14 +224,14 @@ def errors_as_cache_errors(settings: Settings) -> Generator[None]:
 
 def _as_cache_error(error: Exception, settings: Settings) -> CacheError | None:
     reason = refusal(error)
+    if reason:
+        return CacheError(reason)
     if not isinstance(error, OSError):
-        return CacheError(reason) if reason else None
+        return None
     if error.errno in OUT_OF_SPACE:
         named = str(error.filename or "")
         folder = named if os.path.isabs(named) else ""
         return _full_disk(NoSpaceError(error.strerror or str(error), folder), settings)
-    if reason:
-        return CacheError(f"{error.filename or settings.store}: {reason}")
     return CacheError(describe(error, settings.store))
 
 

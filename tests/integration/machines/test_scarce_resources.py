@@ -47,7 +47,11 @@ def test_without_descriptors_there_is_no_key_and_so_an_error(site: Site, left: i
     host = site.host("host", compiled_graph("another model"))
     done = run_python(_LIMITED.format(limit=limit), host.variables())
     assert done.stdout == "ERROR ERROR\n", done.stderr
-    assert "too many files are open in this process: raise `ulimit -n`" in done.stderr
+    lines = done.stderr.splitlines()
+    assert [line.partition("b10_transfer:")[2] for line in lines] == [
+        f"{what}: too many files are open in this process: raise `ulimit -n`"
+        for what in ("load", "save")
+    ]
     assert "Traceback" not in done.stderr
     assert len(site.files("manifests")) == 1
 

@@ -227,16 +227,23 @@ def test_the_signing_key_is_in_no_finding(saved: Site) -> None:
         assert KEY not in json.dumps(item.as_json())
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("nobody foresaw this"), "nobody foresaw this"),
+        (RuntimeError("can't start new thread"), "the limit is reached; raise `ulimit -u`"),
+    ],
+)
 def test_an_examination_that_fails_is_a_finding_and_the_others_go_on(
-    saved: Site, monkeypatch: pytest.MonkeyPatch
+    saved: Site, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
 ) -> None:
     def fail(*_: object) -> None:
-        raise ValueError("nobody foresaw this")
+        raise error
 
     monkeypatch.setattr(machine, "version_findings", fail)
     host = saved.host("host")
     failed = one(host, "doctor.failed")
-    assert (failed.is_problem, "nobody foresaw this" in failed.text) == (True, True)
+    assert (failed.is_problem, told in failed.text) == (True, True)
     assert len(found(host, "stored.own")) == 1
 
 

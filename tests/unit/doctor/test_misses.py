@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from b10_store.format.names import Address
 from b10_store.remote.folder import FolderRemote
 from b10_transfer.doctor import Severity
 from b10_transfer.doctor.stored import Seal, read_stored
-from tests.support.cache_trees import compiled_graph
+from b10_transfer.local.artifact_use import keeps_access_times
+from tests.support.cache_trees import compiled_graph, read_tree
 from tests.support.doctor_views import found, one, only_problem, problem_codes
 from tests.support.fleets import FLEET_KEY, GOOD, MORE, OLD_KEY, POISON, STRANGE_KEY, Fleet
 from tests.support.machines import CPU_MACHINE, running_on
@@ -114,7 +116,33 @@ def test_what_differs_is_no_matter_where_what_was_loaded_is_used(saved: Site) ->
     host = saved.host("host")
     with running_on(OTHER_MACHINE):
         host.load()
+        time.sleep(0.02)  # a clock of files moves by some milliseconds
+        for path in read_tree(host.root):
+            (host.root / path).read_bytes()
         assert one(host, "stored.differs").severity is Severity.OK
+
+
+def test_what_differs_is_worth_a_note_until_what_was_loaded_is_opened(saved: Site) -> None:
+    host = saved.host("host")
+    with running_on(OTHER_MACHINE):
+        host.load()
+        if not keeps_access_times(str(host.root)):
+            pytest.skip("nobody can see what was opened")
+        finding = one(host, "stored.differs")
+    assert finding.severity is Severity.NOTE
+    assert "they may compile again" in finding.text
+
+
+def test_what_differs_is_worth_a_note_where_something_was_compiled_since_a_load(
+    saved: Site,
+) -> None:
+    host = saved.host("host")
+    with running_on(OTHER_MACHINE):
+        host.load()
+        host.write({"zz/c1.py": b"x = 1\n"})
+        finding = one(host, "stored.differs")
+    assert finding.severity is Severity.NOTE
+    assert "something was compiled here since the last load" in finding.text
 
 
 def test_what_differs_is_a_problem_where_much_was_compiled_since_a_load(saved: Site) -> None:

@@ -52,8 +52,9 @@ def main() -> int:
         copy = Path(folder, "copy")
         _copy_tree(copy)
         tests = tuple(dict.fromkeys(name for item in chosen for name in item.tests))
-        if _failed_on(tests, copy):
-            _print("some of the tests fail with everything in its place")
+        failing = [name for name in tests if _failed_on((name,), copy)]
+        if failing:
+            _print(f"with everything in its place there are failures in {', '.join(failing)}")
             return 2
         unnoticed = [item.name for item in chosen if not _is_noticed(item, copy)]
     _print(f"{len(chosen) - len(unnoticed)} of {len(chosen)} are noticed when they are missing")

@@ -374,6 +374,13 @@ PROTECTIONS = (
         "tests/unit/store/test_heads.py",
     ),
     _simple(
+        "the files that are no manifests at which an operation looks",
+        _STORE + "format/sealed_file.py",
+        'budget.take("strange files", 1)',
+        'budget.take("strange files", 0)',
+        "tests/unit/store/test_heads.py",
+    ),
+    _simple(
         "the lines about manifests that cannot be used",
         "b10_transfer/operations/reports.py",
         "for item in [*problems][:_NAMED_PROBLEMS]",

@@ -41,7 +41,7 @@ EACH = pytest.mark.parametrize("path", TREE)
 
 @pytest.fixture
 def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("last_save", "local_record"):
+    for module in ("operations.last_save", "local.record"):
         monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
 
 

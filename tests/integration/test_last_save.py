@@ -22,7 +22,7 @@ TREE = compiled_graph("model")
 @pytest.fixture
 def saved(site: Site, monkeypatch: pytest.MonkeyPatch) -> Host:
     """A host whose tree is stored, and whose files count as settled at once."""
-    for module in ("last_save", "local_record"):
+    for module in ("operations.last_save", "local.record"):
         monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
     host = site.host("host", TREE)
     assert host.save().status is Status.SUCCESS

@@ -58,7 +58,7 @@ def fleet(tmp_path: Path) -> Fleet:
 @pytest.fixture
 def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as settled as soon as they are written: a host notes each save."""
-    for module in ("last_save", "local_record"):
+    for module in ("operations.last_save", "local.record"):
         monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
 
 

@@ -130,7 +130,8 @@ def main() -> None:
         except _REFUSED:
             return
 
-    for module in ("envelope", "frame", "manifest_file", "database_pages", "pack_footer", "paths"):
+    names = ("seal", "frame", "manifest_file", "lmdb_pages", "pack_footer")
+    for module in (*(f"format.{name}" for name in names), "paths"):
         loaded = importlib.import_module(f"b10_store.{module}")
         for value in vars(loaded).values():
             if callable(value) and getattr(value, "__module__", "") == loaded.__name__:

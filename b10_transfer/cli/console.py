@@ -5,44 +5,31 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import io
 import json
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from b10_transfer.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import TextIO
+    from typing import Literal, TextIO
+
+    from rich.console import Console as RichConsole
+    from rich.table import Table
 
 PROGRAM = "b10-transfer"
 
 _NARROWEST = 20
 _USUAL_WIDTH = 80
+_INTERRUPT_WIDTH = len("^C")
 _BELOW = "  "
 
 
-class Style(enum.Enum):
-    """How a part of a line looks, as the number of its escape sequence (ECMA-48, SGR)."""
-
-    BOLD = "1"
-    DIM = "2"
-    RED = "31"
-    GREEN = "32"
-    YELLOW = "33"
-
-
-@dataclass(frozen=True, slots=True)
-class Painted:
-    """A part of a line that looks different where the terminal can show that."""
-
-    text: str
-    style: Style
-
-
-Part = str | Painted
+Part = str | tuple[str, str]
+"""A piece of a line: its text, or the text and its style, as rich names it."""
 
 
 class Console:
@@ -99,13 +86,26 @@ class Console:
         return self._err
 
     @property
-    def ellipsis(self) -> str:
-        """What stands for text that was left out."""
-        return "…" if self._can_write("…") else "~"
+    def overflow(self) -> Literal["ellipsis", "crop"]:
+        """How a text that is cut ends: with an ellipsis, where standard output has that letter."""
+        try:
+            "…".encode((self._out and self._out.encoding) or "ascii")
+        except UnicodeError:
+            return "crop"
+        return "ellipsis"
+
+    def drawn_on_err(self) -> RichConsole:
+        """Standard error, as rich draws on it."""
+        from rich.console import Console as RichConsole
+
+        drawn = RichConsole(file=self._err)
+        # One that fills the line would be pushed into the next by the ^C of an interrupt.
+        drawn.width = max(_NARROWEST, drawn.width - _INTERRUPT_WIDTH)
+        return drawn
 
     def line(self, *parts: Part) -> None:
         """Write a line to standard output."""
-        self._out = self._write(self._out, parts)
+        self._out = self._write(self._out, self._shown(self._out, parts))
 
     def text(self, text: str) -> None:
         """Write lines to standard output as they are."""
@@ -115,16 +115,31 @@ class Console:
     def explain(self, text: str) -> None:
         """Write lines to standard error as they are."""
         for line in text.split("\n"):
-            self._complain((line,))
+            self._complain(line)
 
     def paragraph(self, first: tuple[Part, ...], text: str) -> None:
         """Write a text that begins beside `first` and on a terminal goes on below itself."""
-        indent = sum(len(part if isinstance(part, str) else part.text) for part in first)
-        lines = [text]
-        if self.width is not None:
-            lines = wrapped(printable(text), max(_NARROWEST, self.width - indent))
-        for number, line in enumerate(lines or [""]):
+        indent = sum(len(part if isinstance(part, str) else part[0]) for part in first)
+        lines = [text] if self.width is None else wrapped(text, self.width - indent)
+        for number, line in enumerate(lines):
             self.line(*(first if number == 0 else (" " * indent,)), line)
+
+    def draw(self, table: Table, indent: str = "") -> None:
+        """Write a table of rich to a terminal, as wide as that is."""
+        from rich.console import Console as RichConsole
+
+        drawn = RichConsole(
+            file=io.StringIO(),
+            width=max(1, (self.width or _USUAL_WIDTH) - len(indent)),
+            color_system="standard" if self._paints(self._out) else None,
+            force_terminal=True,
+            legacy_windows=False,
+            no_color=False,
+        )
+        with drawn.capture() as captured:
+            drawn.print(table)
+        for line in captured.get().splitlines():
+            self._out = self._write(self._out, indent + line.rstrip())
 
     def json(self, value: object, *, in_a_line: bool = False) -> None:
         """Write a value to standard output as one JSON document."""
@@ -133,20 +148,17 @@ class Console:
 
     def note(self, text: str) -> None:
         """Write to standard error who says what: a line, which a terminal breaks at words."""
-        line = f"{self._program}: {printable(text)}"
+        line = f"{self._program}: {text}"
         width = self._width_of(self._err)
-        if width is None:
-            self._complain((line,))
-            return
-        first, *others = wrapped(line, max(_NARROWEST, width - len(_BELOW)))
-        self._complain((first,))
+        first, *others = [line] if width is None else wrapped(line, width - len(_BELOW))
+        self._complain(first)
         for part in others:
-            self._complain((_BELOW, part))
+            self._complain(_BELOW + part)
 
     def note_interrupt(self) -> None:
         """Write to standard error that the user ended it, below the `^C` that a terminal shows."""
         if _is_terminal(self._err):
-            self._complain(("",))
+            self._complain("")
         self.note("interrupted")
 
     def ask(self, question: str) -> bool:
@@ -157,23 +169,28 @@ class Console:
         self._err.flush()
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
-    def _complain(self, parts: tuple[Part, ...]) -> None:
+    def _complain(self, text: str) -> None:
         """Write to standard error; where that cannot be, there is nobody to tell."""
         try:
-            self._err = self._write(self._err, parts)
+            self._err = self._write(self._err, printable(text))
         except OSError:
             self._err = None
 
-    def _write(self, stream: TextIO | None, parts: tuple[Part, ...]) -> TextIO | None:
+    def _shown(self, stream: TextIO | None, parts: tuple[Part, ...]) -> str:
+        paints = self._paints(stream)
+        return "".join(
+            printable(part) if isinstance(part, str) else _painted(*part, paints=paints)
+            for part in parts
+        )
+
+    def _write(self, stream: TextIO | None, text: str) -> TextIO | None:
         """Write a line; returns the stream, or None once nobody reads it any more."""
         if stream is None:
             return None
-        paints = self._paints(stream)
-        text = "".join(_shown(part, paints=paints) for part in parts) + "\n"
         # Folders have any name, and terminals not every letter.
         encoding = stream.encoding or "utf-8"
         try:
-            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            stream.write((text + "\n").encode(encoding, "backslashreplace").decode(encoding))
             stream.flush()
         except OSError as error:
             _forget(stream)
@@ -182,7 +199,7 @@ class Console:
             return None
         return stream
 
-    def _paints(self, stream: TextIO) -> bool:
+    def _paints(self, stream: TextIO | None) -> bool:
         variables = self._variables
         return (
             _is_terminal(stream)
@@ -201,36 +218,25 @@ class Console:
             return os.get_terminal_size(stream.fileno()).columns or _USUAL_WIDTH
         return _USUAL_WIDTH
 
-    def _can_write(self, text: str) -> bool:
-        try:
-            text.encode((self._out and self._out.encoding) or "ascii")
-        except UnicodeError:
-            return False
-        return True
-
 
 def wrapped(text: str, room: int) -> list[str]:
-    """Break a text into lines at blanks; a word that is longer than a line, behind a `/` or `,`."""
-    lines: list[str] = []
-    line = ""
-    for word in text.split(" "):
-        rest = f"{line} {word}" if line else word
-        if len(rest) > room and line:
-            lines.append(line)
-            rest = word
-        while len(rest) > room:
-            cut = max(rest.rfind(mark, 0, room) for mark in "/,") + 1 or room
-            lines.append(rest[:cut])
-            rest = rest[cut:]
-        line = rest
-    return [*lines, line]
+    """Break a text into lines of a terminal."""
+    room, text = max(_NARROWEST, room), printable(text)
+    if len(text) <= room and text.isascii():
+        return [text]
+    from rich.console import Console as RichConsole
+    from rich.text import Text
+
+    return [line.plain.rstrip() for line in Text(text).wrap(RichConsole(), room)]
 
 
-def _shown(part: Part, *, paints: bool) -> str:
-    if isinstance(part, str):
-        return printable(part)
-    text = printable(part.text)
-    return f"\x1b[{part.style.value}m{text}\x1b[0m" if paints and text else text
+def _painted(text: str, style: str, *, paints: bool) -> str:
+    text = printable(text)
+    if not paints:
+        return text
+    from rich.style import Style
+
+    return Style.parse(style).render(text)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from b10_store.format.keys import PublicKey, SigningKey
 from b10_transfer.cli import exit_codes
-from b10_transfer.cli.console import Painted, Style
 from b10_transfer.errors import CacheError, CacheValidationError
 from b10_transfer.key_file import make_key_file, read_key_file
 from b10_transfer.keys import KEY_FILE, PUBLIC_KEYS, new_private_key, public_text
@@ -105,7 +104,7 @@ def _sign(call: Call) -> int:
         )
     else:
         for name, reason in report.failed.items():
-            console.paragraph((Painted("!!", Style.RED), " "), f"{name}: not signed: {reason}")
+            console.paragraph((("!!", "red"), " "), f"{name}: not signed: {reason}")
         for address in report.signed:
             console.line(f"signed: {address}")
         entries = count_text(len(report.signed), "environment")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from b10_store.errors import StoreError
 from b10_transfer.cli import exit_codes
-from b10_transfer.cli.console import Painted, Style
 from b10_transfer.cli.progress_display import busy_display
 from b10_transfer.cli.root_sizes import measure
 from b10_transfer.cli.shown_stored import print_pairs
@@ -142,17 +141,17 @@ def _print_info(
         ("Recorded (a difference may cause misses, never wrong results)", environment.recorded),
     ):
         console.line()
-        console.line(Painted(title, Style.BOLD))
+        console.line((title, "bold"))
         print_pairs(console, [(f"  {item.name}", item.value) for item in fields])
     console.line()
-    console.line(Painted("Cache roots", Style.BOLD))
+    console.line(("Cache roots", "bold"))
     shown = [item for item in roots if item.exists or item.name in _USUAL_ROOTS]
     print_pairs(console, [(f"  {item.name}", str(item)) for item in shown])
     absent = ", ".join(item.name for item in roots if item not in shown)
     if absent:
         console.paragraph(("  ",), f"not there yet: {absent}")
     for line in context.problems:
-        console.paragraph((Painted("!!", Style.YELLOW), " "), line)
+        console.paragraph((("!!", "yellow"), " "), line)
 
 
 def _stored_text(header: Header | None) -> str:
@@ -169,8 +168,8 @@ def _print_findings(call: Call, findings: Sequence[Finding]) -> None:
     from b10_transfer.doctor.findings import Severity
 
     marks: dict[Severity, Part] = {
-        Severity.PROBLEM: Painted("!!", Style.RED),
-        Severity.NOTE: Painted(" !", Style.YELLOW),
+        Severity.PROBLEM: ("!!", "red"),
+        Severity.NOTE: (" !", "yellow"),
         Severity.OK: "  ",
     }
     order = list(marks)

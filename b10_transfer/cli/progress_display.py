@@ -1,4 +1,4 @@
-"""How far a long operation is: a bar on a terminal, a line now and then elsewhere."""
+"""How far a long operation is: drawn on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from b10_transfer.units import size_text, span_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from rich.progress import Progress as Bars
+
     from b10_transfer.cli.console import Console
     from b10_transfer.operations.progress import Progress
 
 READING_STORE = "looking at what is stored"
 
-_BAR_AFTER_SECONDS = 0.4
+_DRAW_AFTER_SECONDS = 0.4
 """What is done sooner needs no bar, and spares itself the import of what draws it."""
-
-_BUSY_AFTER_SECONDS = 1.0
 
 _LINE_EVERY_SECONDS = 10.0
 _DRAW_EVERY_SECONDS = 0.1
-_NARROWEST = 20
-_INTERRUPT_WIDTH = len("^C")
 
 
 @contextlib.contextmanager
@@ -42,39 +40,77 @@ def progress_display(
     Yields:
         What the operation has to tell, from any thread.
     """
-    display = _Display(console, what)
-    display.begin(first)
-    try:
-        yield display.tell
-    finally:
-        display.end()
+    state = _State(what, first)
+    with _showing(console, state, _draw_bar):
+        yield lambda progress: state.tell(progress.done, progress.total)
 
 
 @contextlib.contextmanager
 def count_display(console: Console, what: str) -> Generator[Callable[[int], None]]:
     """Likewise, where nobody knows how much there is: yields what takes the bytes done since."""
-    display = _Display(console, what)
-    try:
-        yield display.add
-    finally:
-        display.end()
+    state = _State(what, "reading")
+    with _showing(console, state, _draw_bar):
+        yield lambda count: state.tell(state.done + count, None)
 
 
 @contextlib.contextmanager
 def busy_display(console: Console, what: str) -> Generator[None]:
     """Show on a terminal that the block is at work, of which nobody knows how far it is."""
-    ended = threading.Event()
-
-    def show() -> None:
-        if not ended.wait(_BUSY_AFTER_SECONDS):
-            from rich.console import Console as RichConsole
-
-            with RichConsole(file=console.err).status(what):
-                ended.wait()
-
     if not console.can_draw:
         yield
         return
+    with _showing(console, _State(what, ""), _draw_spinner):
+        yield
+
+
+class _State:
+    """How far it is: whoever tells is never kept waiting."""
+
+    def __init__(self, what: str, first: str) -> None:
+        self.what = what
+        self.first = first
+        self.done = 0
+        self.total: int | None = None
+        self.began = 0.0
+
+    def tell(self, done: int, total: int | None) -> None:
+        self.done, self.total = done, total
+        self.began = self.began or time.monotonic()
+
+    @property
+    def title(self) -> str:
+        return self.what if self.began else f"{self.what}: {self.first}"
+
+    @property
+    def line(self) -> str:
+        if not self.began:
+            return self.title
+        of_total = "" if self.total is None else f" of {size_text(self.total)}"
+        rate = self.done / (time.monotonic() - self.began)
+        line = f"{self.what}: {size_text(self.done)}{of_total} ({size_text(int(rate))}/s"
+        if self.total is not None and rate > 0:
+            line += f", about {span_text((self.total - self.done) / rate)} left"
+        return line + ")"
+
+
+@contextlib.contextmanager
+def _showing(
+    console: Console, state: _State, draw: Callable[[Console, _State, threading.Event], None]
+) -> Generator[None]:
+    """Show a state on a thread of its own while the block runs."""
+
+    def show() -> None:
+        if console.can_draw:
+            if not ended.wait(_DRAW_AFTER_SECONDS):
+                draw(console, state, ended)
+            return
+        while not ended.wait(_LINE_EVERY_SECONDS):
+            console.note(state.line)
+
+    if console.err is None or console.is_quiet:
+        yield
+        return
+    ended = threading.Event()
     thread = threading.Thread(target=show, name="b10-display", daemon=True)
     thread.start()
     try:
@@ -84,95 +120,30 @@ def busy_display(console: Console, what: str) -> Generator[None]:
         thread.join()
 
 
-class _Display:
-    """A thread that looks at two numbers: whoever tells them is never kept waiting."""
+def _draw_spinner(console: Console, state: _State, ended: threading.Event) -> None:
+    with console.drawn_on_err().status(state.what):
+        ended.wait()
 
-    def __init__(self, console: Console, what: str) -> None:
-        self._console = console
-        self._what = what
-        self._first = ""
-        self._lock = threading.Lock()
-        self._done = 0
-        self._total: int | None = None
-        self._started = 0.0
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
 
-    def begin(self, first: str) -> None:
-        """Show what is done first, until there are numbers."""
-        self._first = first
-        self._start()
+def _draw_bar(console: Console, state: _State, ended: threading.Event) -> None:
+    with _bars(console) as bars:
+        task = bars.add_task(state.title, total=None)
+        is_over = False
+        while not is_over:
+            is_over = ended.wait(_DRAW_EVERY_SECONDS)
+            bars.update(task, description=state.title, completed=state.done, total=state.total)
 
-    def end(self) -> None:
-        """Take away what is drawn."""
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
 
-    def tell(self, progress: Progress) -> None:
-        """Note how far it is."""
-        with self._lock:
-            self._done, self._total = progress.done, progress.total
-            self._started = self._started or time.monotonic()
-        self._start()
+def _bars(console: Console) -> Bars:
+    from rich import progress as rich_progress
 
-    def add(self, count: int) -> None:
-        """Note that so much more is done."""
-        with self._lock:
-            self._done += count
-            self._started = self._started or time.monotonic()
-        self._start()
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is not None or self._console.err is None or self._console.is_quiet:
-                return
-            self._thread = threading.Thread(target=self._show, name="b10-display", daemon=True)
-            self._thread.start()
-
-    def _show(self) -> None:
-        if self._console.can_draw:
-            if not self._ended.wait(_BAR_AFTER_SECONDS):
-                self._draw()
-            return
-        while not self._ended.wait(_LINE_EVERY_SECONDS):
-            self._console.note(self._line())
-
-    def _line(self) -> str:
-        if not self._started:
-            return f"{self._what}: {self._first}"
-        of_total = "" if self._total is None else f" of {size_text(self._total)}"
-        rate = self._done / (time.monotonic() - self._started)
-        line = f"{self._what}: {size_text(self._done)}{of_total} ({size_text(int(rate))}/s"
-        if self._total is not None and rate > 0:
-            line += f", about {span_text((self._total - self._done) / rate)} left"
-        return line + ")"
-
-    def _draw(self) -> None:
-        from rich import progress as bars
-        from rich.console import Console as RichConsole
-
-        # One that fills the line would be pushed into the next by the ^C of an interrupt.
-        drawn = RichConsole(file=self._console.err)
-        drawn.width = max(_NARROWEST, drawn.width - _INTERRUPT_WIDTH)
-        with bars.Progress(
-            bars.SpinnerColumn(),
-            bars.TextColumn("{task.description}"),
-            console=drawn,
-            transient=True,
-        ) as spinner:
-            spinner.add_task(f"{self._what}: {self._first}", total=None)
-            while not self._started and not self._ended.wait(_DRAW_EVERY_SECONDS):
-                pass
-        columns = (
-            bars.TextColumn("{task.description}"),
-            bars.BarColumn(bar_width=None),
-            bars.DownloadColumn(),
-            bars.TransferSpeedColumn(),
-            bars.TimeRemainingColumn(compact=True),
-        )
-        with bars.Progress(*columns, console=drawn, transient=True, expand=True) as shown:
-            task = shown.add_task(self._what, total=self._total)
-            while not self._ended.wait(_DRAW_EVERY_SECONDS):
-                shown.update(task, completed=self._done, total=self._total)
-            shown.update(task, completed=self._done, total=self._total)
+    return rich_progress.Progress(
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(bar_width=None),
+        rich_progress.DownloadColumn(),
+        rich_progress.TransferSpeedColumn(),
+        rich_progress.TimeRemainingColumn(compact=True),
+        console=console.drawn_on_err(),
+        transient=True,
+        expand=True,
+    )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from b10_transfer.cli.console import Painted, Style
-from b10_transfer.cli.tables import Column, table_lines
+from b10_transfer.cli.tables import Column, print_table
 from b10_transfer.units import ago_text, count_text, date_text, size_text
 
 if TYPE_CHECKING:
@@ -46,9 +45,7 @@ def print_shown(console: Console, shown: Shown, settings: Settings) -> None:
         )
         for item in shown.kinds
     ]
-    width = None if console.width is None else console.width - 2
-    for line in table_lines(_COLUMNS, cells, width, ellipsis=console.ellipsis):
-        console.line("  ", *line)
+    print_table(console, _COLUMNS, cells, indent="  ")
     _title(console, count_text(len(shown.heads), "manifest"))
     for head in shown.heads:
         signed = ", signed" if head.is_signed else ""
@@ -67,7 +64,7 @@ def print_pairs(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
     listed = list(pairs)
     width = max((len(name) for name, _ in listed), default=0)
     for name, value in listed:
-        console.paragraph((Painted(name.ljust(width), Style.DIM), "  "), value)
+        console.paragraph(((name.ljust(width), "dim"), "  "), value)
 
 
 def _facts(shown: Shown, settings: Settings) -> Iterable[tuple[str, str]]:
@@ -105,4 +102,4 @@ def _facts(shown: Shown, settings: Settings) -> Iterable[tuple[str, str]]:
 
 def _title(console: Console, text: str) -> None:
     console.line()
-    console.line(Painted(text, Style.BOLD))
+    console.line((text, "bold"))

@@ -14,7 +14,7 @@ from b10_transfer.cli.addresses import find_address, own_address
 from b10_transfer.cli.call import NotStoredError
 from b10_transfer.cli.progress_display import busy_display
 from b10_transfer.cli.shown_stored import print_shown
-from b10_transfer.cli.tables import Column, table_lines
+from b10_transfer.cli.tables import Column, print_table
 from b10_transfer.errors import CacheError
 from b10_transfer.operations import inspect as inspection
 from b10_transfer.operations.refusals import describe
@@ -115,15 +115,12 @@ def _print_catalogue(
     rows = catalogue.rows
     if rows:
         digits = None if console.width is None else _telling_digits(rows)
-        lines = table_lines(
+        print_table(
+            console,
             _COLUMNS,
             [_cells(row, digits) for row in rows],
-            console.width,
-            ellipsis=console.ellipsis,
             highlighted=frozenset(place for place, row in enumerate(rows) if row.is_current),
         )
-        for line in lines:
-            console.line(*line)
         console.line()
         packs = (
             "" if catalogue.pack_bytes is None else f", {size_text(catalogue.pack_bytes)} in all"

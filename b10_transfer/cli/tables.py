@@ -1,15 +1,16 @@
-"""Tables that fit the terminal: cut where that does little harm, then with fewer columns."""
+"""Tables: whole in a pipe; on a terminal cut to its width, then with fewer columns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_transfer.cli.console import Painted, Part, Style
 from b10_transfer.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from b10_transfer.cli.console import Console
 
 _GAP = "  "
 
@@ -32,79 +33,74 @@ class Column:
     rank: int = 0
 
 
-def table_lines(
+def print_table(
+    console: Console,
     columns: Sequence[Column],
     rows: Sequence[Sequence[str]],
-    width: int | None,
     *,
-    ellipsis: str = "…",
     highlighted: frozenset[int] = frozenset(),
-) -> list[tuple[Part, ...]]:
-    """A table as lines, the titles first.
+    indent: str = "",
+) -> None:
+    """Write a table to standard output.
 
     Args:
+        console: where to.
         columns: the columns.
         rows: a text for each column.
-        width: of the terminal; None for as wide as it gets.
-        ellipsis: ends a text that was cut.
         highlighted: numbers of the rows to show in green.
+        indent: begins each line.
     """
-    texts = [[printable(text) for text in row] for row in rows]
-    kept = list(range(len(columns)))
-    widths = {
-        place: max(len(columns[place].title), *(len(row[place]) for row in texts), 0)
-        for place in kept
-    }
-    if width is not None:
-        kept = _fit(columns, widths, width)
-    lines: list[tuple[Part, ...]] = []
     titles = [column.title for column in columns]
-    for number, row in enumerate([titles, *texts]):
-        cells = [_cell(columns[place], row[place], widths[place], ellipsis) for place in kept]
-        line = _GAP.join(cells).rstrip()
-        if width is not None and len(line) > width:
-            line = line[: max(0, width - len(ellipsis))] + ellipsis
-        if number == 0:
-            lines.append((Painted(line, Style.BOLD),))
-        elif number - 1 in highlighted:
-            lines.append((Painted(line, Style.GREEN),))
-        else:
-            lines.append((line,))
-    return lines
+    texts = [titles, *([printable(text) for text in row] for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*texts, strict=True)]
+    if console.width is not None:
+        kept = _fitting(columns, widths, console.width - len(indent))
+        _draw(console, columns, texts[1:], kept, highlighted, indent)
+        return
+    for row in texts:
+        cells = [
+            text.rjust(width) if column.right else text.ljust(width)
+            for column, text, width in zip(columns, row, widths, strict=True)
+        ]
+        console.line(indent + _GAP.join(cells).rstrip())
 
 
-def _fit(columns: Sequence[Column], widths: dict[int, int], width: int) -> list[int]:
-    """Narrow `widths`, and choose the columns that fit."""
+def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    """Choose the columns that fit, each as narrow as it may be."""
+    narrowest = [
+        min(widths[place], max(column.least, len(column.title))) if column.least else widths[place]
+        for place, column in enumerate(columns)
+    ]
     kept = list(range(len(columns)))
-    while True:
-        excess = sum(widths[place] for place in kept) + len(_GAP) * (len(kept) - 1) - width
-        if excess <= 0:
-            return kept
-        spare = {
-            place: widths[place] - max(columns[place].least, len(columns[place].title))
-            for place in kept
-            if columns[place].least
-        }
-        if excess <= sum(spare.values()):
-            _narrow(widths, spare, excess)
-            return kept
+    while sum(narrowest[place] + len(_GAP) for place in kept) - len(_GAP) > width:
         last = max(kept, key=lambda place: columns[place].rank)
         if not columns[last].rank:
-            _narrow(widths, spare, sum(spare.values()))
-            return kept
+            break
         kept.remove(last)
+    return kept
 
 
-def _narrow(widths: dict[int, int], spare: dict[int, int], excess: int) -> None:
-    """Take `excess` from the columns that can spare it, from the widest first."""
-    for _ in range(excess):
-        able = [place for place, left in spare.items() if left > 0]
-        widest = max(able, key=lambda place: widths[place])
-        widths[widest] -= 1
-        spare[widest] -= 1
+def _draw(
+    console: Console,
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    kept: Sequence[int],
+    highlighted: frozenset[int],
+    indent: str,
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
 
-
-def _cell(column: Column, text: str, width: int, ellipsis: str) -> str:
-    if len(text) > width:
-        text = text[: max(0, width - len(ellipsis))].rstrip() + ellipsis
-    return text.rjust(width) if column.right else text.ljust(width)
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for column in (columns[place] for place in kept):
+        table.add_column(
+            Text(column.title),
+            justify="right" if column.right else "left",
+            min_width=max(column.least, len(column.title)) if column.least else None,
+            no_wrap=not column.least,
+        )
+    overflow = console.overflow
+    for number, row in enumerate(rows):
+        cells = [Text(row[place], no_wrap=True, overflow=overflow) for place in kept]
+        table.add_row(*cells, style="green" if number in highlighted else None)
+    console.draw(table, indent)

@@ -6,7 +6,6 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from b10_transfer.cli import exit_codes
-from b10_transfer.cli.console import Painted, Style
 from b10_transfer.cli.progress_display import READING_STORE, progress_display
 from b10_transfer.operations import transfer
 from b10_transfer.status import OperationStatus
@@ -57,7 +56,7 @@ def _print(
     console.paragraph((), f"environment {report.environment_key}{namespace}")
     console.paragraph((), f"store {settings.store}")
     for line in problems:
-        console.paragraph((Painted("!!", Style.YELLOW), " "), line)
+        console.paragraph((("!!", "yellow"), " "), line)
 
 
 def _as_json(report: LoadReport | SaveReport, settings: Settings) -> dict[str, object]:

@@ -9,7 +9,6 @@ from b10_store.format.names import STAGE_DISTANCE_SECONDS
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.addresses import find_address
 from b10_transfer.cli.call import NotStoredError
-from b10_transfer.cli.console import Painted, Style
 from b10_transfer.cli.progress_display import busy_display, count_display
 from b10_transfer.operations import upkeep
 from b10_transfer.units import count_text, date_text, size_text, span_text
@@ -63,7 +62,7 @@ def check(call: Call) -> int:
     for fault in report.faults:
         done = f"; {fault.repaired}" if fault.repaired else ""
         console.paragraph(
-            (Painted("!!", Style.RED), " "),
+            (("!!", "red"), " "),
             f"{fault.name}: {fault.damage.value}: {fault.reason}{done}",
         )
     verified = f", {size_text(report.verified_bytes)} verified" * bool(call.options.read_data)
@@ -128,20 +127,16 @@ def _restore(call: Call, settings: Settings, address: Address) -> int:
             f"{count_text(restored.packs, 'pack')} back{gone}",
         )
         for name in restored.unusable:
-            call.console.paragraph(
-                (Painted("!!", Style.RED), " "), f"{name}: damaged; it stays in trash"
-            )
+            call.console.paragraph((("!!", "red"), " "), f"{name}: damaged; it stays in trash")
     is_whole = restored.manifests and not restored.missing and not restored.unusable
     return exit_codes.DONE if is_whole else exit_codes.PROBLEMS
 
 
 def _print_visit(console: Console, report: GcReport) -> None:
     for reason in report.refused:
-        console.paragraph(
-            (Painted("!!", Style.RED), " "), f"nothing was condemned or deleted: {reason}"
-        )
+        console.paragraph((("!!", "red"), " "), f"nothing was condemned or deleted: {reason}")
     for reason in report.unwritten:
-        console.paragraph((Painted(" !", Style.YELLOW), " "), f"not written anew: {reason}")
+        console.paragraph(((" !", "yellow"), " "), f"not written anew: {reason}")
     for text in _visit_lines(report):
         console.paragraph((), text)
     for address in report.expired:

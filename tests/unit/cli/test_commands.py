@@ -329,7 +329,17 @@ def test_closed_and_full_streams_are_no_traceback(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["doctor"], ["list"], ["show", "--json"], ["info"], ["load"], ["save"], ["gc"], ["check"]],
+    [
+        ["doctor"],
+        ["list"],
+        ["show", "--json"],
+        ["info"],
+        ["load"],
+        ["save"],
+        ["gc"],
+        ["check"],
+        ["run", "--", "true"],
+    ],
     ids=" ".join,
 )
 def test_it_imports_nothing_of_torch_or_triton(

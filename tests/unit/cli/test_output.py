@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer.cli import progress_display as display
-from b10_transfer.cli.console import Console, Painted, Style, wrapped
+from b10_transfer.cli.console import Console, wrapped
 from b10_transfer.cli.progress_display import busy_display, count_display, progress_display
-from b10_transfer.cli.tables import Column, table_lines
+from b10_transfer.cli.tables import Column, print_table
 from b10_transfer.operations.progress import Progress
 from b10_transfer.printable import printable
 from b10_transfer.units import (
@@ -115,18 +115,25 @@ ROWS = [("0123456789ab", "a-name-of-some-length", "NVIDIA H100 80GB", "1.0 MB"),
 
 
 def shown(width: int | None, rows: Sequence[Sequence[str]] = ROWS) -> list[str]:
-    lines = table_lines(COLUMNS, rows, width)
-    return [
-        "".join(part if isinstance(part, str) else part.text for part in line) for line in lines
-    ]
+    if width is None:
+        console, data = on_pipe()
+        print_table(console, COLUMNS, rows)
+        return data.getvalue().decode().splitlines()
+    terminal = on_terminal(COLUMNS=str(width), NO_COLOR="1")
+    print_table(terminal.console, COLUMNS, rows)
+    return terminal.out.getvalue().splitlines()
 
 
 def test_a_table_without_a_width_has_everything() -> None:
-    assert shown(None) == [
-        "KEY           NAME                   DEVICE              SIZE",
-        "0123456789ab  a-name-of-some-length  NVIDIA H100 80GB  1.0 MB",
-        "9             b",
-    ]
+    assert (
+        shown(None)
+        == shown(100)
+        == [
+            "KEY           NAME                   DEVICE              SIZE",
+            "0123456789ab  a-name-of-some-length  NVIDIA H100 80GB  1.0 MB",
+            "9             b",
+        ]
+    )
 
 
 @pytest.mark.parametrize("width", range(1, 70))
@@ -135,22 +142,31 @@ def test_no_line_of_a_table_is_wider_than_the_terminal(width: int) -> None:
 
 
 def test_a_table_is_cut_before_it_loses_columns() -> None:
-    assert shown(44) == [
-        "KEY           NAME        DEVICE        SIZE",
-        "0123456789ab  a-name-of…  NVIDIA H1…  1.0 MB",
-        "9             b",
-    ]
+    titles, first, _ = shown(44)
+    assert titles.split() == ["KEY", "NAME", "DEVICE", "SIZE"]
+    assert first.startswith("0123456789ab  a-name-")
+    assert first.endswith("  1.0 MB")
+    assert first.count("…") == 2
     assert shown(30)[0].split() == ["KEY", "NAME", "SIZE"]
     assert shown(22)[0].split() == ["KEY", "SIZE"]
 
 
+def test_rows_are_highlighted_on_a_terminal_alone() -> None:
+    terminal = on_terminal(COLUMNS="80")
+    print_table(terminal.console, COLUMNS, ROWS, highlighted=frozenset({1}), indent="  ")
+    lines = terminal.out.getvalue().splitlines()
+    assert lines[0].startswith("  \x1b[1mKEY")
+    assert ["\x1b[32m" in line for line in lines] == [False, False, True]
+
+
 def test_a_cell_cannot_move_the_cursor() -> None:
-    lines = shown(None, [("\x1b[2J", "a\nb", "c\rd", "\u202e")])
-    assert lines[1].split() == ["\\x1b[2J", "a\\nb", "c\\rd", "\\u202e"]
+    for width in (None, 80):
+        lines = shown(width, [("\x1b[2J", "a\nb", "c\rd", "[red]\u202e")])
+        assert lines[1].split() == ["\\x1b[2J", "a\\nb", "c\\rd", "[red]\\u202e"]
 
 
 def test_on_a_terminal_parts_are_painted_and_elsewhere_not() -> None:
-    part = Painted("good", Style.GREEN)
+    part = ("good", "green")
     terminal = on_terminal()
     terminal.console.line("all ", part)
     assert terminal.out.getvalue() == "all \x1b[32mgood\x1b[0m\n"
@@ -165,13 +181,13 @@ def test_on_a_terminal_parts_are_painted_and_elsewhere_not() -> None:
 
 def test_an_empty_no_color_is_none() -> None:
     terminal = on_terminal(NO_COLOR="")
-    terminal.console.line(Painted("x", Style.BOLD))
+    terminal.console.line(("x", "bold"))
     assert "\x1b[1m" in terminal.out.getvalue()
 
 
 def test_what_is_in_a_text_is_not_taken_for_paint() -> None:
     terminal = on_terminal()
-    terminal.console.line("\x1b[8mhidden", Painted("\x1b]0;title\x07", Style.RED))
+    terminal.console.line("\x1b[8mhidden", ("\x1b]0;title\x07", "red"))
     assert terminal.out.getvalue() == "\\x1b[8mhidden\x1b[31m\\x1b]0;title\\x07\x1b[0m\n"
 
 
@@ -184,14 +200,15 @@ def test_letters_that_the_stream_does_not_have_are_spelled_out(encoding: str) ->
     assert text.endswith("日\n" if encoding == "utf-8" else "\\u65e5\n")
 
 
-def test_the_ellipsis_is_one_that_the_stream_has() -> None:
-    assert [on_pipe(encoding)[0].ellipsis for encoding in ("utf-8", "ascii")] == ["…", "~"]
+def test_an_ellipsis_ends_a_cut_text_where_the_stream_has_that_letter() -> None:
+    endings = [on_pipe(encoding)[0].overflow for encoding in ("utf-8", "ascii")]
+    assert endings == ["ellipsis", "crop"]
 
 
 def test_a_paragraph_goes_on_below_its_beginning_on_a_terminal_and_in_one_line_elsewhere() -> None:
     text = "one two three four five six seven eight nine ten"
     terminal = on_terminal()
-    terminal.console.paragraph((Painted("!!", Style.RED), " "), text)
+    terminal.console.paragraph((("!!", "red"), " "), text)
     assert terminal.out.getvalue() == (
         "\x1b[31m!!\x1b[0m one two three four five six seven\n   eight nine ten\n"
     )
@@ -200,13 +217,10 @@ def test_a_paragraph_goes_on_below_its_beginning_on_a_terminal_and_in_one_line_e
     assert data.getvalue().decode() == f"!! {text}\n"
 
 
-def test_a_word_that_is_longer_than_a_line_is_broken_behind_a_mark_and_goes_on_below() -> None:
-    terminal = on_terminal(COLUMNS="40")
-    terminal.console.paragraph(("   ",), "in /one/folder/of/many/that/is/long: 3 files")
-    assert terminal.out.getvalue() == "   in /one/folder/of/many/that/is/long:\n   3 files\n"
-    assert wrapped("a,bc,def,ghij", 5) == ["a,bc,", "def,", "ghij"]
-    assert wrapped("abcdefgh", 5) == ["abcde", "fgh"]
-    assert wrapped("", 5) == [""]
+def test_a_word_that_is_longer_than_a_line_goes_on_in_the_next() -> None:
+    assert wrapped("in " + "x" * 50 + " end", 30) == ["in", "x" * 30, "x" * 20 + " end"]
+    assert wrapped("", 30) == [""]
+    assert wrapped("two words\x1b", 5) == ["two words\\x1b"]
 
 
 def test_an_interrupt_is_told_below_what_the_terminal_shows_of_it() -> None:
@@ -266,7 +280,7 @@ def run_display(streams: Streams, seconds: float) -> str:
 
 
 def test_a_bar_shows_bytes_and_is_taken_away_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(display, "_BAR_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(display, "_DRAW_AFTER_SECONDS", 0.0)
     drawn = run_display(on_terminal(COLUMNS="80"), 0.5)
     assert "loading" in drawn
     assert "0.5/2.0 MB" in drawn
@@ -276,7 +290,7 @@ def test_a_bar_shows_bytes_and_is_taken_away_again(monkeypatch: pytest.MonkeyPat
 def test_before_there_are_numbers_it_is_shown_what_is_done_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(display, "_BAR_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(display, "_DRAW_AFTER_SECONDS", 0.0)
     monkeypatch.setattr(display, "_LINE_EVERY_SECONDS", 0.05)
     for streams in (on_terminal(COLUMNS="80"), on_terminal(TERM="dumb", COLUMNS="80")):
         with progress_display(streams.console, "saving", "reading what is here"):
@@ -285,7 +299,7 @@ def test_before_there_are_numbers_it_is_shown_what_is_done_first(
 
 
 def test_a_quiet_console_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(display, "_BAR_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(display, "_DRAW_AFTER_SECONDS", 0.0)
     monkeypatch.setattr(display, "_LINE_EVERY_SECONDS", 0.01)
     for streams in (on_terminal(), on_terminal(TERM="dumb")):
         streams.console.is_quiet = True
@@ -320,7 +334,7 @@ def test_of_what_has_no_end_the_bytes_are_counted(monkeypatch: pytest.MonkeyPatc
 def test_what_takes_long_shows_that_it_is_at_work_on_a_terminal_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(display, "_BUSY_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(display, "_DRAW_AFTER_SECONDS", 0.0)
     drawn: list[str] = []
     for streams in (on_terminal(), on_terminal(TERM="dumb")):
         with busy_display(streams.console, "reading the store"):

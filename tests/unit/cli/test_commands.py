@@ -338,7 +338,7 @@ def test_closed_and_full_streams_are_no_traceback(
         ["save"],
         ["gc"],
         ["check"],
-        ["run", "--", "true"],
+        ["run", "-q", "--", "true"],
     ],
     ids=" ".join,
 )

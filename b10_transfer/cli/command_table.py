@@ -248,14 +248,17 @@ COMMANDS = (
         "completion",
         _SHELL,
         "Print what makes the Tab key complete b10-transfer.",
-        "For bash, add to ~/.bashrc:  source <(b10-transfer completion bash)",
+        "It needs the package shtab: pip install 'b10-transfer[completion]'. For bash, add to "
+        '~/.bashrc:  eval "$(b10-transfer completion bash)"',
         (
-            ("source <(b10-transfer completion bash)", "bash"),
-            ("source <(b10-transfer completion zsh)", "zsh, after compinit"),
+            ('eval "$(b10-transfer completion bash)"', "bash"),
+            ('eval "$(b10-transfer completion zsh)"', "zsh, after compinit"),
             ("b10-transfer completion fish | source", "fish"),
         ),
         f"{_COMMANDS}.completion:completion",
-        operand=Operand("shell", "SHELL", "bash, zsh or fish", choices=("bash", "zsh", "fish")),
+        operand=Operand(
+            "shell", "SHELL", "bash, zsh, fish or tcsh", choices=("bash", "zsh", "fish", "tcsh")
+        ),
     ),
 )
 """Every command, in the order of the help."""

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from b10_transfer.cli.command_table import BY_NAME, COMMANDS
-from b10_transfer.cli.command_values import COMMON_OPTIONS, Command, Operand
+from b10_transfer.cli.command_values import COMMON_OPTIONS, Command, Operand, Option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,14 +78,7 @@ class CommandParser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self._command = command
-        for option in command.all_options:
-            names = (*((option.short,) if option.short else ()), option.flag)
-            if option.negatable:
-                self.add_argument(*names, action=argparse.BooleanOptionalAction, default=None)
-            elif option.value:
-                self.add_argument(*names, default=None)
-            else:
-                self.add_argument(*names, action="store_true")
+        add_options(self, command)
         if command.operand is not None and not command.takes_command:
             self.add_argument(command.operand.name, nargs="?")
 
@@ -151,6 +144,23 @@ class CommandParser(argparse.ArgumentParser):
             return f"one word too many: {word!r}"
         flags = [flag for option in self._command.all_options for flag in option.flags]
         return f"there is no option {word!r}{_meant(word.partition('=')[0], flags)}"
+
+
+def add_options(
+    parser: argparse.ArgumentParser, command: Command
+) -> list[tuple[argparse.Action, Option]]:
+    """Add the options of a command to a parser; each with what became of it there."""
+    return [(_add_option(parser, option), option) for option in command.all_options]
+
+
+def _add_option(parser: argparse.ArgumentParser, option: Option) -> argparse.Action:
+    names = (*((option.short,) if option.short else ()), option.flag)
+    if option.negatable:
+        negatable = argparse.BooleanOptionalAction
+        return parser.add_argument(*names, action=negatable, default=None, help=option.text)
+    if option.value:
+        return parser.add_argument(*names, default=None, help=option.text)
+    return parser.add_argument(*names, action="store_true", help=option.text)
 
 
 def split_arguments(arguments: Sequence[str]) -> SplitArguments:

@@ -80,7 +80,10 @@ def test_it_says_what_it_is_under_which_licence_and_for_which_pythons(wheel: Pat
     assert metadata["Requires-Python"] == ">=3.10"
     stated = [item.partition("; ") for item in metadata.get_all("Requires-Dist", [])]
     extras = {need.split(">=")[0]: condition for need, _, condition in stated if condition}
-    assert extras == {"cryptography": "extra == 'signing'"}
+    assert extras == {
+        "cryptography": "extra == 'signing'",
+        "shtab": "extra == 'completion'",
+    }
     requirements = [need for need, _, condition in stated if not condition]
     assert {item.split(">=")[0] for item in requirements} == {
         *("torch", "blake3", "lmdb", "zstandard", "psutil", "nvidia-ml-py", "rich")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
-import re
 import stat
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 _DEFAULT_PORTS = {"vllm": 8000, "sglang": 30000}
 _DEFAULT_HOSTS = {"vllm": "0.0.0.0", "sglang": "127.0.0.1"}  # noqa: S104  # where others listen
 _SUPERVISOR_PORT = 9256
-_CONFIG_LIMIT = 1 << 20
-_CONFIG_LINE_LIMIT = 4096
-_CONFIG_NAME = re.compile(r"[A-Za-z][\w-]*")
+_CONFIG_LIMIT = 1 << 16
+_YAML_NULL = "tag:yaml.org,2002:null"
+_logger = logging.getLogger("b10_transfer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,27 +106,38 @@ def _config(server: ServerProcess, flags: Mapping[str, str]) -> tuple[dict[str, 
             text = _read_text(form)
         except (OSError, ValueError):
             continue
-        return _parse_config(text)
+        return _parse_config(text, location)
     return {}, False
 
 
-def _parse_config(text: str) -> tuple[dict[str, str], bool]:
-    """The `name: value` lines of a YAML file that are not indented; the rest is not needed here."""
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        written, colon, value = line[:_CONFIG_LINE_LIMIT].partition(":")
-        name = written.rstrip()
-        if colon and _CONFIG_NAME.fullmatch(name):
-            found[name.replace("_", "-")] = _config_value(value.strip())
-    # Braces: a file in JSON, or in the form of YAML that looks like it.
-    return found, bool(found) or not text.strip().startswith("{")
+def _parse_config(text: str, location: str) -> tuple[dict[str, str], bool]:
+    """The names and values of a YAML file that are not in another; and whether it could be read."""
+    try:
+        import yaml
+    except ImportError:
+        _say_unread(location)
+        return {}, False
+    try:
+        # Nodes alone: nothing is made of what the file says, and its anchors are not followed.
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return {}, False
+    if not isinstance(root, yaml.MappingNode):
+        return {}, root is None
+    return {
+        name.value.replace("_", "-"): "" if value.tag == _YAML_NULL else value.value
+        for name, value in root.value
+        if isinstance(name, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)
+    }, True
 
 
-def _config_value(text: str) -> str:
-    """A value without its quotes and the comment behind it."""
-    if text[:1] in {"'", '"'}:
-        return text[1:].partition(text[0])[0]
-    return text.partition("#")[0].rstrip()
+@functools.cache
+def _say_unread(location: str) -> None:
+    _logger.warning(
+        "the server's configuration file %s was not read, as PyYAML is not installed here: pip "
+        "install pyyaml, or give --url",
+        location,
+    )
 
 
 def _read_text(location: str) -> str:

@@ -173,7 +173,7 @@ def test_problems_come_first_and_what_is_in_order_only_when_asked_for(
         ("--jsn", "did you mean '--json'?"),
         ("--versoin", "did you mean '--version'?"),
         ("remove", "KEY[.NAMESPACE] is missing"),
-        ("completion", "SHELL is missing: bash, zsh or fish"),
+        ("completion", "SHELL is missing: bash, zsh, fish or tcsh"),
     ],
 )
 def test_what_is_typed_wrongly_ends_with_2_and_with_what_was_meant(

@@ -14,22 +14,23 @@ import pytest
 
 from b10_transfer.cli import main
 from b10_transfer.cli.command_table import COMMANDS, COMPANION
-from b10_transfer.cli.completion import bash_script, fish_script, zsh_script
+from b10_transfer.cli.completion import completion_script
+from b10_transfer.cli.exit_codes import FAILED
 from tests.support.cache_trees import compiled_graph
 from tests.support.sites import CHECKOUT, Site
 
 if TYPE_CHECKING:
     from b10_transfer.cli.command_values import Command
 
-SCRIPTS = {"bash": bash_script, "zsh": zsh_script, "fish": fish_script}
+SHELLS = ("bash", "zsh", "fish", "tcsh")
 NAMES = {command.name for command in COMMANDS}
 
-BASH, FISH = shutil.which("bash") or "", shutil.which("fish") or ""
+BASH = shutil.which("bash") or ""
 
 ASK_BASH = r"""
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
-_b10_transfer
+_shtab_"${1//-/_}" "$1" "${COMP_WORDS[COMP_CWORD]}"
 printf '%s\n' "${COMPREPLY[@]}"
 """
 
@@ -50,7 +51,7 @@ def variables(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
     path = tmp_path / "completion.bash"
-    path.write_text(bash_script())
+    path.write_text(completion_script("bash"))
     return path
 
 
@@ -67,31 +68,50 @@ def offered_by_bash(script: Path, variables: dict[str, str], *words: str) -> set
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("shell", SCRIPTS)
+@pytest.mark.parametrize("shell", SHELLS)
 def test_the_command_prints_the_script_of_each_shell(
     shell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    script = completion_script(shell)
     assert main(["completion", shell]) == 0
-    assert capsys.readouterr() == (f"{SCRIPTS[shell]()}\n", "")
+    assert capsys.readouterr() == (f"{script}\n", "")
     assert main(["completion", shell, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"shell": shell, "script": SCRIPTS[shell]()}
+    assert json.loads(capsys.readouterr().out) == {"shell": shell, "script": script}
+    for command in COMMANDS:
+        assert command.name in script
+    assert COMPANION.name in script
 
 
-@pytest.mark.parametrize("shell", SCRIPTS)
+@pytest.mark.parametrize("shell", SHELLS)
 def test_every_shell_understands_its_script(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} here")
-    done = subprocess.run(
-        [shell, "-n"], input=SCRIPTS[shell]().encode(), capture_output=True, timeout=60, check=False
-    )
+    script = completion_script(shell).encode()
+    done = subprocess.run([shell, "-n"], input=script, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_bash_offers_commands(script: Path, variables: dict[str, str]) -> None:
-    assert offered_by_bash(script, variables, "b10-transfer", "") > NAMES
+def test_without_shtab_it_is_said_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["completion", "bash"]) == FAILED
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "pip install 'b10-transfer[completion]'" in err
+
+
+def test_bash_offers_commands_options_and_what_is_stored(
+    script: Path, variables: dict[str, str]
+) -> None:
+    assert offered_by_bash(script, variables, "b10-transfer", "") >= NAMES
     assert offered_by_bash(script, variables, "b10-transfer", "l") == {"list", "load"}
-    assert offered_by_bash(script, variables, "b10-transfer", "--store", "/x", "sh") == {"show"}
-    assert offered_by_bash(script, variables, "b10-transfer", "help", "ch") == {"check"}
+    options = offered_by_bash(script, variables, "b10-transfer", "check", "--re")
+    assert options == {"--read-data", "--repair"}
+    assert offered_by_bash(script, variables, "b10-compile-cache", "--no-w") == {"--no-watch"}
+    (path,) = (Path(variables["B10FS_CACHE_DIR"]) / "manifests").iterdir()
+    key = path.name.partition("~")[0]
+    assert offered_by_bash(script, variables, "b10-transfer", "show", key[:3]) == {key}
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, COMPANION], ids=lambda command: command.name)
@@ -104,40 +124,6 @@ def test_bash_offers_every_option_of_each_command(
     }
     offered = offered_by_bash(script, variables, *words, "--")
     assert offered - {"--", "--help"} == expected
-
-
-def test_bash_offers_what_is_stored_folders_and_the_words_of_the_command_that_is_run(
-    script: Path, variables: dict[str, str]
-) -> None:
-    (path,) = (Path(variables["B10FS_CACHE_DIR"]) / "manifests").iterdir()
-    key = path.name.partition("~")[0]
-    assert offered_by_bash(script, variables, "b10-transfer", "show", key[:3]) == {key}
-    assert offered_by_bash(script, variables, "b10-transfer", "remove", "") == {key}
-    store = variables["B10FS_CACHE_DIR"]
-    assert offered_by_bash(script, variables, "b10-transfer", "list", "--store", store[:-1]) == {
-        store
-    }
-    assert offered_by_bash(script, variables, "b10-transfer", "list", "--namespace", "") == set()
-    roots = offered_by_bash(script, variables, "b10-transfer", "clear", "--roots", "inductor")
-    assert roots == {"inductor", "inductor-headers"}
-    for words in (["b10-transfer", "run"], ["b10-compile-cache"]):
-        assert "sh" in offered_by_bash(script, variables, *words, "--no-load", "--", "sh")
-        assert store in offered_by_bash(script, variables, *words, "--", "ls", store[:-1])
-
-
-@pytest.mark.skipif(not FISH, reason="there is no fish here")
-def test_fish_offers_the_same(variables: dict[str, str]) -> None:
-    def offered(line: str) -> set[str]:
-        code = f"{fish_script()}\ncomplete -C '{line}'"
-        done = subprocess.run(
-            [FISH, "-c", code], env=variables, capture_output=True, text=True, check=True
-        )
-        return {item.partition("\t")[0] for item in done.stdout.splitlines()}
-
-    assert offered("b10-transfer ") == NAMES
-    assert offered("b10-transfer check --re") == {"--read-data", "--repair"}
-    assert offered("b10-transfer completion z") == {"zsh"}
-    assert offered("b10-compile-cache --no-w") == {"--no-watch"}
 
 
 def test_the_document_has_every_command_and_every_option() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-import time
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,7 +78,6 @@ def test_a_configuration_file(tmp_path: Path) -> None:
         "uds:\n"
         "nested:\n"
         "  port: 1\n"
-        "- port: 2\n"
     )
     found = arguments("--config", config(tmp_path, text))
     assert found == ServerArguments("127.0.0.1", 8005, "", tls=True)
@@ -107,16 +106,36 @@ def test_a_configuration_that_cannot_be_read_leaves_the_port_open(tmp_path: Path
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00port: 1")
-    (tmp_path / "long").write_text("a: b\n" * 300_000)
-    braces = config(tmp_path, '{"port": 8005}')
-    for path in (tmp_path / "none", tmp_path, pipe, tmp_path / "bytes", tmp_path / "long", braces):
+    (tmp_path / "long").write_text("a: b\n" * 20_000)
+    (tmp_path / "deep").write_text("[" * 60_000)
+    wrong = config(tmp_path, "port: [8005\n")
+    names = ("none", "", "pipe", "bytes", "long", "deep")
+    for path in (wrong, *(tmp_path / name for name in names)):
         found = arguments("--config", str(path))
         assert (found.port, found.is_port_known) == (8000, False), path
         assert arguments("--config", str(path), "--port", "1").is_port_known
 
 
-def test_a_line_of_any_length_costs_no_more_than_its_length(tmp_path: Path) -> None:
-    path = config(tmp_path, f"x: {'a ' * 400_000}b\nport: 8005 # {'#' * 9000}\n")
-    began = time.monotonic()
-    assert arguments("--config", path).port == 8005
-    assert time.monotonic() - began < 2
+def test_a_configuration_in_braces(tmp_path: Path) -> None:
+    found = arguments("--config", config(tmp_path, '{"port": 8005, "ssl_keyfile": "k"}'))
+    assert (found.port, found.tls, found.is_port_known) == (8005, True, True)
+
+
+def test_anchors_and_tags_of_a_configuration_make_nothing(tmp_path: Path) -> None:
+    laughs = "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(40))
+    text = f"a0: &a0 [x]\n{laughs}object: !!python/name:os.system\nport: 8005\nuds: null\n"
+    found = arguments("--config", config(tmp_path, text))
+    assert (found.port, found.uds) == (8005, "")
+
+
+def test_without_pyyaml_it_is_said_once_that_the_file_was_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = config(tmp_path, "port: 8005\n")
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    for _ in range(2):
+        found = arguments("--config", path)
+        assert (found.port, found.is_port_known) == (8000, False)
+    (record,) = caplog.records
+    assert path in record.getMessage()
+    assert "pip install pyyaml" in record.getMessage()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
+import pkgutil
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.remote.protocol import Range, read_bounded
+import b10_store.remote
+from b10_store.remote.patient import PatientRemote
+from b10_store.remote.protocol import Range, Remote, read_bounded
 from tests.support.places import FolderPlace, MemoryPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.places import Place
@@ -22,9 +26,38 @@ CONTENT = bytes(range(100))
 LONG_AGO = 1_000_000_000.0
 
 
-@pytest.fixture(params=["folder", "memory"])
+def patient_place(folder: Path) -> Place:
+    inner = FolderPlace(folder)
+    inner.remote = PatientRemote(inner.remote)
+    return inner
+
+
+PLACES: dict[str, Callable[[Path], Place]] = {
+    "folder": FolderPlace,
+    "memory": lambda _: MemoryPlace(),
+    "patient": patient_place,
+}
+
+
+@pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    return FolderPlace(tmp_path / "store") if request.param == "folder" else MemoryPlace()
+    return PLACES[str(request.param)](tmp_path / "store")
+
+
+def every_remote() -> set[type]:
+    """Each class of the engine that has all methods of `Remote`."""
+    methods = {name for name in vars(Remote) if not name.startswith("_")}
+    found: set[type] = set()
+    for item in pkgutil.iter_modules(b10_store.remote.__path__, "b10_store.remote."):
+        classes = vars(importlib.import_module(item.name)).values()
+        found |= {one for one in classes if isinstance(one, type) and methods <= {*dir(one)}}
+    return found - {Remote}
+
+
+def test_every_remote_is_tried_here(tmp_path: Path) -> None:
+    tried = {type(make(tmp_path / name).remote) for name, make in PLACES.items()}
+    missing = {item.__name__ for item in every_remote() - tried}
+    assert missing == set(), f"add {missing} to PLACES in tests/contract/test_remote.py"
 
 
 def read_one(place: Place, start: int, length: int) -> bytes:

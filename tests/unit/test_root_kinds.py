@@ -308,8 +308,9 @@ def test_a_path_is_judged_alike_whether_it_was_walked_to_or_is_stored(name: str)
 
 
 def test_the_table_has_a_row_for_each_compiler() -> None:
-    assert [kind.name for kind in ROOT_KINDS] == [*KEPT], "add it to KEPT and LEFT_OUT"
-    assert KEPT.keys() == LEFT_OUT.keys()
+    where = "in KEPT and LEFT_OUT, in tests/unit/test_root_kinds.py"
+    assert [kind.name for kind in ROOT_KINDS] == [*KEPT], f"add the paths of the root {where}"
+    assert KEPT.keys() == LEFT_OUT.keys(), f"add the paths of the root {where}"
     assert all(re.fullmatch(r"[a-z0-9_-]{1,64}", kind.name) for kind in ROOT_KINDS)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 FOLDER_VARIABLES = ["B10FS_CACHE_DIR"]
 NUMBER_VARIABLES = ["MAX_CACHE_SIZE_MB", "MAX_CONCURRENT_SAVES"]
-SWITCH_VARIABLES = ["BASETEN_FS_ENABLED", "B10_CACHE_LOAD", "B10_STRICT_ROOTS"]
+SWITCH_VARIABLES = ["BASETEN_FS_ENABLED", "B10_CACHE_LOAD", "B10_STRICT_ROOTS", "B10_AUTO_GC"]
 
 
 def settings(**variables: str) -> Settings:
@@ -33,16 +34,25 @@ def assert_refused(variable: str, value: str) -> None:
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
     found = settings()
-    assert found.enabled is False
-    assert found.store == "/cache/model/compile_cache"
-    assert found.scratch == ("/app" if os.access("/app", os.W_OK) else tempfile.gettempdir())
-    assert found.size_limit == 1024 << 20
-    assert found.concurrent_saves == 50
-    assert found.namespace == ""
-    assert found.load_enabled is True
-    assert dict(found.roots) == dict.fromkeys(ROOT_NAMES, "")
-    assert found.full_headers is True
-    assert found.strict_roots is False
+    values = {item.name: getattr(found, item.name) for item in dataclasses.fields(found)}
+    expected = {
+        "enabled": False,
+        "store": "/cache/model/compile_cache",
+        "scratch": "/app" if os.access("/app", os.W_OK) else tempfile.gettempdir(),
+        "size_limit": 1024 << 20,
+        "concurrent_saves": 50,
+        "namespace": "",
+        "load_enabled": True,
+        "roots": dict.fromkeys(ROOT_NAMES, ""),
+        "full_headers": True,
+        "strict_roots": False,
+        "auto_gc": True,
+        "max_age_days": 30,
+        "max_store_bytes": 0,
+        "signing_keys": (),
+        "variables": {},
+    }
+    assert values == expected, "add the default of a new setting here, as README.md has it"
 
 
 def test_an_empty_value_is_as_good_as_none() -> None:
@@ -72,6 +82,7 @@ def test_a_switch_is_on(value: str) -> None:
     assert settings(BASETEN_FS_ENABLED=value).enabled is True
     assert settings(B10_CACHE_LOAD=value).load_enabled is True
     assert settings(B10_STRICT_ROOTS=value).strict_roots is True
+    assert settings(B10_AUTO_GC=value).auto_gc is True
 
 
 @pytest.mark.parametrize("value", ["0", "false", "False", "no", "off", ""])
@@ -79,6 +90,7 @@ def test_a_switch_is_off(value: str) -> None:
     assert settings(BASETEN_FS_ENABLED=value).enabled is False
     assert settings(B10_CACHE_LOAD=value).load_enabled is False
     assert settings(B10_STRICT_ROOTS=value).strict_roots is False
+    assert settings(B10_AUTO_GC=value).auto_gc is False
 
 
 @pytest.mark.parametrize("variable", SWITCH_VARIABLES)
@@ -91,6 +103,15 @@ def test_a_size_is_in_mebibytes_and_a_count_is_a_count() -> None:
     assert settings(MAX_CACHE_SIZE_MB="2").size_limit == 2 << 20
     assert settings(MAX_CACHE_SIZE_MB=" 20480 ").size_limit == 20480 << 20
     assert settings(MAX_CONCURRENT_SAVES="1").concurrent_saves == 1
+
+
+def test_what_expires_after_a_time_or_beyond_a_size_never_does_at_nought() -> None:
+    assert settings(B10_CACHE_MAX_AGE_DAYS="7").max_age_days == 7
+    assert settings(B10_CACHE_MAX_AGE_DAYS="0").max_age_days == 0
+    assert settings(B10_STORE_MAX_SIZE_MB="3").max_store_bytes == 3 << 20
+    assert settings(B10_STORE_MAX_SIZE_MB="0").max_store_bytes == 0
+    for variable in ("B10_CACHE_MAX_AGE_DAYS", "B10_STORE_MAX_SIZE_MB"):
+        assert_refused(variable, "-1")
 
 
 @pytest.mark.parametrize("variable", NUMBER_VARIABLES)

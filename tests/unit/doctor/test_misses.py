@@ -13,6 +13,7 @@ from b10_store.format.manifest import Lineage
 from b10_store.format.names import Address
 from b10_store.remote.folder import FolderRemote
 from b10_transfer.doctor import Severity
+from b10_transfer.doctor.loadable import manifest_findings
 from b10_transfer.doctor.stored import Seal, read_stored
 from b10_transfer.local.artifact_use import keeps_access_times
 from tests.support.cache_trees import compiled_graph, read_tree
@@ -214,6 +215,8 @@ def test_where_there_is_no_time_for_all_this_hosts_own_is_read_first(
     fill(saved, 5, LONG_AFTER)
     stored = read_stored(FolderRemote(str(saved.store)), (), Address(here.key), -1.0)
     assert (stored.listed, stored.manifests) == (6, [])
+    (unread,) = manifest_findings(stored)
+    assert (unread.code, unread.details) == ("stored.unread", {"listed": 6, "read": 0})
     ticks = iter([0.0, 0.0, 2.0, 2.0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("b10_transfer.doctor.stored.time.monotonic", lambda: next(ticks))

@@ -47,6 +47,7 @@ def test_every_cache_root_is_named_with_its_folder_and_its_state(host: Host) -> 
     host.root.mkdir()
     assert ": no artifacts" in roots(host)["inductor"].text
     host.write(TREE)
+    assert roots(host)["inductor"].code == "root.present"
     details = roots(host)["inductor"].details
     assert details["files"] == len(TREE)
     assert details["bytes"] == sum(map(len, TREE.values()))
@@ -191,11 +192,12 @@ def test_files_that_this_user_cannot_read_are_a_problem(
             "examine_root(roots[0], settings, is_gpu=True)\n"
             f"os.setgroups([]); os.setgid({OTHER_USER}); os.setuid({OTHER_USER})\n"
             "local, findings = examine_root(roots[0], settings, is_gpu=True)\n"
-            "print([item.text for item in findings if item.is_problem])\n"
+            "print([f'{item.code}: {item.text}' for item in findings if item.is_problem])\n"
         )
         result = run_python(code, host.variables())
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith(f"['1 file in {host.root} cannot be read by this user")
+    code, text = "root.unreadable", f"1 file in {host.root} cannot be read by this user"
+    assert result.stdout.startswith(f"['{code}: {text}")
 
 
 @pytest.mark.parametrize("loaded", [True, False], ids=["loaded", "not loaded yet"])

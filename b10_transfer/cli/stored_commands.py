@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from b10_store.format.names import Address
-    from b10_store.manifests.reader import Problem
+    from b10_store.manifests.problem import Problem
     from b10_transfer.cli.call import Call
     from b10_transfer.operations.inspect import Catalogue, Shown
     from b10_transfer.operations.listing import Row

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from b10_store.errors import StoreError
 from b10_store.format.names import Address
-from b10_store.remote.folder import FolderRemote
-from b10_store.remote.patient import PatientRemote
 from b10_transfer.doctor import capabilities, loadable, machine, patience, space, store
 from b10_transfer.doctor.findings import Code, Finding, Severity, problem
 from b10_transfer.doctor.loaded_use import LoadedUse, loaded_use
@@ -32,6 +30,7 @@ from b10_transfer.doctor.settings import (
 from b10_transfer.doctor.stored import Stored, read_stored
 from b10_transfer.keys import KEY, KEY_FILE
 from b10_transfer.machine.environment import Environment
+from b10_transfer.operations.context import open_store
 from b10_transfer.operations.refusals import refusal
 from b10_transfer.settings import DEFAULT_STORE
 
@@ -142,8 +141,7 @@ class _Examination:
             return False
         names = list(look.facts("listing").get("names", ()))
         before = len(self.findings)
-        remote = PatientRemote(FolderRemote(settings.store))
-        self._take("store", lambda: store.format_findings(remote, names))
+        self._take("store", lambda: store.format_findings(open_store(settings), names))
         is_ours = not any(item.is_problem for item in self.findings[before:])
         self._take("mount", lambda: capabilities.mount_findings(look))
         if not settings.enabled:
@@ -163,11 +161,10 @@ class _Examination:
         self, settings: Settings, environment: Environment, roots: Sequence[LocalRoot]
     ) -> Stored | None:
         address = Address(environment.key, settings.namespace)
-        remote = PatientRemote(FolderRemote(settings.store))
 
         def read() -> Stored | OSError:
             try:
-                return read_stored(remote, settings.signing_keys, address, _READING_SECONDS)
+                return read_stored(open_store(settings), address, _READING_SECONDS)
             except OSError as error:
                 return error
 
@@ -191,7 +188,9 @@ class _Examination:
     def _rehearse(
         self, settings: Settings, environment: Environment, roots: Sequence[CacheRoot]
     ) -> Rehearsal | None:
-        done = self._ask("stored", lambda: rehearse(settings, environment, roots))
+        done = self._ask(
+            "stored", lambda: rehearse(open_store(settings), settings, environment, roots)
+        )
         if not isinstance(done, StoreError):
             return done
         advice = "set LOCAL_WORK_DIR to a local folder that can be written"

@@ -7,9 +7,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from b10_store.format.names import snapshot_milliseconds
+from b10_store.manifests.headers import Seal
 from b10_transfer.doctor.findings import note, ok, problem
 from b10_transfer.doctor.loaded_use import LoadedUse
-from b10_transfer.doctor.stored import Seal
 from b10_transfer.keys import KEY_FILE
 from b10_transfer.machine.nearest import (
     named,

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.errors import NoSpaceError, StoreError
-from b10_store.format.names import Address, pack_path, parse_pack_name
+from b10_store.format.names import Address
 from b10_store.manifests.merge import union
-from b10_store.manifests.reader import ManifestReader
-from b10_store.remote.folder import FolderRemote
-from b10_store.remote.folder_names import TRASH
-from b10_store.remote.protocol import Range
 from b10_transfer.caches.native_needs import HostLibraries
 from b10_transfer.caches.unusable_roots import find_obstacle
 from b10_transfer.doctor.roots import is_wanted
@@ -23,18 +17,14 @@ from b10_transfer.local.targets import Chosen, choose_placements, not_here
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from b10_store.format.manifest import Pack
     from b10_store.format.names import PackId
     from b10_store.manifests.merge import Union
     from b10_store.manifests.reader import Heads
-    from b10_store.remote.protocol import Remote
+    from b10_store.store import Store
     from b10_store.tree.placement import Placement
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.machine.environment import Environment
     from b10_transfer.settings import Settings
-
-_PARALLEL = 16
-_LENGTH = "it has another length than its manifest says"
 
 
 class Rehearsal(NamedTuple):
@@ -50,7 +40,7 @@ class Rehearsal(NamedTuple):
 
     heads: Heads
     stored: Union
-    pack_faults: dict[PackId, OSError | str]
+    pack_faults: Mapping[PackId, OSError | str]
     chosen: Chosen
     obstacles: dict[str, list[str]]
 
@@ -61,11 +51,12 @@ class Rehearsal(NamedTuple):
 
 
 def rehearse(
-    settings: Settings, environment: Environment, roots: Iterable[CacheRoot]
+    store: Store, settings: Settings, environment: Environment, roots: Iterable[CacheRoot]
 ) -> Rehearsal | StoreError | None:
     """Do all that a load does before it writes, and look at the packs it would read.
 
     Args:
+        store: the shared folder.
         settings: of this host.
         environment: likewise.
         roots: the cache roots that answer.
@@ -77,10 +68,8 @@ def rehearse(
     Raises:
         OSError: the manifests cannot be listed.
     """
-    address = Address(environment.key, settings.namespace)
-    remote = FolderRemote(settings.store)
     try:
-        heads = ManifestReader(remote, settings.scratch, settings.signing_keys).heads(address)
+        heads = store.heads(Address(environment.key, settings.namespace))
     except NoSpaceError:
         return None
     except StoreError as error:
@@ -94,7 +83,7 @@ def rehearse(
         stored.entries.values(),
     )
     lacking = not_here(chosen.placements)
-    faults = _pack_faults(remote, stored.packs)
+    faults = store.pack_faults({pack: told.size for pack, told in stored.packs.items()})
     # Those that this host is likely to use are looked at whether or not anything is stored.
     others = {
         name: root
@@ -102,41 +91,6 @@ def rehearse(
         if not is_wanted(root, settings, is_gpu=environment.is_gpu)
     }
     return Rehearsal(heads, stored, faults, chosen, _obstacles(lacking, others))
-
-
-def _pack_faults(remote: Remote, packs: Mapping[PackId, Pack]) -> dict[PackId, OSError | str]:
-    if not packs:
-        return {}
-    with ThreadPoolExecutor(min(_PARALLEL, len(packs)), "b10-packs") as pool:
-        faults = pool.map(partial(_pack_fault, remote), packs, packs.values())
-        found = {pack: fault for pack, fault in zip(packs, faults, strict=True) if fault}
-    if any(isinstance(fault, FileNotFoundError) for fault in found.values()):
-        for pack in _packs_in_trash(remote) & found.keys():
-            del found[pack]
-    return found
-
-
-def _packs_in_trash(remote: Remote) -> set[PackId]:
-    """The packs that gc moved there: a load reads them there, too."""
-    folders = [name[:-1] for name in remote.list(TRASH) if name.endswith("/")]
-    names = [name for folder in folders for name in remote.list(f"{TRASH}/{folder}")]
-    return {pack for name in names if (pack := parse_pack_name(name)) is not None}
-
-
-def _pack_fault(remote: Remote, pack: PackId, told: Pack) -> OSError | str | None:
-    """Why a load could not read a pack, if so, as two looks through fresh opens agree."""
-    fault: OSError | str | None = None
-    for _ in range(2):
-        try:
-            size = remote.stat(pack_path(pack)).size
-            next(remote.read(pack_path(pack), [Range(0, 1)]))
-        except OSError as error:
-            fault = error
-        else:
-            if size == told.size:
-                return None
-            fault = _LENGTH
-    return fault
 
 
 def _obstacles(

@@ -6,7 +6,6 @@ import errno
 from typing import TYPE_CHECKING
 
 from b10_store.errors import UnsupportedFormatError
-from b10_store.format.marker import check_format
 from b10_store.format.names import FORMAT_FILE
 from b10_transfer.doctor.findings import note, ok, problem
 from b10_transfer.doctor.mount_probe import STORE_FOLDERS
@@ -15,7 +14,7 @@ from b10_transfer.doctor.patience import no_answer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from b10_store.remote.protocol import Remote
+    from b10_store.store import Store
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.doctor.mount import Answers
 
@@ -77,10 +76,10 @@ def is_writable(look: Answers) -> bool:
     return is_readable(look) and all(may[1] for may in look.facts("access").values())
 
 
-def format_findings(remote: Remote, names: list[str]) -> Iterator[Finding]:
+def format_findings(store: Store, names: list[str]) -> Iterator[Finding]:
     """Whether this release may touch the store."""
     try:
-        intact = check_format(remote)
+        intact = store.has_format()
     except UnsupportedFormatError as error:
         yield problem(
             "store.format", _STORE, str(error), "use one release on all hosts that share it"

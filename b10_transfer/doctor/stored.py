@@ -5,36 +5,20 @@ Manifests are read one after another for a bounded time, those first that tell m
 
 from __future__ import annotations
 
-import enum
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from b10_store.errors import CorruptError, StoreError
-from b10_store.format.manifest_file import decode_header
-from b10_store.format.seal import HEADER_LIMIT, PREFIX_LIMIT, open_prefix
-from b10_store.manifests.reader import ManifestReader
-from b10_store.remote.protocol import read_bounded
+from b10_store.manifests.headers import Seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from b10_store.format.keys import Key
     from b10_store.format.manifest_file import Header
     from b10_store.format.names import Address, SnapshotName
-    from b10_store.manifests.reader import Problem
-    from b10_store.remote.protocol import Remote
-
-_GUESS = 1 << 16
-
-
-class Seal(enum.Enum):
-    """What a manifest's seal says to this host."""
-
-    PLAIN = "not signed"
-    SIGNED = "signed"
-    OLDER = "signed with an older key"
-    FOREIGN = "signed with another key, or changed since"
+    from b10_store.manifests.problem import Problem
+    from b10_store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +82,11 @@ class Stored:
         return list(found.values())
 
 
-def read_stored(remote: Remote, keys: tuple[Key, ...], own: Address, seconds: float) -> Stored:
+def read_stored(store: Store, own: Address, seconds: float) -> Stored:
     """Read the first bytes of the manifests of a store.
 
     Args:
-        remote: the store.
-        keys: of this host.
+        store: with the keys of this host.
         own: what is looked at first.
         seconds: no manifest is begun with after so long.
 
@@ -111,13 +94,14 @@ def read_stored(remote: Remote, keys: tuple[Key, ...], own: Address, seconds: fl
         OSError: the manifests cannot be listed.
     """
     deadline = time.monotonic() + seconds
-    names = _by_interest(ManifestReader(remote, "", ()).names(), own)
-    stored = Stored(listed=len(names), has_key=bool(keys))
+    names = _by_interest(store.names(), own)
+    stored = Stored(listed=len(names), has_key=store.has_keys)
     for name in names:
         if time.monotonic() > deadline:
             break
         try:
-            stored.manifests.append(_read(remote, name, keys))
+            header, seal = store.judge_header(name)
+            stored.manifests.append(StoredManifest(name, header, seal))
         except FileNotFoundError:
             # Superseded meanwhile.
             stored.listed -= 1
@@ -133,20 +117,3 @@ def _by_interest(names: Iterable[SnapshotName], own: Address) -> list[SnapshotNa
     return sorted(
         newest_first, key=lambda name: (name.address != own, firsts[name.address] != name)
     )
-
-
-def _read(remote: Remote, name: SnapshotName, keys: tuple[Key, ...]) -> StoredManifest:
-    data = read_bounded(remote, name.manifest_path, _GUESS)
-    prefix = open_prefix(data)
-    if len(data) == _GUESS < prefix.size + prefix.header_length:
-        data = read_bounded(remote, name.manifest_path, PREFIX_LIMIT + HEADER_LIMIT)
-    # Without keys: what is signed otherwise is told apart from what is damaged.
-    prefix, header = decode_header(data, name)
-    return StoredManifest(name, header, _seal_of(data, keys) if prefix.signed else Seal.PLAIN)
-
-
-def _seal_of(signed: bytes, keys: tuple[Key, ...]) -> Seal:
-    try:
-        return Seal.OLDER if open_prefix(signed, keys).signer else Seal.SIGNED
-    except CorruptError:
-        return Seal.FOREIGN

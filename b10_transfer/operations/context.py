@@ -106,8 +106,13 @@ def _open_context(settings: Settings) -> Context:
         Address(environment.key, settings.namespace),
         usable,
         tuple(problems),
-        Store(FolderRemote(settings.store), settings.scratch, settings.signing_keys),
+        open_store(settings),
     )
+
+
+def open_store(settings: Settings) -> Store:
+    """The shared folder, as the settings name it; nothing is read yet."""
+    return Store(FolderRemote(settings.store), settings.scratch, settings.signing_keys)
 
 
 def worker_count() -> int:

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
-from b10_store.format.manifest_file import decode_header, decode_pack_sizes
-from b10_store.format.marker import check_format
-from b10_store.format.names import parse_manifest_name
-from b10_store.format.seal import open_prefix
-from b10_store.format.sealed_file import read_sealed
 from b10_store.manifests.merge import union
-from b10_store.manifests.reader import ManifestReader, Problem
-from b10_store.remote.folder import FolderRemote
-from b10_store.remote.folder_names import MANIFESTS, TEMPORARY_MARK
-from b10_store.remote.patient import PatientRemote
-from b10_store.remote.protocol import read_bounded
+from b10_store.manifests.problem import Problem
 from b10_transfer.errors import CacheError
+from b10_transfer.operations.context import open_store
 from b10_transfer.operations.listing import (
     Head,
     KindTotal,
@@ -27,30 +16,18 @@ from b10_transfer.operations.listing import (
     Totals,
     kinds_of,
     rows_of,
-    superseded_among,
     total_bytes,
     totals_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from b10_store.format.manifest import Lineage
-    from b10_store.format.manifest_file import Header
-    from b10_store.format.names import Address, PackId, SnapshotName
-    from b10_store.manifests.reader import Heads
-    from b10_store.remote.protocol import Remote
+    from b10_store.format.names import Address
+    from b10_store.store import Store
     from b10_transfer.settings import Settings
 
-_PARALLEL = 16
-_PARALLEL_TABLES = 4
-"""Fewer: what somebody planted may claim 256 MiB each."""
-
-_HEADER_GUESS = 1 << 16
 _SHARING_SECONDS = 3.0
 """How long is spent on finding out who shares what: a listing is useful without."""
-
-_UNUSABLE = (CorruptError, LimitError, UnsupportedFormatError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +92,7 @@ def list_addresses(settings: Settings) -> list[Address]:
         OSError: the store cannot be read.
         StoreError: it is of another format version.
     """
-    remote = PatientRemote(FolderRemote(settings.store))
-    check_format(remote)
-    return sorted({name.address for name in ManifestReader(remote, settings.scratch, ()).names()})
+    return open_store(settings).addresses()
 
 
 def list_stored(settings: Settings, current: Address | None) -> Catalogue:
@@ -131,7 +106,7 @@ def list_stored(settings: Settings, current: Address | None) -> Catalogue:
         OSError: the store cannot be read.
         StoreError: it is of another format version.
     """
-    heads, problems = _Reading(settings).all_heads()
+    heads, problems = _all_heads(open_store(settings))
     return Catalogue(tuple(rows_of(heads, current)), total_bytes(heads), tuple(problems))
 
 
@@ -146,14 +121,14 @@ def show_stored(settings: Settings, address: Address, current: Address | None) -
         OSError: the store cannot be read.
         StoreError: it is of another format version, or the scratch folder cannot be used.
     """
-    reading = _Reading(settings)
-    found = reading.heads(address)
+    store = open_store(settings)
+    found = store.heads(address)
     if not found.listed:
         return None
     if not found.manifests:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in found.problems)
         raise CacheError(f"no manifest of {address} can be used: {reasons}")
-    everything, _ = reading.all_heads()
+    everything, _ = _all_heads(store)
     rows = {row.address: row for row in rows_of(everything, current)}
     if address not in rows:
         raise CacheError(f"{address} is being changed: try again")
@@ -178,98 +153,17 @@ def show_stored(settings: Settings, address: Address, current: Address | None) -
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _ReadHead:
-    """A header, and what else came with it."""
-
-    header: Header
-    signed: bool
-    used_at: float
-
-
-class _Reading:
-    def __init__(self, settings: Settings) -> None:
-        self._remote: Remote = PatientRemote(FolderRemote(settings.store))
-        self._scratch = settings.scratch
-        self._keys = settings.signing_keys
-
-    def heads(self, address: Address) -> Heads:
-        """The heads of one address, verified."""
-        check_format(self._remote)
-        return ManifestReader(self._remote, self._scratch, self._keys).heads(address)
-
-    def all_heads(self) -> tuple[list[Head], list[Problem]]:
-        """The heads of every address, and what was not usable."""
-        check_format(self._remote)
-        by_address: defaultdict[Address, list[SnapshotName]] = defaultdict(list)
-        problems: list[Problem] = []
-        for file in sorted(self._remote.list(MANIFESTS)):
-            name = parse_manifest_name(file)
-            if name is not None:
-                by_address[name.address].append(name)
-            elif TEMPORARY_MARK not in file:
-                problems.append(Problem(f"{MANIFESTS}/{file}", "is no manifest by its name"))
-        read: list[_ReadHead] = []
-        with ThreadPoolExecutor(_PARALLEL, "b10-headers") as pool:
-            for found, wrong in pool.map(self._read_address, by_address.values()):
-                read += found
-                problems += wrong
-        sizes = self._sizes_of([item.header for item in read])
-        heads: list[Head] = []
-        for item in read:
-            known = sizes.get(item.header.name)
-            if isinstance(known, Problem):
-                problems.append(known)
-                known = None
-            heads.append(Head(item.header, item.signed, item.used_at, known))
-        return heads, problems
-
-    def _read_address(self, names: Sequence[SnapshotName]) -> tuple[list[_ReadHead], list[Problem]]:
-        """The heads of one address: normally one file is read."""
-        found: list[_ReadHead] = []
-        problems: list[Problem] = []
-        for name in sorted(names, key=lambda name: name.snapshot, reverse=True):
-            if name.snapshot in superseded_among(item.header for item in found):
-                continue
-            try:
-                found.append(self._read_head(name))
-            except FileNotFoundError:
-                continue  # superseded since the listing
-            except (*_UNUSABLE, OSError) as error:
-                problems.append(Problem(name.manifest_path, str(error)))
-        return found, problems
-
-    def _read_head(self, name: SnapshotName) -> _ReadHead:
-        path = name.manifest_path
-        data = read_bounded(self._remote, path, _HEADER_GUESS)
-        prefix = open_prefix(data, self._keys)
-        needed = prefix.size + prefix.header_length
-        if len(data) == _HEADER_GUESS < needed:
-            data = read_bounded(self._remote, path, needed)
-        _, header = decode_header(data, name, self._keys)
-        return _ReadHead(header, prefix.signed, self._remote.stat(path).mtime)
-
-    def _sizes_of(
-        self, headers: Sequence[Header]
-    ) -> dict[SnapshotName, dict[PackId, int] | Problem]:
-        """The packs of each manifest, or why a load could not use it, as far as there is time."""
-        found: dict[SnapshotName, dict[PackId, int] | Problem] = {}
-        pool = ThreadPoolExecutor(_PARALLEL_TABLES, "b10-tables")
-        try:
-            futures = {header.name: pool.submit(self._read_sizes, header) for header in headers}
-            wait(futures.values(), timeout=_SHARING_SECONDS)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        for name, future in futures.items():
-            if future.done() and not future.cancelled():
-                try:
-                    found[name] = future.result()
-                except _UNUSABLE as error:
-                    found[name] = Problem(name.manifest_path, str(error))
-                except (StoreError, OSError):
-                    continue  # the scratch folder, or a file that is superseded by now
-        return found
-
-    def _read_sizes(self, header: Header) -> dict[PackId, int]:
-        data = read_sealed(self._remote, header.name.manifest_path, self._keys)
-        return decode_pack_sizes(data, header.name, self._scratch, self._keys)
+def _all_heads(store: Store) -> tuple[list[Head], list[Problem]]:
+    """The heads of every address, and what was not usable."""
+    listing = store.list_heads()
+    problems = list(listing.problems)
+    names = [item.header.name for item in listing.heads]
+    sizes = store.pack_sizes(names, _SHARING_SECONDS)
+    heads: list[Head] = []
+    for item in listing.heads:
+        known = sizes.get(item.header.name)
+        if isinstance(known, Problem):
+            problems.append(known)
+            known = None
+        heads.append(Head(item.header, item.used_at, known))
+    return heads, problems

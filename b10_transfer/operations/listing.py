@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from b10_store.format.manifest import Entry, Pack
     from b10_store.format.manifest_file import Header
-    from b10_store.format.names import Address, PackId, SnapshotId
+    from b10_store.format.names import Address, PackId
     from b10_store.manifests.merge import Union
 
 
@@ -25,13 +25,11 @@ class Head:
 
     Attributes:
         header: its header.
-        signed: whether it is sealed with a secret key.
         used_at: when its file was changed or touched last, in seconds since the epoch.
         packs: size of each pack that it references, in bytes; None when that was not read.
     """
 
     header: Header
-    signed: bool
     used_at: float
     packs: Mapping[PackId, int] | None
 
@@ -147,16 +145,6 @@ def total_bytes(heads: Iterable[Head]) -> int | None:
     return sum(packs.values())
 
 
-def superseded_among(headers: Iterable[Header]) -> frozenset[SnapshotId]:
-    """The snapshots that these manifests of one address carry on."""
-    return frozenset(
-        older
-        for header in headers
-        for older in header.lineage.supersedes
-        if older < header.name.snapshot
-    )
-
-
 def kinds_of(stored: Union) -> list[KindTotal]:
     """The artifacts by cache root and kind, those with most bytes in the store first."""
     groups: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
@@ -232,7 +220,7 @@ def _row(
         stored_bytes=summary.stored_bytes,
         shared_bytes=shared,
         exclusive_bytes=exclusive,
-        is_signed=newest.signed,
+        is_signed=newest.header.signed,
         environment=dict(newest.header.lineage.environment),
     )
 

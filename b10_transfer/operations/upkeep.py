@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 from b10_store.errors import CannotSignError, StoreError
 from b10_store.format.names import STAGE_DISTANCE_SECONDS
 from b10_store.gc.plan import GcPolicy
-from b10_store.remote.folder import FolderRemote
-from b10_store.store import Store
 from b10_transfer.errors import CacheError
 from b10_transfer.keys import KEY_FILE
-from b10_transfer.operations.context import errors_as_cache_errors
+from b10_transfer.operations.context import errors_as_cache_errors, open_store
 from b10_transfer.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from b10_store.format.names import Address
     from b10_store.gc.remove import Restored
     from b10_store.gc.report import GcReport
+    from b10_store.store import Store
     from b10_transfer.operations.context import Context
 
 _logger = logging.getLogger("b10_transfer")
@@ -182,7 +181,7 @@ def _open_store(settings: Settings | None) -> Generator[tuple[Store, Settings]]:
     """The store alone: a host that only looks after it need not be able to use what is in it."""
     used = settings or Settings.from_environment()
     with errors_as_cache_errors(used):
-        yield Store(FolderRemote(used.store), used.scratch, used.signing_keys), used
+        yield open_store(used), used
 
 
 def _policy(settings: Settings) -> GcPolicy:

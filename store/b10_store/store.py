@@ -17,7 +17,16 @@ from b10_store.gc.remove import Restored, remove, restore, trashed_manifests
 from b10_store.gc.report import GcReport
 from b10_store.gc.visit import visit
 from b10_store.load import PACKS_AT_ONCE, Brought, bring
-from b10_store.manifests.reader import Heads, ManifestReader, Problem
+from b10_store.manifests.headers import (
+    HeadListing,
+    Seal,
+    judge_header,
+    list_heads,
+    read_pack_sizes,
+)
+from b10_store.manifests.problem import Problem
+from b10_store.manifests.reader import Heads, ManifestReader
+from b10_store.packs.health import pack_faults
 from b10_store.remote.folder_names import TRASH
 from b10_store.remote.patient import PatientRemote
 from b10_store.save.resign import sign_again
@@ -25,7 +34,7 @@ from b10_store.save.save import save
 from b10_store.save.unchanged import Basis, holds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from b10_store.format.keys import Key
     from b10_store.format.manifest import Manifest, Pack
@@ -64,6 +73,11 @@ class Store:
         self._scratch = scratch
         self._keys = keys
         self._reader = ManifestReader(remote, scratch, keys)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether a manifest counts only when it is signed."""
+        return bool(self._keys)
 
     def heads(self, address: Address) -> Heads:
         """The heads of an address, verified.
@@ -206,6 +220,47 @@ class Store:
             OSError: it cannot be read.
         """
         return check_format(self._remote) and holds(self._remote, self._reader, address, basis)
+
+    def has_format(self) -> bool:
+        """Whether there is a store in the folder, and its FORMAT is as it should be.
+
+        Raises:
+            UnsupportedFormatError: the store is of another format version.
+            OSError: it cannot be read.
+        """
+        return check_format(self._remote)
+
+    def list_heads(self) -> HeadListing:
+        """The heads of every address by their headers; see `b10_store.manifests.headers`.
+
+        Raises:
+            UnsupportedFormatError: the store is of another format version.
+            OSError: it cannot be read.
+        """
+        check_format(self._remote)
+        return list_heads(self._remote, self._keys)
+
+    def pack_sizes(
+        self, names: Iterable[SnapshotName], seconds: float
+    ) -> Mapping[SnapshotName, Mapping[PackId, int] | Problem]:
+        """The packs that manifests reference; see `b10_store.manifests.headers`."""
+        return read_pack_sizes(self._remote, self._scratch, self._keys, names, seconds)
+
+    def names(self) -> list[SnapshotName]:
+        """Every manifest, oldest first.
+
+        Raises:
+            OSError: they cannot be listed.
+        """
+        return self._reader.names()
+
+    def judge_header(self, name: SnapshotName) -> tuple[Header, Seal]:
+        """A manifest's header, and what its seal is worth; see `b10_store.manifests.headers`."""
+        return judge_header(self._remote, name, self._keys)
+
+    def pack_faults(self, packs: Mapping[PackId, int]) -> Mapping[PackId, OSError | str]:
+        """Why packs cannot be read; see `b10_store.packs.health`."""
+        return pack_faults(self._remote, packs)
 
     def listing(self, address: Address | None = None, newest: int | None = None) -> Listing:
         """The newest readable manifest of every address, or of one, by header alone.

@@ -11,7 +11,7 @@ import pytest
 
 import b10_transfer
 from b10_store.format import seal as envelope
-from b10_store.manifests.reader import Problem
+from b10_store.manifests.problem import Problem
 from b10_store.remote.folder import FolderRemote
 from b10_store.store import Store
 from b10_transfer import CacheError, CacheValidationError, OperationStatus

@@ -9,13 +9,12 @@ import pytest
 from b10_store.format.manifest import Lineage, Manifest, summarize
 from b10_store.format.manifest_file import Header
 from b10_store.format.names import Address
-from b10_store.manifests.merge import Union
+from b10_store.manifests.merge import Union, superseded_by
 from b10_transfer.operations.listing import (
     Head,
     KindTotal,
     kinds_of,
     rows_of,
-    superseded_among,
     total_bytes,
     totals_of,
 )
@@ -42,7 +41,6 @@ def head(
     value = manifest(milliseconds, entries, address=address, salt=salt)
     return Head(
         header_of(value),
-        signed=False,
         used_at=milliseconds / 1000 + used_after,
         packs=None if packs is None else {pack_id(number): size for number, size in packs.items()},
     )
@@ -117,9 +115,9 @@ def test_where_one_table_of_packs_was_not_read_nobody_knows_who_shares() -> None
 def test_an_older_snapshot_supersedes_no_newer_one() -> None:
     older, newer = snapshot(1), snapshot(2)
     header = header_of(manifest(1, parents=[newer]))
-    assert superseded_among([header]) == frozenset()
+    assert superseded_by([header]) == frozenset()
     newest = header_of(manifest(3, parents=[newer], ancestors=[older]))
-    assert superseded_among([header, newest]) == {older, newer}
+    assert superseded_by([header, newest]) == {older, newer}
 
 
 def test_artifacts_are_grouped_by_root_and_kind_the_largest_first() -> None:
@@ -151,7 +149,7 @@ def test_a_blob_that_two_artifacts_share_is_counted_once() -> None:
 def test_the_environment_is_that_of_the_newest_head() -> None:
     older, newer = head(SECOND, {1: 100}), head(2 * SECOND, {1: 100}, salt=1)
     lineage = Lineage((), (), (("device", "H200"), ("torch", "2.13.0")))
-    newer = replace(newer, header=replace(newer.header, lineage=lineage), signed=True)
+    newer = replace(newer, header=replace(newer.header, lineage=lineage, signed=True))
     (row,) = rows_of([newer, older], None)
     assert row.environment == {"device": "H200", "torch": "2.13.0"}
     assert row.is_signed

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from b10_store.manifests.reader import Problem
+from b10_store.manifests.problem import Problem
 from b10_store.tree.scan import CHANGED, Skipped
 from b10_transfer import LoadReport, OperationStatus, SaveReport
 from b10_transfer.machine.environment import Difference

@@ -29,12 +29,21 @@ _BYTE_ORDER = "little-endian, 64 bit"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What can be known of a manifest without its body."""
+    """What can be known of a manifest without its body.
+
+    Attributes:
+        name: of the manifest.
+        lineage: its parents, ancestors and environment.
+        summary: how much it lists.
+        raw_length: bytes of its database.
+        signed: whether it is sealed with a secret key.
+    """
 
     name: SnapshotName
     lineage: Lineage
     summary: Summary
     raw_length: int
+    signed: bool = False
 
 
 def encode_manifest(manifest: Manifest, scratch: str, key: Key | None = None) -> bytes:
@@ -84,7 +93,7 @@ def decode_header(
         UnsupportedFormatError: of another format version.
     """
     prefix = envelope.open_prefix(data, keys)
-    header = _parse_header(envelope.open_header(prefix, data))
+    header = _parse_header(envelope.open_header(prefix, data), signed=prefix.signed)
     if header.name != name:
         raise CorruptError(f"it was written as {header.name}")
     return prefix, header
@@ -144,7 +153,7 @@ def decode_pack_sizes(
     return read_pack_sizes(raw, scratch)
 
 
-def _parse_header(data: bytes) -> Header:
+def _parse_header(data: bytes, *, signed: bool) -> Header:
     try:
         fields: dict[str, Any] = json.loads(data)
         if fields["format"] != FORMAT_VERSION or fields["database"] != _BYTE_ORDER:
@@ -162,6 +171,7 @@ def _parse_header(data: bytes) -> Header:
             ),
             summary=Summary(**{key: int(value) for key, value in fields["summary"].items()}),
             raw_length=int(fields["raw_length"]),
+            signed=signed,
         )
     except (
         ValueError,

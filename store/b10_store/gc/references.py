@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from b10_store.errors import CorruptError, LimitError, StoreError
 from b10_store.format.names import pack_path, published_at
 from b10_store.format.seal import PREFIX_LIMIT, open_prefix
-from b10_store.manifests.reader import ManifestReader, Problem
+from b10_store.manifests.problem import Problem
+from b10_store.manifests.reader import ManifestReader
 from b10_store.remote.protocol import is_no_file, read_bounded
 
 if TYPE_CHECKING:

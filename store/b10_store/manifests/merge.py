@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from b10_store.format.manifest import Entry, Group, Identity, Manifest, Pack
+    from b10_store.format.manifest_file import Header
     from b10_store.format.names import PackId, SnapshotId
 
 
@@ -20,7 +21,7 @@ class Union:
     packs: Mapping[PackId, Pack]
 
 
-def superseded_by(manifests: Iterable[Manifest]) -> frozenset[SnapshotId]:
+def superseded_by(manifests: Iterable[Manifest | Header]) -> frozenset[SnapshotId]:
     """The snapshots that these manifests carry on.
 
     A snapshot is never superseded by an older one, so that manifests which name each other, as none

@@ -7,44 +7,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
-from b10_store.format.manifest_file import Header, decode_header, decode_manifest
+from b10_store.format.manifest_file import decode_header, decode_manifest
 from b10_store.format.names import SnapshotName, parse_manifest_name
 from b10_store.format.reading_budget import BudgetError, ReadingBudget
-from b10_store.format.seal import open_body, open_prefix
+from b10_store.format.seal import open_body
 from b10_store.format.sealed_file import read_sealed
+from b10_store.manifests.headers import read_header
 from b10_store.manifests.merge import superseded_by
+from b10_store.manifests.problem import Problem
 from b10_store.remote.folder_names import MANIFESTS
-from b10_store.remote.protocol import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from b10_store.format.keys import Key
     from b10_store.format.manifest import Manifest
+    from b10_store.format.manifest_file import Header
     from b10_store.format.names import Address, SnapshotId
     from b10_store.remote.protocol import Remote
 
 _PARALLEL_READS = 16
-_HEADER_GUESS = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something of a store that could not be used.
-
-    Attributes:
-        name: the file, relative to the store.
-        reason: why.
-        missing: there was no such file.
-        unreachable: the filesystem did not give its bytes; nothing is known of them.
-        unread: the budget of the operation was used up before.
-    """
-
-    name: str
-    reason: str
-    missing: bool = False
-    unreachable: bool = False
-    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +125,7 @@ class ManifestReader:
             CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
             OSError: it cannot be read.
         """
-        data = read_bounded(self._remote, name.manifest_path, _HEADER_GUESS)
-        prefix = open_prefix(data, self.keys)
-        needed = prefix.size + prefix.header_length
-        if len(data) == _HEADER_GUESS < needed:
-            data = read_bounded(self._remote, name.manifest_path, needed)
-        return decode_header(data, name, self.keys)[1]
+        return read_header(self._remote, name, self.keys)
 
     def heads(self, address: Address) -> Heads:
         """Read the heads of an address: normally one file.

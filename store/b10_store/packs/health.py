@@ -1,13 +1,15 @@
-"""Which packs of a store a saver may rely on."""
+"""Which packs of a store can be relied on."""
 
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.digest import digest_of_chunks
 from b10_store.format.names import pack_id_of, pack_path, parse_pack_name
-from b10_store.remote.folder_names import PACKS
+from b10_store.remote.folder_names import PACKS, TRASH
 from b10_store.remote.protocol import Range
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ VERIFIED_BYTES = 16 << 20
 """About this much of the packs relied on is read and verified: all of a small store."""
 _LARGEST_VERIFIED = 256 << 20
 _BLOCK = 4 << 20
+_PARALLEL = 16
+_OTHER_LENGTH = "it has another length than its manifest says"
 
 
 class Packs(NamedTuple):
@@ -104,3 +108,46 @@ def _is_intact(remote: Remote, pack: PackId, size: int, *, read_all: bool) -> bo
     except OSError:
         # Gone since the listing, or unreadable: either way a load could not have its bytes.
         return False
+
+
+def pack_faults(remote: Remote, packs: Mapping[PackId, int]) -> dict[PackId, OSError | str]:
+    """Why a load could not read the bytes of packs, as two looks through fresh opens agree.
+
+    Args:
+        remote: the store.
+        packs: their sizes in bytes, as manifests say.
+
+    Returns:
+        An error, or what is wrong with the length; nothing for a pack that a load finds in trash.
+    """
+    if not packs:
+        return {}
+    with ThreadPoolExecutor(min(_PARALLEL, len(packs)), "b10-packs") as pool:
+        faults = pool.map(partial(_pack_fault, remote), packs, packs.values())
+        found = {pack: fault for pack, fault in zip(packs, faults, strict=True) if fault}
+    if any(isinstance(fault, FileNotFoundError) for fault in found.values()):
+        for pack in _packs_in_trash(remote) & found.keys():
+            del found[pack]
+    return found
+
+
+def _packs_in_trash(remote: Remote) -> set[PackId]:
+    """The packs that gc moved there: a load reads them there, too."""
+    folders = [name[:-1] for name in remote.list(TRASH) if name.endswith("/")]
+    names = [name for folder in folders for name in remote.list(f"{TRASH}/{folder}")]
+    return {pack for name in names if (pack := parse_pack_name(name)) is not None}
+
+
+def _pack_fault(remote: Remote, pack: PackId, told: int) -> OSError | str | None:
+    fault: OSError | str | None = None
+    for _ in range(2):
+        try:
+            size = remote.stat(pack_path(pack)).size
+            next(remote.read(pack_path(pack), [Range(0, 1)]))
+        except OSError as error:
+            fault = error
+        else:
+            if size == told:
+                return None
+            fault = _OTHER_LENGTH
+    return fault

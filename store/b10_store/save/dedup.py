@@ -11,7 +11,7 @@ from b10_store.errors import CorruptError, LimitError, StoreError
 from b10_store.format.names import pack_path
 from b10_store.format.pack_footer import read_footer
 from b10_store.format.reading_budget import ReadingBudget
-from b10_store.manifests.reader import Problem
+from b10_store.manifests.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from b10_store.digest import Digest
     from b10_store.format.manifest import Identity
     from b10_store.format.names import Address, PackId, SnapshotName
-    from b10_store.manifests.reader import Problem
+    from b10_store.manifests.problem import Problem
     from b10_store.save.session import Wait
     from b10_store.save.unchanged import Basis
     from b10_store.tree.scan import Scanned, Skipped

@@ -11,10 +11,12 @@ import pytest
 from b10_store.format.keys import SigningKey
 from b10_store.format.manifest import Lineage
 from b10_store.format.names import Address
+from b10_store.manifests.headers import Seal
 from b10_store.remote.folder import FolderRemote
+from b10_store.store import Store
 from b10_transfer.doctor import Severity
 from b10_transfer.doctor.loadable import manifest_findings
-from b10_transfer.doctor.stored import Seal, read_stored
+from b10_transfer.doctor.stored import read_stored
 from b10_transfer.local.artifact_use import keeps_access_times
 from tests.support.cache_trees import compiled_graph, read_tree
 from tests.support.doctor_views import found, one, only_problem, problem_codes
@@ -209,18 +211,22 @@ def test_a_store_of_200_environments_is_looked_at_in_whole(saved: Site) -> None:
     assert [row["name"] for row in finding.details["differences"]] == ["triton"]
 
 
+def store_of(site: Site, keys: tuple[SigningKey, ...] = ()) -> Store:
+    return Store(FolderRemote(str(site.store)), "", keys)
+
+
 def test_where_there_is_no_time_for_all_this_hosts_own_is_read_first(
     saved: Site, here: Environment
 ) -> None:
     fill(saved, 5, LONG_AFTER)
-    stored = read_stored(FolderRemote(str(saved.store)), (), Address(here.key), -1.0)
+    stored = read_stored(store_of(saved), Address(here.key), -1.0)
     assert (stored.listed, stored.manifests) == (6, [])
     (unread,) = manifest_findings(stored)
     assert (unread.code, unread.details) == ("stored.unread", {"listed": 6, "read": 0})
     ticks = iter([0.0, 0.0, 2.0, 2.0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("b10_transfer.doctor.stored.time.monotonic", lambda: next(ticks))
-        stored = read_stored(FolderRemote(str(saved.store)), (), Address(here.key), 1.0)
+        stored = read_stored(store_of(saved), Address(here.key), 1.0)
     (only,) = stored.manifests
     assert only.name.address == Address(here.key)
 
@@ -236,8 +242,7 @@ def fleet(site: Site) -> Fleet:
 def seals(fleet: Fleet, *keys: str) -> list[Seal | None]:
     """What each manifest's seal says to a host with these keys, oldest first."""
     chosen = tuple(SigningKey(key.encode()) for key in keys)
-    remote = FolderRemote(str(fleet.site.store))
-    stored = read_stored(remote, chosen, Address("0" * 32), 60.0)
+    stored = read_stored(store_of(fleet.site, chosen), Address("0" * 32), 60.0)
     ordered = sorted(stored.manifests, key=lambda item: item.name.snapshot)
     return [item.seal for item in ordered]
 

@@ -107,6 +107,9 @@ def open_site(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
     folder = tmp_path_factory.mktemp("shared")
     with tmpfs(folder, 64 << 20):
         site = Site(folder)
+        # Made by whoever administers it: a store is open to everybody only where its folder was.
+        site.store.mkdir()
+        site.store.chmod(0o777)
         site.host("saver", TREE).save()
         open_the_way_to(folder)
         yield site

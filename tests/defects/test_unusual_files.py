@@ -78,7 +78,7 @@ def test_defect_20_what_is_no_regular_file_is_not_saved_and_hangs_nobody(
     saver = site.host("saver", TREE)
     monkeypatch.chdir(saver.root)  # the name of a socket may have 108 characters at most
     make(Path("odd"), outside)
-    done = run_python(SAVE, saver.variables(), seconds=30)
+    done = run_python(SAVE, saver.variables(), seconds=300)
     assert (done.stdout, done.stderr) == ("SUCCESS\n", "")
     loader = site.host("loader")
     loader.load()

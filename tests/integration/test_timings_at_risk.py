@@ -222,7 +222,7 @@ def test_what_is_no_file_is_neither_waited_for_nor_read_nor_replaced(
     put(place)
     before = identity_of(place)
     for program, status in ((LOAD, "SUCCESS"), (LOAD, "SKIPPED"), (SAVE, "SUCCESS")):
-        done = run_python(program, host.variables(), seconds=30)
+        done = run_python(program, host.variables(), seconds=300)
         assert (done.stdout, done.stderr) == (f"{status}\n", "")
     assert identity_of(place) == before
     assert stored_in(site) == {"stored": 2.0}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 OTHER_USER = 65534
 """The uid of a user who owns nothing here: nobody."""
 
-_SECONDS = 120
+_SECONDS = 300
 
 
 def open_the_way_to(folder: Path) -> None:

@@ -18,7 +18,7 @@ from b10_store.format.manifest_table import read_database
 from tests.support.sites import CHECKOUT
 
 _LENGTH = struct.Struct("<Q")
-_SECONDS = 10
+_SECONDS = 300
 
 
 class DatabaseReader:

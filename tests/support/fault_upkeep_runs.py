@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.support.fault_upkeep_worlds import UpkeepWorld
     from tests.support.faults import Fault
 
-_SECONDS = 20.0
+_SECONDS = 300.0
 """More than an operation may take, whatever fails: waiting takes no time in these tests."""
 _MOST_EFFECTS = 4
 """How many times as many effects it may have: attempts are bounded."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from tests.support.forged_stores import Case, Outcome
 
-_SECONDS = 30
+_SECONDS = 300
 _ADDRESS_SPACE = 3 << 30
 _SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SAVE = "import b10_transfer; print(b10_transfer.save(wait=False).status.name)"
 LOAD = "import b10_transfer; print(b10_transfer.load().status.name)"
 
-_SECONDS = 60.0
+_SECONDS = 300.0
 
 
 def run_python(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import Host
 
-_SECONDS = 30.0
+_SECONDS = 300.0
 
 # KeyboardInterrupt, Python's own answer to SIGINT, can be lost in the middle of an import.
 _MAIN = """

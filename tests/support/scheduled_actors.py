@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from b10_store.remote.protocol import Remote, Token
 
-_SECONDS = 60.0
+_SECONDS = 300.0
 
 
 class Killed(BaseException):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PROGRAMS = ("mfsmaster", "mfschunkserver", "mfsmount")
 _TOOLS = ("unshare", "nsenter", "ip", "setpriv", "umount")
 _ADDRESS = "10.77.0.1"
-_SECONDS = 60.0
+_SECONDS = 300.0
 
 _MASTER = """\
 WORKING_USER = root

@@ -77,5 +77,5 @@ from b10_transfer.operations import transfer
 transfer.load = lambda **_: threading.Event().wait()
 print(load_compile_cache_async().result(timeout=0.01).name)
 """
-    done = run_python(code, site.host("host").variables(), seconds=60)
+    done = run_python(code, site.host("host").variables(), seconds=300)
     assert (done.returncode, done.stdout) == (0, "ERROR\n")

@@ -130,7 +130,7 @@ def test_where_there_are_no_locks_it_is_neither_held_nor_anybody_elses(
 def test_a_process_forked_while_the_lock_is_held_does_not_keep_it(tmp_path: Path) -> None:
     host = Host(tmp_path / "store", tmp_path / "host")
     code = FORK.format(folder=str(tmp_path / "root"))
-    done = run_python(code, host.variables(), seconds=20)
+    done = run_python(code, host.variables(), seconds=300)
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 

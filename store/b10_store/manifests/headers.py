@@ -6,6 +6,7 @@ import enum
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
@@ -114,7 +115,7 @@ def list_heads(remote: Remote, keys: tuple[Key, ...]) -> HeadListing:
             problems.append(Problem(f"{MANIFESTS}/{file}", "is no manifest by its name"))
     heads: list[ListedHead] = []
     with ThreadPoolExecutor(_PARALLEL, "b10-headers") as pool:
-        read = pool.map(lambda names: _heads_among(remote, names, keys), by_address.values())
+        read = pool.map(partial(_heads_among, remote, keys), by_address.values())
         for found, wrong in read:
             heads += found
             problems += wrong
@@ -180,7 +181,7 @@ def _seal_of(signed: bytes, keys: tuple[Key, ...]) -> Seal:
 
 
 def _heads_among(
-    remote: Remote, names: Sequence[SnapshotName], keys: tuple[Key, ...]
+    remote: Remote, keys: tuple[Key, ...], names: Sequence[SnapshotName]
 ) -> tuple[list[ListedHead], list[Problem]]:
     found: list[ListedHead] = []
     problems: list[Problem] = []

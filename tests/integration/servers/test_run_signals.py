@@ -114,7 +114,10 @@ def test_at_any_moment_of_the_start_it_ends_and_nothing_is_left(
             time.sleep(draw.uniform(0.05, 0.4))
             started += len(run.relatives()) == 2
             run.send(number)
-            assert run.wait() == 128 + number, run.log
+            code = run.wait()
+            if "init_import_site" in run.log:
+                continue  # Python itself was interrupted, before any line of ours
+            assert code == 128 + number, run.log
             assert_gone(run)
         # What a killed load staged goes with the next one.
         host.load()

@@ -33,13 +33,14 @@ _PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not slow
 def main() -> int:
     """Run the program; returns its exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("names", nargs="*", help="only protections whose name has one of these")
+    what = "only protections whose name has one of these, or that keep such an invariant: I5"
+    parser.add_argument("names", nargs="*", help=what)
     parser.add_argument("--list", action="store_true", help="print the names, and do nothing")
     options = parser.parse_args()
     chosen = [
         item
         for item in PROTECTIONS
-        if not options.names or any(name in item.name for name in options.names)
+        if not options.names or any(_is_meant(item, name) for name in options.names)
     ]
     if options.list:
         _print("\n".join(item.name for item in chosen))
@@ -59,6 +60,11 @@ def main() -> int:
         unnoticed = [item.name for item in chosen if not _is_noticed(item, copy)]
     _print(f"{len(chosen) - len(unnoticed)} of {len(chosen)} are noticed when they are missing")
     return 1 if unnoticed else 0
+
+
+def _is_meant(item: Protection, name: str) -> bool:
+    """Whether a name on the command line means a protection: a part of its name, or `I5`."""
+    return name == item.invariant or name in item.name
 
 
 def misfits(protections: Iterable[Protection]) -> list[str]:

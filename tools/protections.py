@@ -17,15 +17,25 @@ class Edit(NamedTuple):
 
 
 class Protection(NamedTuple):
-    """What is taken out by some edits, and where its tests are."""
+    """What is taken out by some edits, and where its tests are.
+
+    Attributes:
+        name: what is protected.
+        edits: what takes it out.
+        tests: files or folders with the tests that notice.
+        invariant: the number, in docs/architecture.md, of the invariant that it keeps; "" for none.
+    """
 
     name: str
     edits: tuple[Edit, ...]
     tests: tuple[str, ...]
+    invariant: str = ""
 
 
-def _simple(name: str, file: str, before: str, after: str, *tests: str) -> Protection:
-    return Protection(name, (Edit(file, before, after),), tests)
+def _simple(
+    name: str, file: str, before: str, after: str, *tests: str, invariant: str = ""
+) -> Protection:
+    return Protection(name, (Edit(file, before, after),), tests, invariant)
 
 
 _STORE = "store/b10_store/"
@@ -123,6 +133,7 @@ PROTECTIONS = (
         "    if digest_of(data) == item.digest:",
         "    if digest_of(data):",
         *_LOADS,
+        invariant="I8",
     ),
     _simple(
         "the digest of an artifact of several frames",
@@ -131,6 +142,7 @@ PROTECTIONS = (
         "if self._hasher.hexdigest():",
         *_LOADS,
         "tests/unit/store/test_large_blob.py",
+        invariant="I8",
     ),
     _simple(
         "the digest of an artifact that is uploaded",
@@ -146,6 +158,7 @@ PROTECTIONS = (
         "len(body) != prefix.body_length or digest_of(body) != prefix.body_digest",
         "len(body) != prefix.body_length",
         *_FORGED,
+        invariant="I8",
     ),
     _simple(
         "the pages of a database, before LMDB opens it",
@@ -155,6 +168,7 @@ PROTECTIONS = (
         "tests/unit/store/test_manifest_file_forged.py",
         "tests/hostile/test_fuzzed_databases.py",
         "tests/hostile/test_forged_stores.py",
+        invariant="I8",
     ),
     # Who may say what is stored.
     _simple(
@@ -163,6 +177,7 @@ PROTECTIONS = (
         "if kind != _MAC and mark[:MAC_SIZE] != bytes.fromhex(digest_of(fields)):",
         "if kind != _MAC and len(mark) < MAC_SIZE:",
         *_FORGED,
+        invariant="I11",
     ),
     _simple(
         "the seal of a signed manifest, a MAC",
@@ -170,6 +185,7 @@ PROTECTIONS = (
         "        return hmac.compare_digest(seal, self.seal(data))",
         "        return len(seal) == len(self.seal(data))",
         *_FORGED,
+        invariant="I11",
     ),
     _simple(
         "the seal of a signed manifest, a signature",
@@ -177,6 +193,7 @@ PROTECTIONS = (
         "        except InvalidSignature:\n            return False",
         "        except InvalidSignature:\n            return True",
         "tests/unit/store/test_envelope.py",
+        invariant="I11",
     ),
     _simple(
         "the public key beside a signature is one of this host's",
@@ -184,6 +201,7 @@ PROTECTIONS = (
         "if public != self.data or digest",
         "if digest",
         "tests/unit/store/test_envelope.py",
+        invariant="I11",
     ),
     _simple(
         "a host that has public keys only publishes nothing",
@@ -198,6 +216,7 @@ PROTECTIONS = (
         "        if not departures.names:\n            return frozenset()",
         "        if departures is not None:\n            return frozenset()",
         "tests/integration/gc/test_gc_carried.py",
+        invariant="I1",
     ),
     _simple(
         "of two copies a saver keeps the one that is there",
@@ -205,6 +224,7 @@ PROTECTIONS = (
         "    stored = with_good_packs(stored, parents, packs.good)\n",
         "",
         "tests/integration/gc/test_gc_carried.py",
+        invariant="I1",
     ),
     _simple(
         "a store that was put back in time is noticed",
@@ -220,6 +240,7 @@ PROTECTIONS = (
         "    if kind == _MAC + _SIGNATURE:",
         *_FORGED,
         "tests/integration/test_signing.py",
+        invariant="I11",
     ),
     _simple(
         "a manifest counts under the name alone that it was written for",
@@ -228,6 +249,7 @@ PROTECTIONS = (
         "    if header.name is None:",
         *_FORGED,
         "tests/integration/test_signing_forged.py",
+        invariant="I11",
     ),
     # Bounds.
     _simple(
@@ -281,6 +303,7 @@ PROTECTIONS = (
         "os.open(name, _FLAGS | _NO_LINK, dir_fd=above.handle)",
         "os.open(name, _FLAGS, dir_fd=above.handle)",
         "tests/contract/test_folder_remote.py",
+        invariant="I12",
     ),
     _simple(
         "names in a store are looked up in its open folders",
@@ -288,6 +311,7 @@ PROTECTIONS = (
         "_BY_DESCRIPTOR = os.open in os.supports_dir_fd",
         "_BY_DESCRIPTOR = False",
         "tests/contract/test_folder_remote.py",
+        invariant="I12",
     ),
     _simple(
         "a store with a link in the place of a folder is not changed",
@@ -295,6 +319,7 @@ PROTECTIONS = (
         "if stat.S_ISLNK(self._at(name, _stat).st_mode):",
         "if not name:",
         "tests/contract/test_folder_remote.py",
+        invariant="I12",
     ),
     _simple(
         "a link in the place of a file is not touched through",
@@ -302,6 +327,7 @@ PROTECTIONS = (
         "os.utime(path, dir_fd=folder.handle, follow_symlinks=False)",
         "os.utime(path, dir_fd=folder.handle)",
         "tests/contract/test_folder_remote.py",
+        invariant="I12",
     ),
     _simple(
         "a store made below a folder of everybody's is not everybody's",
@@ -505,6 +531,7 @@ PROTECTIONS = (
         "            open_prefix(first, self._keys)\n",
         '            open_prefix(b"", self._keys)\n',
         "tests/hostile/test_planted_times.py",
+        invariant="I7",
     ),
     _simple(
         "the size of a pack is that of its file, whatever a manifest claims",
@@ -577,6 +604,7 @@ PROTECTIONS = (
             ),
         ),
         ("tests/unit/store/test_materialize.py", "tests/crash/test_stopped_loads.py"),
+        invariant="I10",
     ),
     _simple(
         "a compiler's own file is never replaced",
@@ -586,6 +614,7 @@ PROTECTIONS = (
         "            src_dir_fd=source.dir_fd,\n            dst_dir_fd=target.dir_fd,\n        )\n"
         "        os.link(\n            target.at,\n            source.at,\n",
         "tests/unit/store/test_placement.py",
+        invariant="I9",
     ),
     _simple(
         "a kernel is placed whole or not at all",
@@ -594,6 +623,7 @@ PROTECTIONS = (
         "        torn: set[tuple[str, str]] = set()\n",
         "tests/unit/store/test_materialize.py",
         "tests/integration/test_bundles.py",
+        invariant="I10",
     ),
     _simple(
         "artifacts come after the parts that they refer to",
@@ -601,6 +631,7 @@ PROTECTIONS = (
         '    return _PLACING_ORDERS["models" if _MODEL.fullmatch(path) else "sources"]',
         '    return _PLACING_ORDERS["lists"]',
         "tests/unit/test_artifacts.py",
+        invariant="I10",
     ),
     _simple(
         "the bytes of a new file are on the disk before its name",
@@ -608,6 +639,7 @@ PROTECTIONS = (
         "                    _write_fully(handle, chunk)\n                os.fsync(handle)\n",
         "                    _write_fully(handle, chunk)\n",
         "tests/crash/test_stopped_saves.py",
+        invariant="I3",
     ),
     _simple(
         "native code that is cut short is not saved",
@@ -640,6 +672,7 @@ PROTECTIONS = (
             "tests/unit/store/test_store_protocol.py",
             "tests/integration/gc/test_gc_interleavings.py",
         ),
+        invariant="I4",
     ),
     _simple(
         "the manifest is written into the token in place",
@@ -649,6 +682,7 @@ PROTECTIONS = (
         "tests/unit/store/session/test_publish.py",
         "tests/unit/store/test_store_protocol.py",
         "tests/integration/gc/test_gc_interleavings.py",
+        invariant="I5",
     ),
     _simple(
         "a save whose token is gone does not publish",
@@ -657,6 +691,7 @@ PROTECTIONS = (
         "return",
         "tests/unit/store/session/test_publish.py",
         "tests/unit/store/test_store_protocol.py",
+        invariant="I5",
     ),
     _simple(
         "the fence: silent sessions are moved away before anything is deleted",
@@ -664,6 +699,7 @@ PROTECTIONS = (
         "if witnessed.isdisjoint(str(name) for name in self._sessions()):",
         "if witnessed is not None:",
         *_GC,
+        invariant="I6",
     ),
     _simple(
         "the witness: the sessions that exist are written down",
@@ -671,6 +707,7 @@ PROTECTIONS = (
         "        names = sorted(str(name) for name in self._sessions())\n",
         "        names: list[str] = []\n",
         *_GC,
+        invariant="I6",
     ),
     _simple(
         "twenty minutes between moving away and the witness",
@@ -678,6 +715,7 @@ PROTECTIONS = (
         "        if self.stage is Stage.CONDEMNED:\n            ripe += STAGE_DISTANCE_SECONDS\n",
         "",
         *_GC,
+        invariant="I6",
     ),
     _simple(
         "a day in trash",
@@ -685,6 +723,7 @@ PROTECTIONS = (
         "            ripe = max(ripe, condemned + TRASH_SECONDS)\n",
         "            ripe = max(ripe, condemned)\n",
         *_GC,
+        invariant="I6",
     ),
     _simple(
         "the manifests are read again before anything is deleted",
@@ -692,6 +731,7 @@ PROTECTIONS = (
         "self._stages.empty(folder, referenced_packs(found))",
         "self._stages.empty(folder, frozenset())",
         *_GC,
+        invariant="I1",
     ),
     _simple(
         "a folder of trash is adopted before it is emptied",
@@ -699,6 +739,7 @@ PROTECTIONS = (
         '            self._remote.rename(folder.path, f"{TRASH}/{name}")\n',
         "            name = folder.name\n",
         "tests/integration/gc/test_gc.py",
+        invariant="I6",
     ),
     _simple(
         "nothing is deleted when a manifest cannot be read",
@@ -706,6 +747,7 @@ PROTECTIONS = (
         'refused += [f"{problem.name}: {problem.reason}" for problem in found.problems]',
         "refused += []",
         *_GC,
+        invariant="I7",
     ),
     _simple(
         "nothing is deleted when there is no manifest",
@@ -734,6 +776,7 @@ PROTECTIONS = (
         "in _superseded(referrers, now - SUPERSEDE_AGE_SECONDS)",
         "in _superseded(referrers, now)",
         *_GC,
+        invariant="I2",
     ),
     _simple(
         "a pack that gc moved away is looked for in trash",

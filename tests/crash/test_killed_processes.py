@@ -1,4 +1,4 @@
-"""Two savers and a loader at work on one store, killed at random moments."""
+"""I1 to I3, I10: two savers and a loader at work on one store, killed at random moments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A clear that is stopped before each of its effects in turn."""
+"""I10: a clear that is stopped before each of its effects in turn, in the opposite order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A visit of the garbage collection that is stopped at each of its effects in turn."""
+"""I1, I6: a visit of the garbage collection that is stopped at each of its effects in turn."""
 
 from __future__ import annotations
 

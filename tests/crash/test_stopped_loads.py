@@ -1,4 +1,4 @@
-"""A load that is stopped before each of its effects in turn."""
+"""I9, I10: a load that is stopped before each of its effects in turn."""
 
 from __future__ import annotations
 

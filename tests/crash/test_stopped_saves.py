@@ -1,4 +1,4 @@
-"""A save that is stopped before each of its effects in turn."""
+"""I2, I3: a save that is stopped before each of its effects in turn."""
 
 from __future__ import annotations
 

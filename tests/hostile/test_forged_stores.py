@@ -1,4 +1,4 @@
-"""Whoever can write to a store can forge all that is in it, but for what a signing key seals.
+"""I8: whoever can write to a store can forge all that is in it, but for what a key seals.
 
 What is planted beside a good manifest is refused, or missed, within little time and memory; nothing
 is written outside the cache roots; and what the good manifest holds is loaded all the same. Every

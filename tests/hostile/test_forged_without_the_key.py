@@ -1,4 +1,4 @@
-"""With a signing key, whoever can write to the store can hide nothing either."""
+"""I11: with a signing key, whoever can write to the store can hide nothing either."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class Protocol:
         return self.lost_pack(state) or self.missed_entry(state)
 
     def lost_pack(self, state: State) -> str | None:
-        """A pack that a manifest references, and that is neither in packs/ nor in trash."""
+        """A pack that a manifest references, and that is neither in packs/ nor in trash (I1)."""
         kept = 0
         for folder in state.folders:
             kept |= folder.packs
@@ -122,7 +122,7 @@ class Protocol:
         return None
 
     def missed_entry(self, state: State) -> str | None:
-        """An entry whose manifest is in trash, and which a listing of the others may not show."""
+        """An entry whose manifest is in trash, and which a listing of others may not show (I2)."""
         settled = 0
         for manifest in state.manifests:
             if manifest.listed is Listed.THERE and manifest.age >= self._stale:

@@ -1,4 +1,7 @@
-"""No interleaving of saves and gcs loses what was saved; without any one protection, one does."""
+"""No interleaving of saves and gcs loses what was saved; without any one protection, one does.
+
+The model holds I1 and I2 of docs/architecture.md; its flaws break I4 to I7, one at a time.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 LMDB takes the pages of a file at their word: a page number beyond the end of the file is a SIGBUS,
 an offset beyond its page reads any memory, a leaf where a branch should be is an abort(), and pages
 that name each other are rows without end. A digest does not prevent that, as whoever can write a
-store can compute one. So every page that LMDB would visit is looked at first, as bytes.
+store can compute one. So every page that LMDB would visit is looked at first, as bytes; that, and a
+verified digest, come before LMDB opens anything (I8).
 
 The format is that of lmdb's mdb.c (struct MDB_page, MDB_node, MDB_db, MDB_meta; data version 1), on
 64 bit, little-endian machines: a manifest's header says that its database is of that kind.

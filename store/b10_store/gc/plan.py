@@ -1,4 +1,7 @@
-"""What a garbage collection condemns: functions from what is stored to what may go."""
+"""What a garbage collection condemns: functions from what is stored to what may go.
+
+A manifest is superseded for an hour before it goes: every listing shows one of the two (I2).
+"""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class TrashFolder:
         return f"{TRASH}/{self.name}"
 
     def ripe_at(self) -> float:
-        """When its next stage may be taken, in seconds since the epoch."""
+        """When its next stage may be taken (I6), in seconds since the epoch."""
         if self.stage is Stage.FILLING:
             return 0.0
         ripe = self.marks[self.stage] + STAGE_DISTANCE_SECONDS

@@ -12,7 +12,8 @@ make the next visit. The stages, each at least ten minutes after the one before 
    visit works on it; all manifests are read again, what one references goes back, and the rest is
    deleted.
 
-Whoever dies on the way leaves a folder that the next visit goes on with.
+Whoever dies on the way leaves a folder that the next visit goes on with. The stages keep I1 and I6;
+that a manifest which cannot be read ends the visit before it condemns or deletes keeps I7.
 """
 
 from __future__ import annotations

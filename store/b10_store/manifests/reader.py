@@ -1,4 +1,7 @@
-"""Finding and reading the heads of an address."""
+"""Finding and reading the heads of an address.
+
+With keys, a manifest that none of them sealed for its name is a problem, and no head (I11).
+"""
 
 from __future__ import annotations
 

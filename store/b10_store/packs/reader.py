@@ -1,4 +1,4 @@
-"""Reading blobs out of packs: verified, in few reads, in bounded memory."""
+"""Reading blobs out of packs: verified (I8), in few reads, in bounded memory."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class FolderRemote:
                 yield _read_fully(file.read, min(wanted.length, max(0, found.st_size - start)))
 
     def create(self, folder: str, name: str | Callable[[], str], chunks: Iterable[bytes]) -> None:
-        """See `Remote.create`."""
+        """See `Remote.create`; this order keeps I3."""
         hint = name if isinstance(name, str) else "new"
         temporary = f"{hint}{TEMPORARY_MARK}{secrets.token_hex(8)}"
         parent, handle = self._open_new(folder, temporary)

@@ -2,7 +2,7 @@
 
 Whoever can write to the store can put a link in the place of one of its folders. A path would lead
 through it, to files of this host; a descriptor leads to the folder that was opened, and opening one
-refuses a link. The store's own root may be a link: it is the operator's.
+refuses a link (I12). The store's own root may be a link: it is the operator's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a save changes: a function from what is stored, here and known to a plan."""
+"""What a save changes: a function from what is stored, here and known to a plan.
+
+Whatever the parents hold is kept, unless an addition takes its place (I2).
+"""
 
 from __future__ import annotations
 

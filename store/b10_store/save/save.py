@@ -149,7 +149,7 @@ def _save_in_session(
     session: Session,
     suspects: Collection[PackId],
 ) -> SaveOutcome:
-    # Everything believed from here on is read after the token was created: gc, which lists the
+    # Everything believed from here on is read after the token was created (I4): gc, which lists the
     # tokens after it has moved packs away, then either sees this one or its moves are seen here.
     # Of what was seen before, only the suspicion against packs is kept.
     view: _View | None = None
@@ -194,7 +194,7 @@ def _look(
     heads = reader.heads(request.address)
     for problem in heads.problems:
         if problem.unreachable:
-            # It may hold everything: planning around it would upload all of that again.
+            # It may hold everything: planning around it would upload all of that again (I7).
             raise StoreError(f"{problem.name} cannot be read: {problem.reason}")
     # What only others can verify is neither carried on nor moved away.
     parents = tuple(head for head in heads.manifests if reader.keys or not head.signed)

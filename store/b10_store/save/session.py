@@ -57,8 +57,8 @@ class Wait(NamedTuple):
 class Session:
     """One attempt to publish a manifest.
 
-    The token is created before anything of the store is believed, and becomes the manifest by a
-    rename. Whoever moves the token away first (gc fences it) makes that rename fail, and with it
+    The token is created before anything of the store is believed (I4), and becomes the manifest by
+    a rename. Whoever moves the token away first (gc fences it) makes that rename fail, and with it
     everything that was believed on the way.
     """
 
@@ -136,7 +136,7 @@ class Session:
         """Write the manifest into the token and rename it: from then on every host can load it.
 
         The token is written in place, through the descriptor it was created with: a new file under
-        its name would undo a fence.
+        its name would undo a fence (I5).
 
         Raises:
             FencedError: the token was moved away; nothing was published.

@@ -1,4 +1,7 @@
-"""Moving staged files into a cache root beside a compiler that may be at work there."""
+"""Moving staged files into a cache root beside a compiler that may be at work there.
+
+A file that is there already stays (I9). A lower order is in place before a higher one (I10).
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """From verified blobs to files in a cache root: written aside, then moved into place.
 
 A compiler may read and write the same folders at the same moment. It never sees a file that is not
-whole, never loses one of its own, and never sees an artifact before the parts that it refers to.
+whole, never loses one of its own, and never sees an artifact before the parts that it refers to
+(I9, I10).
 """
 
 from __future__ import annotations

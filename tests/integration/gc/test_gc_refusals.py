@@ -1,4 +1,4 @@
-"""Where a visit of the garbage collection must not conclude, or cannot finish."""
+"""I7: where a visit of the garbage collection must not conclude, or cannot finish."""
 
 from __future__ import annotations
 

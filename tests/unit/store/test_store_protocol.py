@@ -1,4 +1,4 @@
-"""Saves of the engine beside other savers, gc, and a store that fails."""
+"""I4, I5: saves of the engine beside other savers, gc, and a store that fails."""
 
 from __future__ import annotations
 

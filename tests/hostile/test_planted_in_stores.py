@@ -1,4 +1,4 @@
-"""I12: stores in which somebody put a link in the place of a folder, as whoever can write there can."""
+"""I12: stores in which somebody put a link in the place of a folder, as any writer can."""
 
 from __future__ import annotations
 

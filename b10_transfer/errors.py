@@ -8,7 +8,16 @@ class CacheError(Exception):
 
 
 class CacheValidationError(CacheError):
-    """A setting or a path is not acceptable; the message names it, its value and what is."""
+    """A setting or a path is not acceptable; the message names it, its value and what is.
+
+    Attributes:
+        setting: the environment variable or the flag that is wrong; None where it is neither.
+    """
+
+    def __init__(self, message: str, setting: str | None = None) -> None:
+        """Say what is wrong, and with which setting."""
+        super().__init__(message)
+        self.setting = setting
 
 
 class CacheOperationInterrupted(CacheError):  # noqa: N818  # the public name, since release 0.1

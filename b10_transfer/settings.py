@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from b10_transfer.errors import CacheValidationError
 from b10_transfer.paths import is_system_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from b10_store.format.keys import Key
 
@@ -122,21 +123,28 @@ def check_folder(name: str, value: str) -> str:
     path = _check_absolute(name, value)
     if is_system_folder(path) or is_system_folder(os.path.realpath(path)):
         raise CacheValidationError(
-            f"{name}={value!r} is a folder of the system or of the user: give one below it"
+            f"{name}={value!r} is a folder of the system or of the user: give one below it",
+            _setting(name),
         )
     return path
 
 
 def _check_absolute(name: str, value: str) -> str:
     if "\0" in value:
-        raise CacheValidationError(f"{name}={value!r} contains a NUL character")
+        raise CacheValidationError(f"{name}={value!r} contains a NUL character", _setting(name))
     if not os.path.isabs(value):
-        raise CacheValidationError(f"{name}={value!r} is not an absolute path")
+        raise CacheValidationError(f"{name}={value!r} is not an absolute path", _setting(name))
     if ".." in value.replace("\\", "/").split("/"):
-        raise CacheValidationError(f"{name}={value!r} contains '..': give the path without it")
+        message = f"{name}={value!r} contains '..': give the path without it"
+        raise CacheValidationError(message, _setting(name))
     path = os.path.normpath(value)
     # POSIX lets two leading slashes mean something else; no system of today does.
     return path[1:] if path.startswith("//") else path
+
+
+def _setting(name: str) -> str:
+    """Return the variable behind the name of a folder: `B10_CACHE_ROOTS: mine` is one of many."""
+    return name.partition(":")[0]
 
 
 def _read_switch(variables: Mapping[str, str], name: str, *, default: bool) -> bool:
@@ -148,7 +156,7 @@ def _read_switch(variables: Mapping[str, str], name: str, *, default: bool) -> b
         return True
     if lowered in _FALSE:
         return False
-    raise CacheValidationError(f"{name}={value!r} is neither on (1, true) nor off (0, false)")
+    raise CacheValidationError(f"{name}={value!r} is neither on (1, true) nor off (0, false)", name)
 
 
 def _read_number(variables: Mapping[str, str], name: str, default: int, lowest: int = 1) -> int:
@@ -158,7 +166,8 @@ def _read_number(variables: Mapping[str, str], name: str, default: int, lowest: 
     if not (value.isascii() and value.isdigit() and lowest <= int(value[:20]) <= _LARGEST):
         raise CacheValidationError(
             f"{name}={value!r} is not a whole number from {lowest} to {_LARGEST} "
-            f"(default {default})"
+            f"(default {default})",
+            name,
         )
     return int(value)
 
@@ -169,7 +178,8 @@ def _read_namespace(variables: Mapping[str, str]) -> str:
     value = variables.get("B10_CACHE_NAMESPACE", "")
     if value and not is_namespace(value):
         raise CacheValidationError(
-            f"B10_CACHE_NAMESPACE={value!r} has other characters than a-z 0-9 _ -, or more than 64"
+            f"B10_CACHE_NAMESPACE={value!r} has other characters than a-z 0-9 _ -, or more than 64",
+            "B10_CACHE_NAMESPACE",
         )
     return value
 
@@ -192,15 +202,17 @@ def _read_roots(variables: Mapping[str, str]) -> dict[str, str]:
             raise CacheValidationError(
                 f"B10_CACHE_ROOTS={value!r}: {item!r} is neither 'default' nor one of "
                 f"{', '.join(ROOT_NAMES)}; a folder of your own is written name=/folder, its name "
-                "in a-z 0-9 _ -"
+                "in a-z 0-9 _ -",
+                "B10_CACHE_ROOTS",
             )
     return roots
 
 
 def _read_headers(variables: Mapping[str, str]) -> str:
-    value = variables.get("B10_CACHE_HEADERS", "").strip().lower() or "full"
+    name = "B10_CACHE_HEADERS"
+    value = variables.get(name, "").strip().lower() or "full"
     if value not in {"full", "placeholder"}:
-        raise CacheValidationError(f"B10_CACHE_HEADERS={value!r} is neither full nor placeholder")
+        raise CacheValidationError(f"{name}={value!r} is neither full nor placeholder", name)
     return value
 
 
@@ -216,9 +228,21 @@ def _take_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
     public = variables.get(PUBLIC_KEYS)
     if public is None:
         return keys
+    with _blamed_on(PUBLIC_KEYS):
+        others = parse_public_keys(public)
     # Savers and readers may have the same value: a saver's own key is not told twice.
     known = {key.fingerprint for key in keys}
-    return (*keys, *(key for key in parse_public_keys(public) if key.fingerprint not in known))
+    return (*keys, *(key for key in others if key.fingerprint not in known))
+
+
+@contextlib.contextmanager
+def _blamed_on(setting: str) -> Generator[None]:
+    """Name the setting that a text which is no key was read from."""
+    try:
+        yield
+    except CacheValidationError as error:
+        error.setting = setting
+        raise
 
 
 def _take_signing_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
@@ -228,19 +252,23 @@ def _take_signing_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]
 
     text, path = variables.pop(KEY, None), variables.get(KEY_FILE)
     if text is not None and path is not None:
-        raise CacheValidationError(f"{KEY} and {KEY_FILE} are both set: unset one of them")
+        message = f"{KEY} and {KEY_FILE} are both set: unset one of them"
+        raise CacheValidationError(message, KEY_FILE)
     if text is not None:
-        if os.path.isabs(text) and os.path.exists(text):
-            raise CacheValidationError(f"{KEY} is the path of a file: set {KEY_FILE} to that")
-        return keys_of(text)
+        with _blamed_on(KEY):
+            if os.path.isabs(text) and os.path.exists(text):
+                raise CacheValidationError(f"{KEY} is the path of a file: set {KEY_FILE} to that")
+            return keys_of(text)
     if path is None:
         return ()
     if not os.path.isabs(path):
         # Whoever confuses the two variables must not find the secret in a log.
         raise CacheValidationError(
-            f"{KEY_FILE} is not an absolute path (not shown, as a key itself belongs in {KEY})"
+            f"{KEY_FILE} is not an absolute path (not shown, as a key itself belongs in {KEY})",
+            KEY_FILE,
         )
-    return read_key_file(_check_absolute(KEY_FILE, path), store)
+    with _blamed_on(KEY_FILE):
+        return read_key_file(_check_absolute(KEY_FILE, path), store)
 
 
 def _read_scratch(variables: Mapping[str, str], store: str) -> str:

@@ -67,7 +67,7 @@ class Call:
         try:
             settings = Settings.from_environment({**os.environ, **self.changed_variables()})
         except CacheValidationError as error:
-            raise CacheValidationError(self._as_typed(str(error))) from error
+            raise CacheValidationError(self._as_typed(str(error)), error.setting) from error
         except OSError as error:
             reason = refusal(error) or (
                 f"{error}: set LOCAL_WORK_DIR to a folder that can be written"

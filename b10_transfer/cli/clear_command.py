@@ -29,7 +29,7 @@ def clear(call: Call) -> int:
     settings, console = call.settings(), call.console
     with errors_as_cache_errors(settings), busy_display(console, "looking at the cache roots"):
         roots = _chosen_roots(settings, call.options.roots)
-        there = [size for root in roots if (size := measure(root)).exists]
+        there = [size for root in roots if (size := measure(root, settings)).exists]
     if not call.wants_json:
         for size in there:
             console.paragraph((f"{size.name}: ",), str(size))

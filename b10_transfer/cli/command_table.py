@@ -131,7 +131,7 @@ COMMANDS = (
     Command(
         "info",
         _LOOK,
-        "Show this machine: its environment key, store and cache roots.",
+        "Show this machine: its environment key, settings, store and cache roots.",
         "The environment key says which machines share; two with the same one load from each "
         "other.",
         (
@@ -147,10 +147,9 @@ COMMANDS = (
         "Looks at settings, store, mount, machine and cache roots, and changes nothing.",
         (
             ("b10-transfer doctor", "what is wrong or worth knowing"),
-            ("b10-transfer doctor --all", "and what is in order"),
+            ("b10-transfer doctor --json | jq -r '.[].code'", "for programs"),
         ),
         f"{_COMMANDS}.machine_commands:doctor",
-        options=(Option("--all", "tell what is in order too", short="-a"),),
     ),
     Command(
         "gc",

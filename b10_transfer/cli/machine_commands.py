@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,10 @@ from b10_transfer.cli import exit_codes
 from b10_transfer.cli.progress_display import busy_display
 from b10_transfer.cli.root_sizes import measure
 from b10_transfer.cli.shown_stored import print_pairs
+from b10_transfer.machine.checks import existing_folder
+from b10_transfer.machine.filesystems import filesystem_of
 from b10_transfer.operations.refusals import describe
+from b10_transfer.operations.setting_values import setting_values
 from b10_transfer.units import ago_text, size_text
 
 if TYPE_CHECKING:
@@ -35,7 +39,7 @@ def info(call: Call) -> int:
     from b10_transfer.operations.context import open_context
 
     context = open_context(call.settings())
-    roots = [measure(root) for root in context.roots]
+    roots = [measure(root, context.settings) for root in context.roots]
     found, error = _own_header(context)
     if call.wants_json:
         call.console.json(_info_as_json(context, roots, found, error))
@@ -91,7 +95,15 @@ def _info_as_json(
         "roots": roots,
         "problems": list(context.problems),
         "error": error or None,
+        "settings": [item._asdict() for item in setting_values(settings)],
+        "python": sys.executable,
+        "store_filesystem": _filesystem(settings.store),
     }
+
+
+def _filesystem(folder: str) -> str | None:
+    mounted = filesystem_of(os.path.realpath(existing_folder(folder)))
+    return None if mounted is None else str(mounted)
 
 
 def _fields_as_json(fields: Iterable[Field]) -> list[dict[str, str]]:
@@ -132,6 +144,8 @@ def _print_info(
             ("environment key", environment.key),
             ("namespace", settings.namespace or "none"),
             ("store", f"{settings.store}{state}"),
+            ("filesystem", _filesystem(settings.store) or "unknown"),
+            ("python", sys.executable),
             ("cache", "on" if settings.enabled else "off: set BASETEN_FS_ENABLED=1 to use it"),
             ("stored", error or _stored_text(header)),
         ],
@@ -143,6 +157,9 @@ def _print_info(
         console.line()
         console.line((title, "bold"))
         print_pairs(console, [(f"  {item.name}", item.value) for item in fields])
+    console.line()
+    console.line(("Settings", "bold"))
+    print_pairs(console, [(f"  {item.name}", str(item)) for item in setting_values(settings)])
     console.line()
     console.line(("Cache roots", "bold"))
     shown = [item for item in roots if item.exists or item.name in _USUAL_ROOTS]
@@ -170,18 +187,12 @@ def _print_findings(call: Call, findings: Sequence[Finding]) -> None:
     marks: dict[Severity, Part] = {
         Severity.PROBLEM: ("!!", "red"),
         Severity.NOTE: (" !", "yellow"),
-        Severity.OK: "  ",
     }
     order = list(marks)
-    shown = [item for item in findings if call.options.all or item.severity is not Severity.OK]
-    width = max((len(item.subject) for item in shown), default=0)
-    for item in sorted(shown, key=lambda item: order.index(item.severity)):
+    width = max((len(item.subject) for item in findings), default=0)
+    for item in sorted(findings, key=lambda item: order.index(item.severity)):
         first = (marks[item.severity], f" {item.subject:<{width}}  ")
         call.console.paragraph(first, item.text)
-        if item.advice:
-            call.console.paragraph((" " * (width + 5), "-> "), item.advice)
-    fine = len(findings) - len(shown)
-    if fine and shown:
-        call.console.line(f"{fine} more are in order (--all shows them)")
-    elif fine:
-        call.console.line(f"all {fine} that were looked at are in order (--all shows them)")
+        call.console.paragraph((" " * (width + 5), "-> "), item.advice)
+    if not findings:
+        call.console.line("all that was looked at is in order; `b10-transfer info` shows it")

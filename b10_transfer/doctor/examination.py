@@ -23,9 +23,9 @@ from b10_transfer.doctor.rehearsal import Rehearsal, rehearse
 from b10_transfer.doctor.roots import CPP_KERNEL, LocalRoot, examine_root, find_roots
 from b10_transfer.doctor.settings import (
     STORE,
+    name_findings,
     read_settings,
     switch_findings,
-    value_findings,
 )
 from b10_transfer.doctor.stored import Stored, read_stored
 from b10_transfer.keys import KEY, KEY_FILE
@@ -105,7 +105,7 @@ class _Examination:
         if environment is not None:
             use = self._ask("cache root", lambda: loaded_use(roots)) or LoadedUse.UNKNOWN
             self._take("stored", lambda: difference_findings(own, environment, use))
-            self._take("machine", lambda: self._tools(used, environment, roots))
+            self._take("machine", lambda: self._tools(used, roots, is_gpu=environment.is_gpu))
             self._take("cache root", lambda: origin_findings(roots, environment))
         self._take("space", lambda: space.local_space_findings(roots, used, own))
         facts = look.facts("space")
@@ -131,7 +131,7 @@ class _Examination:
         if settings is not None:
             used = settings
             self._take("settings", lambda: switch_findings(used))
-            self._take("settings", lambda: value_findings(used, self._ignored))
+            self._take("settings", lambda: name_findings(used, self._ignored))
         return settings
 
     def _store(self, wanted: str, look: Answers, settings: Settings) -> bool:
@@ -139,22 +139,14 @@ class _Examination:
         self._take("store", lambda: store.folder_findings(wanted, look))
         if not store.is_readable(look):
             return False
-        names = list(look.facts("listing").get("names", ()))
         before = len(self.findings)
-        self._take("store", lambda: store.format_findings(open_store(settings), names))
+        self._take("store", lambda: store.format_findings(open_store(settings)))
         is_ours = not any(item.is_problem for item in self.findings[before:])
         self._take("mount", lambda: capabilities.mount_findings(look))
-        if not settings.enabled:
-            self.findings.append(capabilities.not_tried("the cache is off"))
-        elif not is_ours:
-            self.findings.append(capabilities.not_tried("it is not a store of this release"))
-        elif look.facts("links").get("links"):
-            self.findings.append(capabilities.not_tried("one of its folders is a link"))
-        elif not store.is_writable(look):
-            self.findings.append(capabilities.not_tried("the store is read-only here"))
-        else:
-            trial = try_out(settings.store, names)
-            self._take("mount", lambda: capabilities.trial_findings(look, trial))
+        has_links = bool(look.facts("links").get("links"))
+        if settings.enabled and is_ours and not has_links and store.is_writable(look):
+            trial = try_out(settings.store, list(look.facts("listing").get("names", ())))
+            self._take("mount", lambda: capabilities.trial_findings(trial))
         return is_ours
 
     def _stored(
@@ -236,11 +228,11 @@ class _Examination:
         return local
 
     def _tools(
-        self, settings: Settings, environment: Environment, roots: list[LocalRoot]
+        self, settings: Settings, roots: list[LocalRoot], *, is_gpu: bool
     ) -> Iterable[Finding]:
         paths = [item.path for local in roots for item in local.found]
-        needed = paths if environment.is_gpu else [*paths, CPP_KERNEL]
-        return machine.tool_findings(environment, settings.variables, needed)
+        needed = paths if is_gpu else [*paths, CPP_KERNEL]
+        return machine.tool_findings(settings.variables, needed)
 
     def _take(self, subject: str, look: Callable[[], Iterable[Finding]]) -> None:
         """Add what an examination finds."""

@@ -12,67 +12,44 @@ if TYPE_CHECKING:
 Code = Literal[
     "doctor.failed",
     "doctor.no_answer",
-    "environment.key",
     "host.caching_off",
-    "host.gpu",
-    "host.no_compiler",
+    "host.missing_tool",
     "host.no_gpu",
-    "host.no_openssl",
     "host.no_torch",
-    "host.tools",
-    "host.versions",
     "clock.skew",
-    "clock.same",
-    "mount.capabilities",
-    "mount.exclusive",
-    "mount.failed",
-    "mount.fsync",
     "mount.local",
-    "mount.no_answer",
-    "mount.not_tried",
     "mount.object_store",
-    "mount.rename",
-    "mount.slow",
-    "mount.touch",
-    "mount.visibility",
-    "root.absent",
+    "mount.unfit",
     "root.exposed",
     "root.harmful",
     "root.link",
     "root.noexec",
     "root.other_machine",
     "root.other_files",
-    "root.present",
     "root.unreadable",
     "root.unusable",
     "root.unwritable",
     "settings.invalid",
-    "settings.load_off",
     "settings.off",
     "settings.unknown",
-    "settings.value",
     "settings.work_folder",
     "signing.exposed",
-    "signing.keys",
     "signing.no_key",
+    "signing.older_key",
     "space.little",
-    "space.volume",
     "store.format",
     "store.linked",
     "store.missing",
     "store.no_answer",
     "store.other_files",
-    "store.present",
     "store.read_only",
     "store.unreadable",
     "stored.damaged",
     "stored.differs",
-    "stored.near",
     "stored.not_for_host",
     "stored.nothing",
     "stored.other_environment",
     "stored.other_namespace",
-    "stored.own",
     "stored.refused",
     "stored.unread",
 ]
@@ -83,12 +60,10 @@ class Severity(enum.Enum):
     """How much a finding matters.
 
     Attributes:
-        OK: as it should be.
         NOTE: worth knowing; the cache helps all the same.
         PROBLEM: keeps the cache from helping, or may.
     """
 
-    OK = "ok"
     NOTE = "note"
     PROBLEM = "problem"
 
@@ -129,11 +104,6 @@ class Finding:
             "advice": self.advice,
             "details": dict(self.details),
         }
-
-
-def ok(code: Code, subject: str, text: str, **details: object) -> Finding:
-    """Something that is as it should be."""
-    return Finding(code, Severity.OK, subject, text, "", details)
 
 
 def note(code: Code, subject: str, text: str, advice: str = "", **details: object) -> Finding:

@@ -1,12 +1,11 @@
-"""What `doctor` says of this host: versions, devices, tools, and switches of the compilers."""
+"""What `doctor` says of this host: its Python, devices, tools, and switches of the compilers."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from typing import TYPE_CHECKING
 
-from b10_transfer.doctor.findings import note, ok, problem
+from b10_transfer.doctor.findings import note, problem
 from b10_transfer.machine import versions as probes
 from b10_transfer.machine.checks import find_missing_tools
 from b10_transfer.machine.versions import NONE
@@ -14,8 +13,8 @@ from b10_transfer.machine.versions import NONE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from b10_transfer.doctor.findings import Code, Finding
-    from b10_transfer.machine.environment import Environment, Field
+    from b10_transfer.doctor.findings import Finding
+    from b10_transfer.machine.environment import Environment
 
 _SUBJECT = "machine"
 
@@ -37,52 +36,21 @@ torch/_dynamo/config.py, triton/knobs.py and vllm/envs.py read them.
 
 
 def version_findings(environment: Environment) -> Iterator[Finding]:
-    """What is installed, and what it comes to: the environment key."""
-    values = {item.name: item.value for item in environment.fields}
-    yield ok(
-        "host.versions",
-        _SUBJECT,
-        f"b10-transfer {_own_version()}, torch {values['torch']}, triton {values['triton']}, "
-        f"{values['python']} {sys.version.split()[0]} ({sys.executable})",
-        b10_transfer=_own_version(),
-        python_version=sys.version.split()[0],
-        executable=sys.executable,
-        torch=values["torch"],
-        triton=values["triton"],
-    )
-    if values["torch"] == NONE:
+    """Whether this is the Python that runs the server."""
+    if any(item.name == "torch" and item.value == NONE for item in environment.fields):
         yield problem(
             "host.no_torch",
             _SUBJECT,
             f"torch is not installed for {sys.executable}",
             "run this with the Python that runs the server: what is stored depends on its versions",
         )
-    yield ok(
-        "environment.key",
-        "environment",
-        f"{environment.key}: " + ", ".join(f"{item.name} {item.value}" for item in _told(values)),
-        key=environment.key,
-        fields=_as_rows(environment.fields),
-        recorded=_as_rows(environment.recorded),
-        requirement=environment.requirement,
-    )
 
 
 def device_findings(environment: Environment) -> Iterator[Finding]:
     """Whether the GPU is seen, if there is to be one."""
-    values = {item.name: item for item in (*environment.fields, *environment.recorded)}
-    device, driver = values.get("device"), values["driver"]
-    if device is not None:
-        yield ok(
-            "host.gpu",
-            _SUBJECT,
-            f"GPU {device.value}, compute capability {values['compute_capability'].value}, driver "
-            f"{driver.value} (by {device.source})",
-            device=device.value,
-            driver=driver.value,
-            source=device.source,
-        )
+    if any(item.name == "device" for item in environment.fields):
         return
+    driver = next(item for item in environment.recorded if item.name == "driver")
     release = probes.torch_release()
     runtime = next((name for name in ("cuda", "hip") if getattr(release, name)), None)
     if runtime is not None:
@@ -112,42 +80,12 @@ def switch_findings(variables: Mapping[str, str]) -> Iterator[Finding]:
             )
 
 
-def tool_findings(
-    environment: Environment, variables: Mapping[str, str], paths: Iterable[str]
-) -> Iterator[Finding]:
+def tool_findings(variables: Mapping[str, str], paths: Iterable[str]) -> Iterator[Finding]:
     """Programs that Inductor runs before it uses even a compiled kernel.
 
     Args:
-        environment: of this host.
         variables: of the process that compiles.
         paths: of the artifacts that are here, or will be.
     """
-    missing = find_missing_tools(variables, paths)
-    for name, lack in missing.items():
-        code: Code = "host.no_compiler" if name == "compiler" else "host.no_openssl"
-        yield problem(code, _SUBJECT, lack.fact, lack.advice)
-    if not missing:
-        compiler = next(item for item in environment.recorded if item.name == "cxx_compiler")
-        found = "no C++ compiler, and none is needed yet"
-        if compiler.value != NONE:
-            found = f"C++ compiler {compiler.value}"
-        yield ok("host.tools", _SUBJECT, found, compiler=compiler.value)
-
-
-def _told(values: Mapping[str, str]) -> Iterator[Field]:
-    from b10_transfer.machine.environment import Field
-
-    for name in ("python_abi", "os", "machine", "vector_isa", "device", "cuda", "hip"):
-        if name in values:
-            yield Field(name, values[name], "")
-
-
-def _as_rows(fields: Iterable[Field]) -> list[dict[str, str]]:
-    return [{"name": item.name, "value": item.value, "source": item.source} for item in fields]
-
-
-def _own_version() -> str:
-    try:
-        return importlib.metadata.version("b10-transfer")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
+    for name, lack in find_missing_tools(variables, paths).items():
+        yield problem("host.missing_tool", _SUBJECT, lack.fact, lack.advice, tool=name)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from b10_store.format.names import snapshot_milliseconds
 from b10_store.manifests.headers import Seal
-from b10_transfer.doctor.findings import note, ok, problem
+from b10_transfer.doctor.findings import note, problem
 from b10_transfer.doctor.loaded_use import LoadedUse
 from b10_transfer.keys import KEY_FILE
 from b10_transfer.machine.nearest import (
@@ -19,7 +18,6 @@ from b10_transfer.machine.nearest import (
 )
 from b10_transfer.operations.reports import difference_lines
 from b10_transfer.operations.unsigned import store_exposure
-from b10_transfer.units import count_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -79,8 +77,8 @@ def stored_findings(
     if heads is not None and heads.listed and not heads.manifests:
         return  # there is something, and why it cannot be read is told of each manifest
     if own is not None:
-        yield from _own_findings(own)
-    elif not headers:
+        return
+    if not headers:
         yield problem(
             "stored.nothing",
             _SUBJECT,
@@ -125,26 +123,16 @@ def signing_findings(stored: Stored, settings: Settings) -> Iterator[Finding]:
 
 
 def _key_findings(settings: Settings, stored: Stored) -> Iterator[Finding]:
-    keys = settings.signing_keys
-    if keys:
-        others = len(keys) - 1
+    if settings.signing_keys:
         waiting = [item for item in stored.manifests if item.seal is Seal.OLDER]
-        more = (
-            f"; {others} other {'key verifies' if others == 1 else 'keys verify'} too, and signed "
-            f"{len(waiting)} of {len(stored.manifests)} manifests"
-        )
-        text = (
-            "only signed manifests are used, and saves sign" + more * bool(others)
-            if keys[0].signs
-            else "only signed manifests are used; this host has public keys only, and cannot sign"
-        )
-        yield ok(
-            "signing.keys",
-            "signing",
-            text,
-            keys=len(keys),
-            signed_before=[item.name.manifest_path for item in waiting],
-        )
+        if waiting:
+            yield note(
+                "signing.older_key",
+                "signing",
+                f"{_manifests(waiting)} signed with another key than the first: {_names(waiting)}",
+                "`b10-transfer key sign`, before that key goes",
+                manifests=[item.name.manifest_path for item in waiting],
+            )
         return
     exposed = store_exposure(settings.store)
     if exposed is not None:
@@ -169,14 +157,11 @@ def difference_findings(
     recorded = own.lineage.recorded if own is not None else ()
     differences = recorded_differences(environment, recorded)
     telling = [item for item in differences if item.name not in HARMLESS]
-    if not telling:
+    if not telling or use is LoadedUse.USED:
         return
     fact = f"the machine that saved last had {difference_lines(telling)}"
     rows = _rows(telling)
-    if use is LoadedUse.USED:
-        text = f"{fact}; what was loaded here was used all the same"
-        yield ok("stored.differs", _SUBJECT, text, differences=rows)
-    elif use is LoadedUse.UNKNOWN:
+    if use is LoadedUse.UNKNOWN:
         text = f"{fact}: the compilers' own keys contain some of this, so they may compile again"
         yield note("stored.differs", _SUBJECT, text, _advice_for(telling), differences=rows)
     elif use is LoadedUse.PARTLY_USED:
@@ -185,22 +170,6 @@ def difference_findings(
     else:
         text = f"{fact}: that may be why much was compiled here since the last load"
         yield problem("stored.differs", _SUBJECT, text, _advice_for(telling), differences=rows)
-
-
-def _own_findings(own: Header) -> Iterator[Finding]:
-    summary = own.summary
-    yield ok(
-        "stored.own",
-        _SUBJECT,
-        f"{count_text(summary.artifacts, 'artifact')}, {size_text(summary.stored_bytes)} "
-        f"compressed, for "
-        f"environment {own.name.address}, saved {_when(own)}",
-        manifest=own.name.manifest_path,
-        artifacts=summary.artifacts,
-        raw_bytes=summary.raw_bytes,
-        stored_bytes=summary.stored_bytes,
-        saved_at=_saved_at(own),
-    )
 
 
 def _miss_findings(
@@ -228,15 +197,8 @@ def _miss_findings(
         _advice_for(first.differences),
         environments=count,
         **_near(first),
+        next_nearest=[_near(near) for near in nearest[1:]],
     )
-    for near in nearest[1:]:
-        yield note(
-            "stored.near",
-            _SUBJECT,
-            f"a next nearest, {near.key}, has {difference_lines(near.differences)}",
-            _advice_for(near.differences),
-            **_near(near),
-        )
 
 
 def _advice_for(differences: Iterable[Difference]) -> str:
@@ -260,10 +222,6 @@ def _rows(differences: Iterable[Difference]) -> list[dict[str, str | None]]:
 
 def _saved_at(header: Header) -> float:
     return snapshot_milliseconds(header.name.snapshot) / 1000
-
-
-def _when(header: Header) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(_saved_at(header)))
 
 
 def _manifests(items: Sequence[StoredManifest]) -> str:

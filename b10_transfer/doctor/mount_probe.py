@@ -29,7 +29,6 @@ ALL_FOLDERS = (*STORE_FOLDERS, "fenced", "quarantine")
 _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.05
 _PAST_SECONDS = 3600.0
-_ROUNDS = 5
 _ATTEMPTS = 3
 _FIRST, _SECOND = b"first", b"the second"
 
@@ -97,8 +96,7 @@ class Trial:
         """In the order in which they have to be taken."""
         for step in (
             *(self._create, self._fsync, self._exclusive, self._visible, self._touch),
-            *(self._rename, self._descriptor, self._rename_folder, self._hard_link),
-            *(self._latency, self._delete),
+            *(self._rename, self._descriptor, self._rename_folder, self._delete),
         ):
             yield step.__name__[1:], step
 
@@ -214,23 +212,6 @@ class Trial:
         os.rename(source, target)
         moved = os.path.join(target, inner)
         return _wait_for(lambda: os.path.exists(moved) and not os.path.exists(source))
-
-    def _hard_link(self) -> Facts:
-        os.link(self._files[0], self._files[3])
-        holds = os.stat(self._files[3]).st_nlink > 1
-        os.unlink(self._files[3])
-        return {"holds": holds}
-
-    def _latency(self) -> Facts:
-        """Of a rename, which no client's cache can answer."""
-        taken: list[float] = []
-        names = self._files[:2]
-        for _ in range(2 * _ROUNDS):
-            started = time.perf_counter()
-            os.rename(*names)
-            taken.append(time.perf_counter() - started)
-            names.reverse()
-        return {"median": sorted(taken)[len(taken) // 2]}
 
     def _delete(self) -> Facts:
         path = self._files[0]

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-import stat
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.paths import RECORD_FOLDER
 from b10_transfer.caches.artifacts import find_files
 from b10_transfer.caches.exposure import find_exposure, strict_exposure
 from b10_transfer.caches.foreign import few, find_foreign
-from b10_transfer.caches.kinds import INDUCTOR, ROOT_KINDS, TRITON
+from b10_transfer.caches.kinds import INDUCTOR, TRITON
 from b10_transfer.caches.roots import resolve_roots, with_store
 from b10_transfer.caches.unusable_roots import find_obstacle, placing_variable
-from b10_transfer.doctor.findings import ok, problem
+from b10_transfer.doctor.findings import problem
 from b10_transfer.errors import CacheValidationError
-from b10_transfer.local.record import Loaded, read_loaded
-from b10_transfer.machine.checks import existing_folder, find_noexec
-from b10_transfer.machine.filesystems import filesystem_of
+from b10_transfer.machine.checks import find_noexec
 from b10_transfer.operations.context import check_root
-from b10_transfer.units import count_text, size_text
+from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from b10_store.tree.scan import FoundFile, Skipped
     from b10_transfer.caches.roots import CacheRoot
@@ -78,7 +74,6 @@ def examine_root(
     found = find_files(root, links)
     local = LocalRoot(root, found)
     return local, [
-        _state(local, settings),
         *_link_findings(root, links),
         *_foreign_findings(root, settings),
         *_exposure_findings(root, settings),
@@ -104,68 +99,6 @@ def _unusable_folder(root: CacheRoot, blocking: str) -> Finding:
         folder=root.folder,
         in_its_place=blocking,
     )
-
-
-def _state(local: LocalRoot, settings: Settings) -> Finding:
-    root, found = local
-    there = existing_folder(root.folder)
-    mounted = filesystem_of(os.path.realpath(there))
-    status = os.stat(there)
-    size = sum(item.fingerprint.size for item in found)
-    details: dict[str, object] = {
-        "folder": root.folder,
-        "chosen_by": _chosen_by(root, settings),
-        "uid": status.st_uid,
-        "mode": stat.S_IMODE(status.st_mode),
-        "filesystem": mounted.kind if mounted is not None else None,
-        "files": len(found),
-        "bytes": size,
-    }
-    loaded = read_loaded(root.folder) if found else Loaded()
-    if loaded.finished_ns:
-        details["loaded"] = len(loaded.digests)
-        details["loaded_at"] = loaded.finished_ns / 1e9
-    chosen_by = str(details["chosen_by"])
-    is_relative = chosen_by != _ROOTS and not os.path.isabs(
-        os.path.expanduser(settings.variables.get(chosen_by, "/"))
-    )
-    chosen = f" ({chosen_by}{', relative to the working folder' * is_relative})" * bool(chosen_by)
-    where = f"{root.folder}{chosen}"
-    if there != root.folder:
-        return ok("root.absent", root.name, f"{where}: not there", **details)
-    if not found:
-        return ok("root.present", root.name, f"{where}: no artifacts", **details)
-    text = f"{where}: {count_text(len(found), 'file')}, {size_text(size)}"
-    if loaded.finished_ns:
-        when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(loaded.finished_ns / 1e9))
-        text += f"; last load {when}, {len(loaded.digests)} came by loads"
-    return ok("root.present", root.name, text, **details)
-
-
-def _chosen_by(root: CacheRoot, settings: Settings) -> str:
-    """The variable without which the folder would be another; "" where it is the default."""
-    if settings.roots.get(root.name):
-        return _ROOTS
-    kind = next((kind for kind in ROOT_KINDS if kind.name == root.name), None)
-    if kind is None:
-        return ""
-    variables = settings.variables
-    for name in variables:
-        if _may_place(name, variables, root.folder):
-            rest = {key: variables[key] for key in variables if key != name}
-            try:
-                elsewhere = kind.resolve(rest)
-            except OSError:
-                # No folder for temporary files, without this one.
-                return name
-            if elsewhere != root.folder:
-                return name
-    return ""
-
-
-def _may_place(name: str, variables: Mapping[str, str], folder: str) -> bool:
-    value = variables[name].partition(":")[0].rstrip("/")
-    return bool(value) and (folder.startswith(value) or value.startswith("~") or "USER" in name)
 
 
 def _foreign_findings(root: CacheRoot, settings: Settings) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_transfer.doctor.findings import ok, problem
+from b10_transfer.doctor.findings import problem
 from b10_transfer.doctor.mount_probe import space
 from b10_transfer.machine.checks import existing_folder
 from b10_transfer.units import size_text
@@ -131,14 +131,6 @@ def _volume_findings(volume: _Volume) -> Iterator[Finding]:
             f"{volume.folder} ({_uses(volume)}): {files} further files fit, about "
             f"{volume.need_files} are needed",
             "enlarge it, or put the cache roots elsewhere",
-            **details,
-        )
-    else:
-        yield ok(
-            "space.volume",
-            _SUBJECT,
-            f"{volume.folder} ({_uses(volume)}): {size_text(volume.free)} of "
-            f"{size_text(size)} free",
             **details,
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from b10_store.errors import UnsupportedFormatError
 from b10_store.format.names import FORMAT_FILE
-from b10_transfer.doctor.findings import note, ok, problem
+from b10_transfer.doctor.findings import note, problem
 from b10_transfer.doctor.mount_probe import STORE_FOLDERS
 from b10_transfer.doctor.patience import no_answer
 
@@ -37,14 +37,6 @@ def folder_findings(store: str, look: Answers) -> Iterator[Finding]:
         return
     failed = next((step for step in look.steps.values() if step.error), None)
     if failed is None:
-        owner = look.facts("status")
-        yield ok(
-            "store.present",
-            _STORE,
-            f"{store}, of uid {owner.get('uid')}, mode {owner.get('mode', 0):o}",
-            folder=store,
-            **owner,
-        )
         yield from _link_findings(store, look.facts("links").get("links", []))
         yield from _access_findings(store, look.facts("access"))
         yield from _other_files(store, look.facts("listing").get("names", []))
@@ -76,25 +68,16 @@ def is_writable(look: Answers) -> bool:
     return is_readable(look) and all(may[1] for may in look.facts("access").values())
 
 
-def format_findings(store: Store, names: list[str]) -> Iterator[Finding]:
+def format_findings(store: Store) -> Iterator[Finding]:
     """Whether this release may touch the store."""
     try:
-        intact = store.has_format()
+        store.has_format()
     except UnsupportedFormatError as error:
         yield problem(
             "store.format", _STORE, str(error), "use one release on all hosts that share it"
         )
-        return
     except OSError as error:
         yield unreadable(f"{FORMAT_FILE} in the store", error)
-        return
-    if FORMAT_FILE in names and not intact:
-        yield note(
-            "store.format",
-            _STORE,
-            f"{FORMAT_FILE} in the store is damaged",
-            "nothing: the next save writes it anew",
-        )
 
 
 def unreadable(what: str, error: OSError) -> Finding:

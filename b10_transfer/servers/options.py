@@ -125,7 +125,7 @@ def _user(text: str) -> User:
         return text
     except KeyError:
         raise CacheValidationError(
-            f"--server-user={text!r} is no user of this machine: give its number"
+            f"--server-user={text!r} is no user of this machine: give its number", "--server-user"
         ) from None
 
 
@@ -149,6 +149,7 @@ def _seconds(chosen: tuple[str, str], default: float, lowest: float) -> float:
     if not lowest <= seconds <= 864_000:
         raise CacheValidationError(
             f"{name}={value!r} is not a number of seconds from {lowest:g} to 864000 "
-            f"(default {default:g})"
+            f"(default {default:g})",
+            name,
         )
     return seconds

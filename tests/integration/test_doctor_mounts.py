@@ -28,12 +28,6 @@ def test_a_network_filesystem_with_two_clients_can_do_all_that_is_needed(
         saver.write(compiled_graph("model"))
         saver.save()
         loader = Host(stores[1], tmp_path / "loader")
-        findings = {item.code: item for item in examine(loader.settings())}
-        assert [code for code, item in findings.items() if item.is_problem] == []
-        summary = findings["mount.capabilities"]
-        assert "create, sync, touch, rename and remove work as they should" in summary.text
-        assert summary.details["filesystem"] == "fuse"
-        assert "mount.local" not in findings
-        assert "clock.same" in findings
+        assert [item.code for item in examine(loader.settings())] == []
         left = [name for name in snapshot(stores[0]) if "probe" in name]
         assert left == []

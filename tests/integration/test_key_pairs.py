@@ -10,7 +10,6 @@ import pytest
 
 from b10_transfer import CacheError, CacheValidationError, OperationStatus
 from b10_transfer.cli import main
-from b10_transfer.doctor import examine
 from b10_transfer.keys import (
     KEY,
     KEY_FILE,
@@ -249,24 +248,6 @@ def test_sign_says_what_it_signed(
     (address,) = answer["signed"]
     assert answer == {"signed": [address], "unchanged": 0, "failed": {}}
     assert "0 environments signed" in ran("key sign", capsys)
-
-
-# What doctor says.
-
-
-def test_doctor_tells_a_host_that_signs_from_one_that_only_loads(fleet: Fleet) -> None:
-    fleet.save(GOOD, PRIVATE)
-
-    def signing(**variables: str) -> str:
-        found = examine(fleet.host().settings(**variables))
-        (finding,) = [item for item in found if item.code == "signing.keys"]
-        assert not finding.is_problem
-        return finding.text
-
-    assert "cannot sign" in signing(**{PUBLIC_KEYS: PUBLIC})
-    text = signing(**{KEY: PRIVATE, PUBLIC_KEYS: PUBLIC})
-    assert "saves sign" in text
-    assert "other key" not in text
 
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIFdh\n-----END PRIVATE KEY-----"

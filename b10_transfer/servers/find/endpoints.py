@@ -72,21 +72,26 @@ def parse_url(name: str, value: str) -> Endpoint:
         path = path[2:] if path.startswith("///") else path
         if os.path.isabs(path) and "\0" not in path:
             return Endpoint("http", "", 0, uds=path)
-        raise CacheValidationError(f"{name}={value!r}: after unix: the socket's absolute path")
+        raise CacheValidationError(
+            f"{name}={value!r}: after unix: the socket's absolute path", name
+        )
     try:
         parts = urllib.parse.urlsplit(value)
         port = parts.port
     except ValueError as error:
-        raise CacheValidationError(f"{name}={value!r} is no URL: {error}") from error
+        raise CacheValidationError(f"{name}={value!r} is no URL: {error}", name) from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise CacheValidationError(
-            f"{name}={value!r} is neither http://HOST:PORT/PATH, nor https://..., nor unix:/SOCKET"
+            f"{name}={value!r} is neither http://HOST:PORT/PATH, nor https://..., nor unix:/SOCKET",
+            name,
         )
     if parts.username is not None or parts.password is not None:
         # Not repeated in the message, as there is a password in it.
-        raise CacheValidationError(f"{name} has a user in it: that is not supported")
+        raise CacheValidationError(f"{name} has a user in it: that is not supported", name)
     if any(character <= " " or character == "\x7f" for character in value):
-        raise CacheValidationError(f"{name}={value!r} has a blank or a control character in it")
+        raise CacheValidationError(
+            f"{name}={value!r} has a blank or a control character in it", name
+        )
     path = urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~-._") or HEALTH
     path = HEALTH if path == "/" else path
     query = f"?{parts.query}" if parts.query else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module, metadata
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import b10_transfer
-from b10_transfer import doctor
 from b10_transfer.cli import main
 from b10_transfer.cli.command_table import BY_NAME, COMMANDS, COMPANION
 from b10_transfer.cli.log_lines import shown_level
@@ -84,10 +84,10 @@ def findings_in(text: str) -> list[dict[str, Any]]:
 def test_where_nothing_is_wrong_the_exit_code_is_0(
     healthy: Host, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main((*arguments, "--all")) == DONE
+    assert main(arguments) == DONE
     out, err = capsys.readouterr()
-    assert str(healthy.root) in out
     assert "!!" not in out
+    assert str(healthy.root) not in out
     assert err == ""
 
 
@@ -132,28 +132,35 @@ def test_to_doctor_a_bad_setting_is_a_finding(
     assert any(item["is_problem"] and "MAX_CACHE_SIZE_MB" in item["text"] for item in found)
 
 
-def test_problems_come_first_and_what_is_in_order_only_when_asked_for(
+def test_problems_come_first(
     healthy: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    become(healthy, monkeypatch, B10_CACHE_LOAD="0")
-    # Free space, for one, is another figure at each look.
-    findings = doctor.examine()
-    monkeypatch.setattr(doctor, "examine", lambda: findings)
-    main(["doctor", "--json"])
-    found = findings_in(capsys.readouterr().out)
-    main(["doctor"])
-    short = capsys.readouterr().out.splitlines()
-    main(["doctor", "--all"])
-    full = capsys.readouterr().out.splitlines()
-    fine = [item for item in found if item["severity"] == "ok"]
-    assert short[0].startswith("!! ")
-    assert short[-1] == f"{len(fine)} more are in order (--all shows them)"
-    for item in found:
-        text = item["text"]
-        assert any(line.endswith(text) for line in full)
-        assert any(line.endswith(text) for line in short) != (item["severity"] == "ok")
-    marks = [line[:3] for line in full if "-> " not in line]
-    assert marks == sorted(marks, key=["!! ", " ! ", "   "].index)
+    become(healthy, monkeypatch, B10_CACHE_LOAD="0", B10_CACHE_NAMESPCE="1")
+    assert main(["doctor"]) == FOUND_PROBLEMS
+    marks = [line[:3] for line in capsys.readouterr().out.splitlines() if "-> " not in line]
+    assert sorted(set(marks), reverse=True) == ["!! ", " ! "]
+    assert marks == sorted(marks, key=["!! ", " ! "].index)
+
+
+def test_info_shows_the_settings_the_roots_and_what_chose_and_filled_them(
+    healthy: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    become(healthy, monkeypatch, MAX_CACHE_SIZE_MB="7")
+    assert main(["load"]) == DONE
+    capsys.readouterr()
+    assert main(["info"]) == DONE
+    out = capsys.readouterr().out
+    assert re.search(r"MAX_CACHE_SIZE_MB +7 \(set\)", out)
+    assert f"in {healthy.root} (TORCHINDUCTOR_CACHE_DIR); last load " in out
+    assert sys.executable in out
+    assert main(["info", "--json"]) == DONE
+    told = json.loads(capsys.readouterr().out)
+    size = {"name": "MAX_CACHE_SIZE_MB", "value": 7, "origin": "set"}
+    assert size in told["settings"]
+    (root,) = [item for item in told["roots"] if item["name"] == "inductor"]
+    assert root["chosen_by"] == "TORCHINDUCTOR_CACHE_DIR"
+    assert root["loaded_at"]
+    assert told["store_filesystem"]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +282,7 @@ def test_a_folder_whose_name_is_no_text_is_printed_all_the_same(variables: dict[
     odd = os.fsdecode(os.fsencode(variables["TORCHINDUCTOR_CACHE_DIR"]) + b"-\xff\xe9")
     for encoding in ("utf-8:strict", "ascii:strict"):
         changed = {"TORCHINDUCTOR_CACHE_DIR": odd, "PYTHONIOENCODING": encoding}
-        for arguments in (("doctor", "--all"), ("doctor", "--json"), ("info",)):
+        for arguments in (("info", "--json"), ("info",)):
             done = run({**variables, **changed}, *arguments)
             assert (done.returncode, done.stderr) == (DONE, b"")
             assert b"inductor-\\udcff" in done.stdout

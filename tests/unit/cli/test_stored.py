@@ -81,6 +81,9 @@ INFO_TYPES: dict[str, tuple[type, ...]] = {
     "environment": (list,),
     "recorded": (list,),
     "requirement": (str,),
+    "settings": (list,),
+    "python": (str,),
+    "store_filesystem": (str, type(None)),
     "enabled": (bool,),
     "store": (str,),
     "store_exists": (bool,),
@@ -379,6 +382,9 @@ def test_info_tells_the_key_its_fields_the_store_and_the_roots(
         "exists": True,
         "files": len(TREE),
         "bytes": sum(map(len, TREE.values())),
+        "chosen_by": "TORCHINDUCTOR_CACHE_DIR",
+        "loaded": 0,
+        "loaded_at": None,
     }
     fields = {item["name"]: item["value"] for item in found["environment"]}
     assert fields["torch"] == CPU_MACHINE.torch

@@ -1,4 +1,4 @@
-"""What `doctor` says of this host: versions, devices, tools, and the compilers' own switches."""
+"""What `doctor` says of this host: its Python, devices, tools, and the compilers' own switches."""
 
 from __future__ import annotations
 
@@ -26,17 +26,6 @@ if TYPE_CHECKING:
 TREE = compiled_graph("model")
 
 
-def test_versions_and_the_key_they_make_are_told(host: Host, here: Environment) -> None:
-    versions = one(host, "host.versions")
-    assert "torch 2.13.0+cpu, triton 3.7.1, CPython" in versions.text
-    assert versions.details["executable"] == sys.executable
-    key = one(host, "environment.key")
-    assert key.text.startswith(here.key)
-    told = {row["name"]: row["value"] for row in key.details["fields"]}
-    assert told == {item.name: item.value for item in here.fields}
-    assert {row["name"] for row in key.details["recorded"]} >= {"threads", "driver"}
-
-
 def test_without_torch_it_is_the_wrong_python(host: Host, here: Environment) -> None:
     torchless = tuple(
         Field(item.name, "none", item.source) if item.name == "torch" else item
@@ -48,11 +37,9 @@ def test_without_torch_it_is_the_wrong_python(host: Host, here: Environment) -> 
     assert "the Python that runs the server" in finding.advice
 
 
-def test_a_gpu_is_named(host: Host) -> None:
+def test_a_gpu_that_is_seen_is_no_matter(host: Host) -> None:
     with running_on(GPU_MACHINE):
-        finding = one(host, "host.gpu")
-        assert found(host, "host.no_gpu") == []
-    assert "NVIDIA H100 80GB HBM3, compute capability 9.0, driver 570.86.15" in finding.text
+        assert found(host, "host") == []
 
 
 @pytest.mark.parametrize(("cuda", "hip"), [("12.8", None), (None, "6.2")])
@@ -106,20 +93,20 @@ def test_a_compiler_that_is_told_to_use_its_cache_is_none(
 
 
 @pytest.mark.parametrize(
-    ("there", "code", "text", "advice"),
+    ("there", "missing", "text", "advice"),
     [
-        ("openssl", "host.no_compiler", "no C++ compiler", "install g++ or set CXX"),
-        ("g++", "host.no_openssl", "there is no openssl", "install it, or set TORCHINDUCTOR_CPP"),
+        ("openssl", "compiler", "no C++ compiler", "install g++ or set CXX"),
+        ("g++", "openssl", "there is no openssl", "install it, or set TORCHINDUCTOR_CPP"),
     ],
 )
 def test_a_missing_tool_is_a_problem(
-    host: Host, tmp_path: Path, there: str, code: str, text: str, advice: str
+    host: Host, tmp_path: Path, there: str, missing: str, text: str, advice: str
 ) -> None:
     path = programs(tmp_path / "bin", there)
-    finding = only_problem(host, code, PATH=path, CXX=None)
+    finding = only_problem(host, "host.missing_tool", PATH=path, CXX=None)
+    assert finding.details["tool"] == missing
     assert text in finding.text
     assert finding.advice.startswith(advice)
-    assert found(host, "host.tools", PATH=path, CXX=None) == []
 
 
 def test_on_a_gpu_tools_are_missed_only_where_there_are_cpp_kernels(tmp_path: Path) -> None:
@@ -130,4 +117,4 @@ def test_on_a_gpu_tools_are_missed_only_where_there_are_cpp_kernels(tmp_path: Pa
         assert problem_codes(host, PATH=path, CXX=None) == []
         host.write(TREE)
         codes = problem_codes(host, PATH=path, CXX=None)
-    assert codes == ["host.no_compiler", "host.no_openssl"]
+    assert codes == ["host.missing_tool", "host.missing_tool"]

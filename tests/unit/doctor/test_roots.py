@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +15,13 @@ from b10_transfer.caches.roots import CacheRoot
 from b10_transfer.caches.unusable_roots import find_obstacle
 from tests.support.cache_trees import compiled_graph
 from tests.support.crowd import OTHER_USER, open_the_way_to
-from tests.support.doctor_views import found, only_problem, problem_codes
+from tests.support.doctor_views import only_problem, problem_codes
 from tests.support.machines import GPU_MACHINE, running_on
 from tests.support.mounts import no_execution, read_only, tmpfs
 from tests.support.programs import run_python
 from tests.support.sites import Site
 
 if TYPE_CHECKING:
-    from b10_transfer.doctor import Finding
     from tests.support.sites import Host
 
 TREE = compiled_graph("model")
@@ -31,58 +29,6 @@ TREE = compiled_graph("model")
 needs_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away"
 )
-
-
-def roots(host: Host, **changes: str | None) -> dict[str, Finding]:
-    """What is said of each cache root, by its name."""
-    return {item.subject: item for item in found(host, "root", **changes) if not item.is_problem}
-
-
-def test_every_cache_root_is_named_with_its_folder_and_its_state(host: Host) -> None:
-    named = roots(host, B10_CACHE_ROOTS=f"inductor,triton,mine={host.folder}/mine")
-    assert {name: item.code for name, item in named.items()} == dict.fromkeys(
-        ("inductor", "triton", "mine"), "root.absent"
-    )
-    assert f"{host.triton} (TRITON_CACHE_DIR): not there" in named["triton"].text
-    host.root.mkdir()
-    assert ": no artifacts" in roots(host)["inductor"].text
-    host.write(TREE)
-    assert roots(host)["inductor"].code == "root.present"
-    details = roots(host)["inductor"].details
-    assert details["files"] == len(TREE)
-    assert details["bytes"] == sum(map(len, TREE.values()))
-    assert details["uid"] == os.getuid()
-    assert details["filesystem"]
-    assert "loaded" not in details
-
-
-def test_it_is_told_what_loads_brought(host: Host) -> None:
-    host.load()
-    host.write({"zz/compiled_since.py": b""})
-    finding = roots(host)["inductor"]
-    assert f"{len(TREE) + 1} files" in finding.text
-    assert finding.text.endswith(f" UTC, {len(TREE)} came by loads")
-    assert finding.details["loaded"] == len(TREE)
-    assert abs(finding.details["loaded_at"] - time.time()) < 3600
-
-
-def test_it_is_told_which_variable_chose_the_folder(host: Host) -> None:
-    caches = f"{host.folder}/caches"
-    named = roots(
-        host,
-        B10_CACHE_ROOTS=f"default,tilelang={host.folder}/tile",
-        TORCHINDUCTOR_CACHE_DIR=None,
-        VLLM_CACHE_ROOT="~/vllm",
-        FLASHINFER_WORKSPACE_BASE=caches,
-    )
-    chosen = {name: item.details["chosen_by"] for name, item in named.items()}
-    assert chosen["tilelang"] == "B10_CACHE_ROOTS"
-    assert "relative" not in named["tilelang"].text
-    assert chosen["triton"] == "TRITON_CACHE_DIR"
-    assert chosen["inductor"] == "TMPDIR"
-    assert chosen["vllm"] in {"VLLM_CACHE_ROOT", "HOME"}
-    assert chosen["flashinfer"] == "FLASHINFER_WORKSPACE_BASE"
-    assert chosen["deep_gemm"] == "HOME"
 
 
 def test_a_root_that_every_user_can_write_is_a_problem(host: Host) -> None:

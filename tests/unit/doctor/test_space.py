@@ -26,17 +26,6 @@ def saved(tmp_path: Path) -> Site:
     return site
 
 
-def test_each_filesystem_is_named_once_with_what_it_is_for(saved: Site) -> None:
-    host = saved.host("host")
-    local, store = found(host, "space")
-    assert local.details["uses"][:3] == ["work folder", "inductor", "inductor-headers"]
-    assert store.details["uses"] == ["store"]
-    assert store.details["size"] >= store.details["free"] > 0
-    with tmpfs(host.root, 64 * MEBIBYTE):
-        host.root.chmod(0o755)
-        assert [item.code for item in found(host, "space")] == ["space.volume"] * 3
-
-
 def test_a_root_with_too_little_room_for_what_is_stored_is_a_problem(saved: Site) -> None:
     host = saved.host("host")
     with tmpfs(host.root, 4 * MEBIBYTE):

@@ -58,10 +58,9 @@ def test_a_store_of_another_format_is_a_problem(saved: Site) -> None:
     assert "one release on all hosts" in finding.advice
 
 
-def test_a_damaged_format_file_is_worth_a_note(saved: Site) -> None:
+def test_a_damaged_format_file_is_no_matter(saved: Site) -> None:
     (saved.store / "FORMAT").write_bytes(b"b10-transfer sto")
-    assert problem_codes(saved.host("host")) == []
-    assert "damaged" in one(saved.host("host"), "store.format").text
+    assert found(saved.host("host"), "store") == []
 
 
 def test_a_store_that_cannot_be_listed_is_a_problem(saved: Site) -> None:
@@ -98,7 +97,7 @@ def look_as_another_user(store: Path) -> list[str]:
     )
     result = run_python(code, Site(store.parent).host("user").variables())
     assert (result.returncode, result.stderr) == (0, "")
-    return [code for code in result.stdout.split() if code != "store.present"]
+    return result.stdout.split()
 
 
 @pytest.fixture
@@ -117,6 +116,8 @@ def open_site(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
 
 def test_what_another_user_may_not_do_is_named(open_site: Site) -> None:
     store = open_site.store
+    for folder in (store, *store.iterdir()):
+        folder.chmod(0o777 if folder.is_dir() else 0o666)
     assert look_as_another_user(store) == []
     store.chmod(0o755)
     assert look_as_another_user(store) == ["store.read_only"]
@@ -134,10 +135,3 @@ def test_space_and_owner_are_among_the_answers(site: Site) -> None:
         answers = look_at(str(site.store))
     assert answers.facts("space")["size"] == 8 << 20
     assert answers.facts("status")["mode"] == 0o777
-
-
-def test_whose_the_store_is_is_told(saved: Site) -> None:
-    saved.store.chmod(0o2750)
-    finding = one(saved.host("host"), "store.present")
-    assert f"{saved.store}, of uid {saved.store.stat().st_uid}, mode 2750" in finding.text
-    assert finding.details["mode"] == 0o2750

@@ -91,20 +91,12 @@ def test_what_a_mount_refuses_is_named(
 
 
 def test_a_mount_that_does_not_answer_or_refuses_every_file_is_named() -> None:
-    (finding,) = trial_findings(Answers(), Answers(pending="rename"))
-    assert (finding.code, finding.details["step"]) == ("mount.no_answer", "rename")
+    (finding,) = trial_findings(Answers(pending="rename"))
+    assert (finding.code, finding.details["step"]) == ("store.no_answer", "rename")
     refused = Step({}, error=os.strerror(errno.EIO), errno=errno.EIO)
-    (finding,) = trial_findings(Answers(), Answers({"create": refused}))
-    assert finding.code == "mount.failed"
+    (finding,) = trial_findings(Answers({"create": refused}))
+    assert (finding.code, finding.details["step"]) == ("mount.unfit", "create")
     assert os.strerror(errno.EIO) in finding.text
-
-
-def test_a_slow_mount_is_worth_a_note(tmp_path: Path) -> None:
-    tried = try_out(str(tmp_path), ())
-    tried.steps["latency"] = Step({"median": 0.2})
-    (finding,) = [item for item in trial_findings(Answers(), tried) if item.code == "mount.slow"]
-    assert not finding.is_problem
-    assert "an operation takes 200 ms" in finding.text
 
 
 def test_a_rename_that_copies_and_leaves_the_source_is_named(

@@ -8,7 +8,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from b10_store.errors import StoreError
+from b10_store import StoreError
 from b10_transfer.errors import CacheError, CacheValidationError
 from b10_transfer.operations.background import BackgroundLoad
 from b10_transfer.operations.imports import import_all
@@ -20,7 +20,7 @@ from b10_transfer.status import OperationStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from b10_store.store import Listing
+    from b10_store import Listing
     from b10_transfer.operations.context import Context
     from b10_transfer.operations.progress import ProgressCallback
 
@@ -254,7 +254,7 @@ def _fill_info(info: dict[str, Any], context: Context) -> None:
 
 
 def _fill_listing(listing: dict[str, Any], context: Context) -> None:
-    from b10_store.format.names import snapshot_milliseconds
+    from b10_store import snapshot_milliseconds
 
     if not context.settings.enabled:
         listing["error"] = _OFF

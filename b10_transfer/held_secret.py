@@ -18,7 +18,7 @@ from b10_transfer.errors import CacheValidationError
 from b10_transfer.keys import KEY, KEY_FILE, is_public, parse_keys
 
 if TYPE_CHECKING:
-    from b10_store.format.keys import Key
+    from b10_store import Key
 
 TAKEN = "(taken by the process that it was given to)"
 

@@ -7,12 +7,12 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
-from b10_store.open_folder import foreign_owner, open_file
+from b10_store import foreign_owner, open_file
 from b10_transfer.errors import CacheValidationError
 from b10_transfer.keys import KEY_FILE, is_public, parse_keys
 
 if TYPE_CHECKING:
-    from b10_store.format.keys import Key
+    from b10_store import Key
 
 _FILE_LIMIT = 1 << 16
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH

@@ -6,12 +6,11 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
-from b10_store.errors import MissingLibraryError, WeakKeyError
-from b10_store.format.keys import KEY_SIZE, PrivateKey, PublicKey, SigningKey
+from b10_store import KEY_SIZE, MissingLibraryError, PrivateKey, PublicKey, SigningKey, WeakKeyError
 from b10_transfer.errors import CacheValidationError
 
 if TYPE_CHECKING:
-    from b10_store.format.keys import Key
+    from b10_store import Key
 
 KEY = "B10_CACHE_SIGNING_KEY"
 KEY_FILE = "B10_CACHE_SIGNING_KEY_FILE"

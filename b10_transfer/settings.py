@@ -13,7 +13,7 @@ from b10_transfer.paths import is_system_folder
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from b10_store.format.keys import Key
+    from b10_store import Key
 
 DEFAULT_STORE = "/cache/model/compile_cache"
 """Where the store is when B10FS_CACHE_DIR does not say so."""
@@ -173,7 +173,7 @@ def _read_number(variables: Mapping[str, str], name: str, default: int, lowest: 
 
 
 def _read_namespace(variables: Mapping[str, str]) -> str:
-    from b10_store.format.names import is_namespace
+    from b10_store import is_namespace
 
     value = variables.get("B10_CACHE_NAMESPACE", "")
     if value and not is_namespace(value):

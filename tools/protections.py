@@ -55,7 +55,7 @@ PROTECTIONS = (
     # Nothing is placed, or saved, behind what others could have put there.
     _simple(
         "a link to a folder of another user's",
-        _STORE + "open_folder.py",
+        _STORE + "folders.py",
         """        if foreign_owner(opened.status) is not None:
             return self._checked(opened, "a link to a folder of another user")
 """,
@@ -895,11 +895,11 @@ PROTECTIONS = (
         "no link of another user leads to a key file",
         (
             Edit(
-                _STORE + "open_folder.py",
+                _STORE + "folders.py",
                 "            target = None if flags & os.O_EXCL else _read_link(",
                 "            target = None if flags else _read_link(",
             ),
-            Edit(_STORE + "open_folder.py", "flags | os.O_NOFOLLOW, _PRIVATE", "flags, _PRIVATE"),
+            Edit(_STORE + "folders.py", "flags | os.O_NOFOLLOW, _PRIVATE", "flags, _PRIVATE"),
         ),
         ("tests/unit/test_key_file.py",),
     ),
@@ -1040,7 +1040,7 @@ PROTECTIONS = (
     ),
     _simple(
         "no link that another user made leads to a cache root",
-        "store/b10_store/open_folder.py",
+        "store/b10_store/folders.py",
         "    if is_same and not _is_planted(before, os.fstat(handle)):",
         "    if is_same:",
         "tests/unit/store/test_open_folder.py",

@@ -9,12 +9,18 @@ from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from b10_store.errors import LimitError
-from b10_store.format.manifest import Identity
-from b10_store.open_folder import Bounds
-from b10_store.paths import check_path, local_path
-from b10_store.tree.scan import INCOMPLETE, UNITED_LIMIT, LocalFile, Skipped
-from b10_store.tree.walk import walk
+from b10_store import (
+    INCOMPLETE,
+    UNITED_LIMIT,
+    Bounds,
+    Identity,
+    LimitError,
+    LocalFile,
+    Skipped,
+    check_path,
+    local_path,
+    walk,
+)
 from b10_transfer.caches.exposure import others_can_write
 from b10_transfer.caches.file_forms import check_of, is_graph_list
 from b10_transfer.caches.foreign import find_foreign
@@ -27,7 +33,7 @@ from b10_transfer.paths import is_below, is_system_folder
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from b10_store.tree.scan import FoundFile
+    from b10_store import FoundFile
     from b10_transfer.caches.kinds import RootKind
     from b10_transfer.caches.roots import CacheRoot
 

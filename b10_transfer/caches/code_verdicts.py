@@ -6,7 +6,7 @@ import enum
 import re
 from typing import TYPE_CHECKING
 
-from b10_store.tree.scan import JUDGED_LIMIT, read_file
+from b10_store import JUDGED_LIMIT, read_file
 from b10_transfer.caches.file_forms import check_of
 from b10_transfer.caches.native_code import lacking_instructions
 from b10_transfer.caches.vector_code import isa_width, requested_width, widths_in
@@ -14,8 +14,7 @@ from b10_transfer.caches.vector_code import isa_width, requested_width, widths_i
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from b10_store.tree.content_check import ContentCheck
-    from b10_store.tree.scan import FoundFile
+    from b10_store import ContentCheck, FoundFile
     from b10_transfer.caches.kinds import RootKind
     from b10_transfer.machine.environment import Environment
 

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from b10_store.open_folder import ForeignLinkError, foreign_owner, open_folder
+from b10_store import ForeignLinkError, foreign_owner, open_folder
 from b10_transfer.machine.checks import Lack
 
 if TYPE_CHECKING:

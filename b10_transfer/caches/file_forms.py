@@ -19,7 +19,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.tree.scan import JUDGED_LIMIT, UNITED_LIMIT
+from b10_store import JUDGED_LIMIT, UNITED_LIMIT
 from b10_transfer.caches.relocation import is_group
 from b10_transfer.python_source import parse_python
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from b10_store.paths import RECORD_FOLDER
+from b10_store import RECORD_FOLDER
 from b10_transfer.paths import is_below
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from b10_store.open_folder import open_folder
+from b10_store import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

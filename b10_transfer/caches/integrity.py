@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from b10_store.tree.scan import CANONICAL_LIMIT, Skipped, read_file
+from b10_store import CANONICAL_LIMIT, Skipped, read_file
 from b10_transfer.caches.relocation import group_children, is_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from b10_store.tree.scan import FoundFile
+    from b10_store import FoundFile
 
 
 def find_incomplete(found: Sequence[FoundFile]) -> tuple[frozenset[str], list[Skipped]]:

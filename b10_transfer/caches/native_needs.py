@@ -18,7 +18,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING
 
-from b10_store.format.manifest import REQUIREMENT_LIMIT
+from b10_store import REQUIREMENT_LIMIT
 from b10_transfer.caches.elf_needs import Dynamic, read_dynamic
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from b10_store.paths import RECORD_FOLDER
+from b10_store import RECORD_FOLDER
 from b10_transfer.caches.folders import VARIABLES
 from b10_transfer.machine.checks import Lack, existing_folder
 

@@ -11,7 +11,7 @@ from b10_transfer.errors import CacheError, CacheValidationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from b10_store.format.names import Address
+    from b10_store import Address
     from b10_transfer.settings import Settings
 
 _NAMED = 8
@@ -51,8 +51,7 @@ def find_address(
 
 def own_address(settings: Settings) -> Address | None:
     """The address of this machine, where it can be found out."""
-    from b10_store.errors import StoreError
-    from b10_store.format.names import Address
+    from b10_store import Address, StoreError
     from b10_transfer.machine.environment import Environment
 
     try:

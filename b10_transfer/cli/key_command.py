@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from b10_store.format.keys import PublicKey, SigningKey
+from b10_store import PublicKey, SigningKey
 from b10_transfer.cli import exit_codes
 from b10_transfer.errors import CacheError, CacheValidationError
 from b10_transfer.key_file import make_key_file, read_key_file
@@ -16,7 +16,7 @@ from b10_transfer.units import count_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from b10_store.format.keys import Key
+    from b10_store import Key
     from b10_transfer.cli.call import Call
     from b10_transfer.cli.console import Console
 

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from b10_store.errors import StoreError
+from b10_store import StoreError
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.progress_display import busy_display
 from b10_transfer.cli.root_sizes import measure
@@ -21,7 +21,7 @@ from b10_transfer.units import ago_text, size_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from b10_store.format.manifest_file import Header
+    from b10_store import Header
     from b10_transfer.cli.call import Call
     from b10_transfer.cli.console import Part
     from b10_transfer.cli.root_sizes import RootSize
@@ -121,7 +121,7 @@ def _header_as_json(header: Header) -> dict[str, Any]:
 
 
 def _saved_at(header: Header) -> float:
-    from b10_store.format.names import snapshot_milliseconds
+    from b10_store import snapshot_milliseconds
 
     return snapshot_milliseconds(header.name.snapshot) / 1000
 

@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from b10_store.errors import StoreError
+from b10_store import StoreError
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.addresses import find_address, own_address
 from b10_transfer.cli.call import NotStoredError
@@ -23,8 +23,7 @@ from b10_transfer.units import short_span_text, size_text
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from b10_store.format.names import Address
-    from b10_store.manifests.problem import Problem
+    from b10_store import Address, Problem
     from b10_transfer.cli.call import Call
     from b10_transfer.operations.inspect import Catalogue, Shown
     from b10_transfer.operations.listing import Row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from b10_store.format.names import STAGE_DISTANCE_SECONDS
+from b10_store import STAGE_DISTANCE_SECONDS
 from b10_transfer.cli import exit_codes
 from b10_transfer.cli.addresses import find_address
 from b10_transfer.cli.call import NotStoredError
@@ -14,8 +14,7 @@ from b10_transfer.operations import upkeep
 from b10_transfer.units import count_text, date_text, size_text, span_text
 
 if TYPE_CHECKING:
-    from b10_store.format.names import Address
-    from b10_store.gc.report import GcReport
+    from b10_store import Address, GcReport
     from b10_transfer.cli.call import Call
     from b10_transfer.cli.console import Console
     from b10_transfer.settings import Settings

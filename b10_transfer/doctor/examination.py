@@ -10,8 +10,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from b10_store.errors import StoreError
-from b10_store.format.names import Address
+from b10_store import Address, StoreError
 from b10_transfer.doctor import capabilities, loadable, machine, patience, space, store
 from b10_transfer.doctor.findings import Code, Finding, Severity, problem
 from b10_transfer.doctor.loaded_use import LoadedUse, loaded_use
@@ -37,7 +36,7 @@ from b10_transfer.settings import DEFAULT_STORE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from b10_store.format.manifest_file import Header
+    from b10_store import Header
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.settings import Settings
 

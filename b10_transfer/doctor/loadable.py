@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b10_store.errors import UnsupportedFormatError
-from b10_store.format.names import pack_path
+from b10_store import UnsupportedFormatError, pack_path
 from b10_transfer.doctor.findings import note, problem
 from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from b10_store.format.names import PackId
+    from b10_store import PackId
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.doctor.rehearsal import Rehearsal
     from b10_transfer.doctor.stored import Stored

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from b10_store.format.names import snapshot_milliseconds
-from b10_store.manifests.headers import Seal
+from b10_store import Seal, snapshot_milliseconds
 from b10_transfer.doctor.findings import note, problem
 from b10_transfer.doctor.loaded_use import LoadedUse
 from b10_transfer.keys import KEY_FILE
@@ -22,9 +21,7 @@ from b10_transfer.operations.unsigned import store_exposure
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from b10_store.format.manifest_file import Header
-    from b10_store.format.names import Address
-    from b10_store.manifests.reader import Heads
+    from b10_store import Address, Header, Heads
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.doctor.stored import Stored, StoredManifest
     from b10_transfer.machine.environment import Difference, Environment

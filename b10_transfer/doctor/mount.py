@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from b10_store.remote.folder_names import SESSIONS, TEMPORARY_MARK, TRASH
+from b10_store import SESSIONS, TEMPORARY_MARK, TRASH
 from b10_transfer.doctor import mount_probe, patience
 from b10_transfer.doctor.patience import NoAnswerError, within
 from b10_transfer.machine.filesystems import filesystem_of

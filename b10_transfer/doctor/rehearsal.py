@@ -6,9 +6,7 @@ import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.errors import NoSpaceError, StoreError
-from b10_store.format.names import Address
-from b10_store.manifests.merge import union
+from b10_store import Address, NoSpaceError, StoreError, union
 from b10_transfer.caches.native_needs import HostLibraries
 from b10_transfer.caches.unusable_roots import find_obstacle
 from b10_transfer.doctor.roots import is_wanted
@@ -17,11 +15,7 @@ from b10_transfer.local.targets import Chosen, choose_placements, not_here
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from b10_store.format.names import PackId
-    from b10_store.manifests.merge import Union
-    from b10_store.manifests.reader import Heads
-    from b10_store.store import Store
-    from b10_store.tree.placement import Placement
+    from b10_store import Heads, PackId, Placement, Store, Union
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.machine.environment import Environment
     from b10_transfer.settings import Settings

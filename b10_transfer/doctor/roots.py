@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.paths import RECORD_FOLDER
+from b10_store import RECORD_FOLDER
 from b10_transfer.caches.artifacts import find_files
 from b10_transfer.caches.exposure import find_exposure, strict_exposure
 from b10_transfer.caches.foreign import few, find_foreign
@@ -21,7 +21,7 @@ from b10_transfer.units import count_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from b10_store.tree.scan import FoundFile, Skipped
+    from b10_store import FoundFile, Skipped
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.settings import Settings

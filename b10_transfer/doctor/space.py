@@ -14,7 +14,7 @@ from b10_transfer.units import size_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from b10_store.format.manifest_file import Header
+    from b10_store import Header
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.doctor.roots import LocalRoot
     from b10_transfer.settings import Settings

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from b10_store.errors import UnsupportedFormatError
-from b10_store.format.names import FORMAT_FILE
+from b10_store import FORMAT_FILE, UnsupportedFormatError
 from b10_transfer.doctor.findings import note, problem
 from b10_transfer.doctor.mount_probe import STORE_FOLDERS
 from b10_transfer.doctor.patience import no_answer
@@ -14,7 +13,7 @@ from b10_transfer.doctor.patience import no_answer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from b10_store.store import Store
+    from b10_store import Store
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.doctor.mount import Answers
 

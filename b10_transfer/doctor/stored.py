@@ -9,16 +9,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store.errors import CorruptError, StoreError
-from b10_store.manifests.headers import Seal
+from b10_store import CorruptError, Seal, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from b10_store.format.manifest_file import Header
-    from b10_store.format.names import Address, SnapshotName
-    from b10_store.manifests.problem import Problem
-    from b10_store.store import Store
+    from b10_store import Address, Header, Problem, SnapshotName, Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,7 @@ from collections import defaultdict
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from b10_store.format.manifest import Identity
-from b10_store.save.use import Use, folder_of
+from b10_store import Identity, Use, folder_of
 from b10_transfer.caches.artifacts import Bundles, variant_group_length
 from b10_transfer.caches.kinds import HEADERS
 from b10_transfer.local.lock import make_own_folder
@@ -26,7 +25,7 @@ from b10_transfer.local.record import TEMPORARY_SUFFIX
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from b10_store.tree.scan import FoundFile, Scanned
+    from b10_store import FoundFile, Scanned
     from b10_transfer.caches.kinds import RootKind
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.local.record import Loaded

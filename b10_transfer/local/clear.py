@@ -14,8 +14,7 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.open_folder import foreign_owner, open_folder
-from b10_store.paths import RECORD_FOLDER
+from b10_store import RECORD_FOLDER, foreign_owner, open_folder
 from b10_transfer.caches.artifacts import placing_order, refuse_link
 from b10_transfer.caches.foreign import OF_FILESYSTEMS, few, foreign_line
 from b10_transfer.caches.unusable_roots import other_user
@@ -27,7 +26,7 @@ from b10_transfer.paths import is_below
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from b10_store.open_folder import OpenFolder
+    from b10_store import OpenFolder
     from b10_transfer.caches.roots import CacheRoot
 
 CLEARED_PREFIX = "cleared-"

@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store.paths import RECORD_FOLDER
+from b10_store import RECORD_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b10_store.open_folder import OpenFolder
+    from b10_store import OpenFolder
 
 _DEPTH_LIMIT = 100
 """No compiler nests its folders deeper."""

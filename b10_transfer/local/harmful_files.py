@@ -11,8 +11,7 @@ import os
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from b10_store.open_folder import open_folder
-from b10_store.paths import RECORD_FOLDER
+from b10_store import RECORD_FOLDER, open_folder
 from b10_transfer.local.lock import make_own_folder
 from b10_transfer.units import count_text
 

@@ -11,15 +11,14 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from b10_store.open_folder import make_folder
-from b10_store.paths import RECORD_FOLDER
+from b10_store import RECORD_FOLDER, make_folder
 from b10_transfer.printable import printable
 from b10_transfer.units import until_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from b10_store.open_folder import OpenFolder
+    from b10_store import OpenFolder
 
 if sys.platform == "win32":
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from b10_store.tree.scan import Skipped
+from b10_store import Skipped
 from b10_transfer.caches.kinds import FULL_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from b10_store.tree.scan import FoundFile
+    from b10_store import FoundFile
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.local.record import Loaded
 

@@ -15,20 +15,25 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from b10_store.digest import Digest, parse_digest
-from b10_store.errors import StoreError
-from b10_store.format.names import PackId
-from b10_store.open_folder import foreign_owner, make_folder, open_folder
-from b10_store.paths import RECORD_FOLDER
-from b10_store.tree.scan import Fingerprint, read_file
+from b10_store import (
+    RECORD_FOLDER,
+    Digest,
+    Fingerprint,
+    PackId,
+    StoreError,
+    foreign_owner,
+    make_folder,
+    open_folder,
+    parse_digest,
+    read_file,
+)
 from b10_transfer.caches.native_needs import split_requirement
 from b10_transfer.local.lock import open_own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from b10_store.open_folder import OpenFolder
-    from b10_store.tree.scan import FoundFile, Scanned
+    from b10_store import FoundFile, OpenFolder, Scanned
 
 _VERSION = 1
 _RECORD_LIMIT = 1 << 30

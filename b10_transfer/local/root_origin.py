@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.tree.scan import Fingerprint
+from b10_store import Fingerprint
 from b10_transfer.caches.artifacts import Bundles, is_native
 from b10_transfer.caches.code_verdicts import Verdict, is_harmful, is_library, judge_files
 from b10_transfer.local.record import (
@@ -28,7 +28,7 @@ from b10_transfer.units import count_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from b10_store.tree.scan import FoundFile
+    from b10_store import FoundFile
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.machine.environment import Environment
 

@@ -6,10 +6,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.paths import local_path
-from b10_store.save.expiry import CROWD_LIMIT
-from b10_store.save.use import Use
-from b10_store.tree.scan import INCOMPLETE, Skipped, hash_files
+from b10_store import CROWD_LIMIT, INCOMPLETE, Skipped, Use, hash_files, local_path
 from b10_transfer.caches.artifacts import (
     artifact_kind,
     find_exports,
@@ -34,10 +31,7 @@ from b10_transfer.local.root_origin import NOTHING, look_at
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from b10_store.digest import Digest
-    from b10_store.format.manifest import Identity
-    from b10_store.format.names import PackId
-    from b10_store.tree.scan import Broken, FoundFile, LocalFile, Scanned
+    from b10_store import Broken, Digest, FoundFile, Identity, LocalFile, PackId, Scanned
     from b10_transfer.caches.native_needs import HostLibraries
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.local.root_origin import Origin

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from b10_store.errors import NoSpaceError
+from b10_store import NoSpaceError
 from b10_transfer.units import size_text
 
 if TYPE_CHECKING:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from b10_store.open_folder import open_folder, remove_tree
-from b10_store.paths import RECORD_FOLDER
-from b10_store.tree.staging import STAGING_PREFIX
+from b10_store import RECORD_FOLDER, STAGING_PREFIX, open_folder, remove_tree
 from b10_transfer.local.clear import CLEARED_PREFIX
 from b10_transfer.local.record import TEMPORARY_SUFFIX
 
 if TYPE_CHECKING:
-    from b10_store.open_folder import OpenFolder
+    from b10_store import OpenFolder
 
 
 def has_leftovers(folder: str) -> bool:

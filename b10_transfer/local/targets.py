@@ -9,9 +9,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from b10_store.digest import digest_of
-from b10_store.tree.placement import LocalNames, Placement
-from b10_store.tree.scan import CANONICAL_LIMIT, UNITED_LIMIT, read_file
+from b10_store import CANONICAL_LIMIT, UNITED_LIMIT, LocalNames, Placement, digest_of, read_file
 from b10_transfer.caches.artifacts import Bundles, placing_order, restorer
 from b10_transfer.caches.code_verdicts import check_for_host
 from b10_transfer.caches.native_needs import split_requirement
@@ -22,7 +20,7 @@ from b10_transfer.local.record import read_loaded
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from b10_store.format.manifest import Entry
+    from b10_store import Entry
     from b10_transfer.caches.native_needs import HostLibraries
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.machine.environment import Environment

@@ -10,8 +10,7 @@ from b10_transfer.machine.environment import Difference, diff
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from b10_store.format.manifest_file import Header
-    from b10_store.format.names import Address
+    from b10_store import Address, Header
     from b10_transfer.machine.environment import Environment
 
 

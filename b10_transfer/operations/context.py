@@ -7,17 +7,17 @@ import os
 import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.errors import (
+from b10_store import (
     OUT_OF_SPACE,
+    PACKS_AT_ONCE,
+    Address,
     CannotSignError,
+    FolderRemote,
     NoSpaceError,
     SizeLimitError,
+    Store,
     StoreError,
 )
-from b10_store.format.names import Address
-from b10_store.load import PACKS_AT_ONCE
-from b10_store.remote.folder import FolderRemote
-from b10_store.store import Store
 from b10_transfer.caches.exposure import exposure, find_planted_link, strict_exposure
 from b10_transfer.caches.folders import VARIABLES
 from b10_transfer.caches.foreign import foreign_lines

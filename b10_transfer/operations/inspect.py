@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.manifests.merge import union
-from b10_store.manifests.problem import Problem
+from b10_store import Problem, union
 from b10_transfer.errors import CacheError
 from b10_transfer.operations.context import open_store
 from b10_transfer.operations.listing import (
@@ -21,9 +20,7 @@ from b10_transfer.operations.listing import (
 )
 
 if TYPE_CHECKING:
-    from b10_store.format.manifest import Lineage
-    from b10_store.format.names import Address
-    from b10_store.store import Store
+    from b10_store import Address, Lineage, Store
     from b10_transfer.settings import Settings
 
 _SHARING_SECONDS = 3.0

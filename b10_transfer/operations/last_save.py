@@ -11,16 +11,21 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.digest import digest_of, parse_digest
-from b10_store.format.names import PackId, SnapshotName, parse_snapshot_id
-from b10_store.paths import RECORD_FOLDER
-from b10_store.save.unchanged import Basis
+from b10_store import (
+    RECORD_FOLDER,
+    Basis,
+    PackId,
+    SnapshotName,
+    digest_of,
+    parse_digest,
+    parse_snapshot_id,
+)
 from b10_transfer.local.record import FORMS, SETTLED_NS, UNUSABLE, read_record, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from b10_store.format.names import Address
+    from b10_store import Address
     from b10_transfer.local.scan import Tree
     from b10_transfer.operations.context import Context
 

@@ -6,17 +6,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store.format.manifest import stored_bytes
-from b10_store.format.names import TOUCH_INTERVAL_SECONDS, snapshot_milliseconds
+from b10_store import TOUCH_INTERVAL_SECONDS, snapshot_milliseconds, stored_bytes
 from b10_transfer.caches.artifacts import artifact_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from b10_store.format.manifest import Entry, Pack
-    from b10_store.format.manifest_file import Header
-    from b10_store.format.names import Address, PackId
-    from b10_store.manifests.merge import Union
+    from b10_store import Address, Entry, Header, Pack, PackId, Union
 
 
 @dataclass(frozen=True, slots=True)

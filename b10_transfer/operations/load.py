@@ -10,11 +10,16 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from b10_store.errors import OUT_OF_SPACE, NoSpaceError, StoreError
-from b10_store.load import Brought
-from b10_store.manifests.merge import union
-from b10_store.open_folder import make_folder
-from b10_store.tree.placement import Placed, Target
+from b10_store import (
+    OUT_OF_SPACE,
+    Brought,
+    NoSpaceError,
+    Placed,
+    StoreError,
+    Target,
+    make_folder,
+    union,
+)
 from b10_transfer.caches.artifacts import bounds_of, find_files
 from b10_transfer.caches.exposure import exposure, others_can_write
 from b10_transfer.caches.header_placeholders import plant_placeholders, remove_placeholders
@@ -61,12 +66,7 @@ from b10_transfer.units import count_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from b10_store.digest import Digest
-    from b10_store.manifests.merge import Union
-    from b10_store.manifests.reader import Heads
-    from b10_store.open_folder import OpenFolder
-    from b10_store.tree.placement import Placement
-    from b10_store.tree.scan import Fingerprint
+    from b10_store import Digest, Fingerprint, Heads, OpenFolder, Placement, Union
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.machine.environment import Difference
     from b10_transfer.operations.context import Context

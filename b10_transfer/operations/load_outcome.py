@@ -12,8 +12,7 @@ from b10_transfer.status import OperationStatus
 from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
-    from b10_store.load import Brought
-    from b10_store.tree.placement import Placed
+    from b10_store import Brought, Placed
     from b10_transfer.operations.context import Context
 
 

@@ -12,13 +12,13 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from b10_store.format.names import SnapshotId, parse_snapshot_id, snapshot_milliseconds
+from b10_store import SnapshotId, parse_snapshot_id, snapshot_milliseconds
 from b10_transfer.local.record import UNUSABLE, read_record, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from b10_store.manifests.reader import Heads
+    from b10_store import Heads
     from b10_transfer.operations.context import Context
 
 _NAME = "seen"

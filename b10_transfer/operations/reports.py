@@ -12,8 +12,7 @@ from b10_transfer.units import count_text, size_text
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from b10_store.manifests.problem import Problem
-    from b10_store.tree.scan import Skipped
+    from b10_store import Problem, Skipped
     from b10_transfer.machine.environment import Difference
 
 _LITTLE_USE = 0.25

@@ -9,8 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from b10_store.format.names import WAIT_LIMIT_SECONDS
-from b10_store.save.request import SaveRequest
+from b10_store import WAIT_LIMIT_SECONDS, SaveRequest
 from b10_transfer.caches.native_needs import HostLibraries
 from b10_transfer.local.record import Loaded, read_loaded, write_loaded
 from b10_transfer.local.scan import LocalScan, scan_tree, walk_roots
@@ -25,9 +24,7 @@ from b10_transfer.status import OperationStatus
 from b10_transfer.units import count_text, until_text
 
 if TYPE_CHECKING:
-    from b10_store.save.request import SaveOutcome
-    from b10_store.save.session import Wait
-    from b10_store.tree.scan import Skipped
+    from b10_store import SaveOutcome, Skipped, Wait
     from b10_transfer.operations.context import Context
     from b10_transfer.operations.progress import ProgressCallback
 

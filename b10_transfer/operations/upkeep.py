@@ -8,9 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store.errors import CannotSignError, StoreError
-from b10_store.format.names import STAGE_DISTANCE_SECONDS
-from b10_store.gc.plan import GcPolicy
+from b10_store import STAGE_DISTANCE_SECONDS, CannotSignError, GcPolicy, StoreError
 from b10_transfer.errors import CacheError
 from b10_transfer.keys import KEY_FILE
 from b10_transfer.operations.context import errors_as_cache_errors, open_store
@@ -19,11 +17,7 @@ from b10_transfer.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from b10_store.check.check import CheckReport
-    from b10_store.format.names import Address
-    from b10_store.gc.remove import Restored
-    from b10_store.gc.report import GcReport
-    from b10_store.store import Store
+    from b10_store import Address, CheckReport, GcReport, Restored, Store
     from b10_transfer.operations.context import Context
 
 _logger = logging.getLogger("b10_transfer")

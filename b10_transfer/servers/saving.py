@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.errors import StoreError
+from b10_store import StoreError
 from b10_transfer.errors import CacheError
 from b10_transfer.servers.operations import call_within
 from b10_transfer.servers.readiness import pause

@@ -32,7 +32,7 @@ from tests.support.mounts import read_only
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from b10_store.open_folder import OpenFolder
+    from b10_store.folders import OpenFolder
     from b10_store.tree.placement import Placed, Placement, Target
     from b10_store.tree.scan import Fingerprint
     from b10_transfer.local.clear_survey import Survey

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
-from b10_store.open_folder import Bounds, open_folder
+from b10_store.folders import Bounds, open_folder
 from b10_store.paths import RECORD_FOLDER
 from b10_store.tree.placement import Placement, Target
 from b10_store.tree.staging import Staging

@@ -15,15 +15,15 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.open_folder import Bounds
+from b10_store.folders import Bounds
 from b10_store.paths import local_path
 from b10_store.tree.scan import UNITED_LIMIT, Fingerprint, fingerprint_of, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from b10_store.folders import OpenFolder
     from b10_store.format.manifest import Entry
-    from b10_store.open_folder import OpenFolder
     from b10_store.tree.content_check import ContentCheck
 
 _BINARY = getattr(os, "O_BINARY", 0)

@@ -16,7 +16,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from b10_store.errors import OUT_OF_SPACE, NoSpaceError
-from b10_store.open_folder import open_folder, remove_tree
+from b10_store.folders import open_folder, remove_tree
 from b10_store.paths import RECORD_FOLDER
 from b10_store.tree.placement import Placed, Placement, Target, place_staged
 from b10_store.tree.scan import CANONICAL_LIMIT, Fingerprint, fingerprint_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from b10_store.digest import Digest
-    from b10_store.open_folder import OpenFolder
+    from b10_store.folders import OpenFolder
     from b10_store.tree.content_check import ContentCheck
 
 STAGING_PREFIX = "staging-"

@@ -7,14 +7,14 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from b10_store.open_folder import NO_LINKS, Bounds, open_folder
+from b10_store.folders import NO_LINKS, Bounds, open_folder
 from b10_store.paths import DEPTH_LIMIT
 from b10_store.tree.scan import FoundFile, Skipped, fingerprint_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b10_store.open_folder import OpenFolder
+    from b10_store.folders import OpenFolder
 
 
 def walk(

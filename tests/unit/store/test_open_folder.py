@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.open_folder import ForeignLinkError, OpenFolder, foreign_owner, open_folder
+from b10_store.folders import ForeignLinkError, OpenFolder, foreign_owner, open_folder
 from tests.support.crowd import OTHER_USER
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from b10_store.open_folder import Bounds
+from b10_store.folders import Bounds
 from b10_store.tree.placement import LocalNames
 from tests.support.crowd import OTHER_USER
 from tests.support.staged import (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.digest import digest_of
+from b10_store.folders import Bounds
 from b10_store.format.manifest import Identity
-from b10_store.open_folder import Bounds
 from b10_store.packs.writer import write_packs
 from b10_store.tree.scan import (
     CANONICAL_LIMIT,

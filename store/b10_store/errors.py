@@ -1,4 +1,4 @@
-"""What can go wrong in a store, sorted by what the caller can do about it."""
+"""The errors of a store, sorted by what the caller can do about them."""
 
 from __future__ import annotations
 

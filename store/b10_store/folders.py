@@ -106,7 +106,7 @@ class OpenFolder:
         return OpenFolder(location, handle, os.fstat(handle))
 
     def entries(self) -> Iterator[os.DirEntry[str]]:
-        """What is directly in the folder.
+        """Iterate over the entries directly in the folder.
 
         Raises:
             OSError: it cannot be read.

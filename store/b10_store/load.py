@@ -32,7 +32,7 @@ _PATIENCE_SECONDS = 0.1
 
 @dataclass(slots=True)
 class Brought:
-    """What became of the artifacts that were to be brought.
+    """The outcome for the artifacts that were to be loaded.
 
     Attributes:
         placed: see `Placed`.
@@ -48,7 +48,7 @@ class Brought:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What is left of one pack's blobs after every way to read them was tried."""
+    """The blobs of one pack that are left after every way to read them was tried."""
 
     damaged: set[Digest]
     unread: dict[Digest, OSError]
@@ -67,14 +67,14 @@ def bring(
 ) -> Brought:
     """Read, verify, write aside, and move into place.
 
-    A blob that cannot be had is not an error: its artifacts are in neither list of `Placed`.
+    A blob that cannot be read is not an error: its artifacts are in neither list of `Placed`.
 
     Args:
         remote: the store.
         placements: artifacts that are not here yet.
         packs: the packs that their entries lie in.
         watch: see `Staging`.
-        refresh: reads the heads once more; asked at most once, when a blob could not be had.
+        refresh: reads the heads once more; asked at most once, when a blob could not be read.
         workers: threads that decompress and write.
         readers: packs that are read at once, a thread each.
         roots: see `Staging`.
@@ -136,7 +136,7 @@ class _PackReader:
         refresh: Callable[[], Sequence[Manifest]],
         result: Brought,
     ) -> None:
-        """Read every entry's blob; look again, where one cannot be had."""
+        """Read every entry's blob; look again where one is missing or damaged."""
         wanted = {entry.digest: entry for entry in entries}
         self._read(wanted, packs, result)
         if not (result.damaged or result.unread):

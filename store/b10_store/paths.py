@@ -11,7 +11,7 @@ RECORD_FOLDER = ".b10_transfer"
 """The folder below a cache root that belongs to this host alone; never an artifact."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-][\w.+=@-]*(?:/[A-Za-z0-9_-][\w.+=@-]*)*", re.ASCII)
-"""Short paths of harmless characters, no component of which begins with a dot: nearly all."""
+"""Short paths of harmless characters without a component that begins with a dot: nearly all."""
 
 _SAME_SEPARATOR = os.sep == "/"
 _COMPONENT_LIMIT = 255

@@ -52,7 +52,7 @@ _VISITED = f"{TRASH}/visited"
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a store holds: the newest readable manifest of each address, and what was unreadable."""
+    """The content of a store: the newest readable manifest of each address, and the problems."""
 
     headers: tuple[Header, ...]
     problems: tuple[Problem, ...]

@@ -29,7 +29,7 @@ _PARALLEL = 8
 
 @dataclass(slots=True)
 class CheckReport:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         manifests: how many are intact.

@@ -1,4 +1,4 @@
-"""What can be wrong with the files of a store: values."""
+"""Kinds of damage to the files of a store: values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Damage(enum.Enum):
-    """What is wrong with a file of a store."""
+    """A kind of damage to a file of a store."""
 
     UNREADABLE = "cannot be read"
     UNSUPPORTED = "of another format"

@@ -72,9 +72,9 @@ class Repair:
     def repair_pack(self, pack: PackId, size: int, fault: Fault) -> Fault:
         """Put an intact copy in the place of a missing or damaged pack.
 
-        Without one, what is sound in a damaged pack is copied out, and then it goes to quarantine:
-        one wrong byte must not cost the rest. The next save by a host that has the other bytes
-        uploads them. What cannot be read stays, since nothing is known of it.
+        Without one, the sound blobs of a damaged pack are copied out, and then it goes to
+        quarantine: one wrong byte must not cost the rest. The next save by a host that has the
+        other bytes uploads them. A pack that cannot be read stays, since nothing is known of it.
 
         Returns:
             The fault, and what was done.
@@ -150,7 +150,7 @@ class Repair:
     def _quarantined(self, fault: Fault, consequence: str) -> Fault:
         base = fault.name.rpartition("/")[2]
         try:
-            # What is there under the same name may be intact, and what was wrong the client.
+            # The file of that name may be intact by now, and the client have been wrong.
             taken = base in self._remote.list(QUARANTINE)
             mark = f"{_AGAIN}{secrets.token_hex(8)}" if taken else ""
             target = f"{QUARANTINE}/{base}{mark}"

@@ -99,7 +99,7 @@ class FrameTable:
             CorruptError: its length is not a multiple of 8.
             LimitError: a frame is empty or too large, or there are too many.
         """
-        # Of this many frames, sizes and starts take some 50 MB.
+        # The sizes and starts of this many frames take some 50 MB.
         if len(data) > FRAME_ROW_SIZE * FRAME_LIMIT:
             raise LimitError(f"a frame table of {len(data)} bytes")
         if len(data) % _SIZES.size:

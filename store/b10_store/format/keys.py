@@ -189,8 +189,8 @@ def signer_of(keys: Sequence[Key]) -> Key | None:
     """Return the key that a host signs with; None when it has no keys at all.
 
     Raises:
-        CannotSignError: it has keys, and the first one only verifies. What it published without a
-            signature nobody would believe, itself included.
+        CannotSignError: it has keys, and the first one only verifies. Nobody, itself included,
+            would believe what it published without a signature.
     """
     if not keys:
         return None

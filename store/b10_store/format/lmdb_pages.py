@@ -41,7 +41,7 @@ _DEPTH_LIMIT = 16
 
 
 def check_pages(raw: bytes, row_limit: int) -> None:
-    """Refuse a database of which LMDB could read anything but what is in it, or read for ever.
+    """Refuse a database in which LMDB could read anything but its content, or read for ever.
 
     Args:
         raw: the database.

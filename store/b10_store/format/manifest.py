@@ -1,4 +1,4 @@
-"""What one snapshot of an environment holds: pure values."""
+"""The content of one snapshot of an environment: pure values."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class Entry:
         executable: whether its file has the execute bits.
         mtime_ns: modification time to be restored, for the few caches that depend on it, else None.
         group_length: how many characters of the path name its variant group's folder; 0: no group.
-        generation: how often this artifact was superseded. Of two manifests of which neither knows
-            the other, the entry that superseded more often wins: it descends from the other one.
+        generation: how often this artifact was superseded. Of two manifests that do not know
+            each other, the entry with the higher generation wins: it descends from the other one.
         saved_ms: when these bytes were first saved, or last found in use by a save, ms since the
             epoch by the store's filesystem.
         location: where the bytes are.
@@ -154,7 +154,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a manifest's header says of its body.
+    """Numbers about a manifest's body, kept in its header.
 
     Attributes:
         artifacts: number of entries.

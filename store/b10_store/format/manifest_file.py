@@ -29,7 +29,7 @@ _BYTE_ORDER = "little-endian, 64 bit"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What can be known of a manifest without its body.
+    """The part of a manifest that can be known without its body.
 
     Attributes:
         name: of the manifest.

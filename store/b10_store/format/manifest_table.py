@@ -157,9 +157,9 @@ def _scratch_errors(scratch: str, needed: int) -> Generator[None]:
 
 
 def _room_for(manifest: Manifest) -> int:
-    """Bytes that the database is sure to fit in; it takes no more than it needs.
+    """Return bytes that the database is sure to fit in; it takes no more than it needs.
 
-    A character takes up to 4 bytes, and pages of which a part stays unused up to twice their rows.
+    A character takes up to 4 bytes, and pages that are partly unused up to twice their rows.
     """
     artifacts = sum(4 * sum(map(len, identity)) + _ENTRY.size + 64 for identity in manifest.entries)
     packs = sum(8 * len(pack.frames.sizes) + 4096 for pack in manifest.packs.values())

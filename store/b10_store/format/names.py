@@ -45,7 +45,7 @@ VISIT_INTERVAL_SECONDS = 86400.0
 """Saves make a visit of the garbage collection at most this often, all of a store together."""
 
 TRASH_SECONDS = 86400.0
-"""What gc moved to trash stays there at least this long."""
+"""Files that gc moved to trash stay there at least this long."""
 
 UNREFERENCED_SECONDS = 86400.0
 """A pack that no manifest references is left alone until it is this old."""
@@ -54,7 +54,7 @@ LEFTOVER_SECONDS = 86400.0
 """A temporary file or a fenced token this old is a dead process' own."""
 
 QUARANTINE_SECONDS = 14 * 86400.0
-"""What a check put into quarantine stays there this long."""
+"""Files that a check put into quarantine stay there this long."""
 
 TOUCH_INTERVAL_SECONDS = 86400.0
 """A load refreshes a manifest's time of last load at most this often."""
@@ -93,7 +93,7 @@ _FORMAT = re.compile(r"b10-transfer store, format ([0-9]{1,9}), check ([0-9a-f]{
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """What a manifest is published under.
+    """The address that a manifest is published under.
 
     Attributes:
         environment_key: 32 hex digits.

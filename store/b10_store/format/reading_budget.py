@@ -1,4 +1,4 @@
-"""What one operation reads of manifests, all of them together, before it goes on without the rest.
+"""The most that one operation reads of all manifests, before it goes on without the rest.
 
 Whoever can write to a store can plant manifests in it: any number, of any size. Reading them must
 cost neither the memory nor the patience of a model server.

@@ -1,8 +1,8 @@
 """Reading sealed files, no further than their seal vouches for.
 
 The order is: the first 216 bytes, in which the seal is; then, if the seal fits, as many bytes as
-those say, and at most a step more, by which a file that is too long shows. What declares too much
-for the budget of an operation is not read either.
+those say, and at most a step more, by which a file that is too long shows. A file that declares
+too much for the budget of an operation is not read either.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a garbage collection condemns: functions from what is stored to what may go.
+"""The plan of a garbage collection: functions from what is stored to what may go.
 
 A manifest is superseded for an hour before it goes: every listing shows one of the two (I2).
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GcPolicy:
-    """What is kept.
+    """The rules for what is kept.
 
     Attributes:
         max_age_seconds: an address that nobody loaded for this long expires; 0: never.

@@ -1,4 +1,4 @@
-"""What the manifests of a store reference, all of them."""
+"""The references of all manifests of a store."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Survey:
         referrers: the manifests.
         problems: why what was read is not all of them; then nothing may be concluded from it.
         has_keys: whether this host has keys, so that others' manifests are told from its own.
-        half_dead: packs of which at least half is used by no manifest.
+        half_dead: packs that are at least half unused.
     """
 
     referrers: tuple[Referrer, ...]
@@ -76,7 +76,7 @@ class Survey:
 
 
 def superseders(referrers: Sequence[Referrer]) -> Mapping[SnapshotId, float]:
-    """What is superseded among the manifests of one address, and since when.
+    """Return the superseded manifests of one address, and since when they are.
 
     Only a manifest that can be trusted supersedes, and is superseded: whoever can write to the
     store could plant one that claims to carry on all others.
@@ -159,7 +159,7 @@ class _Surveyor:
         self._keys = keys
         self._may_go_on = may_go_on
         self._known: dict[SnapshotName, Referrer] = {}
-        # Of each pack, the size of each blob in use by its offset, and the size of all of it.
+        # By pack: the size of each blob in use by its offset, and the size of the whole.
         self._used: defaultdict[PackId, dict[int, int]] = defaultdict(dict)
         self._raw_sizes: dict[PackId, int] = {}
 
@@ -170,7 +170,7 @@ class _Surveyor:
             names = self._reader().names()
             listed = set(names)
             problems = self._read([name for name in names if name not in self._known])
-            # What vanished was superseded meanwhile; only a new listing tells by what.
+            # A manifest that vanished was superseded meanwhile; only a new listing tells by which.
             if not any(problem.missing for problem in problems):
                 break
         referrers = [referrer for name, referrer in self._known.items() if name in listed]
@@ -189,7 +189,7 @@ class _Surveyor:
             # A reader of its own for each batch: together they may not fit into memory.
             batch = wanted[start : start + _BATCH]
             for name, result in zip(batch, self._reader().read_many(batch), strict=True):
-                # What is too much beside others fits alone.
+                # A manifest that is too much beside others may fit alone.
                 is_unread = isinstance(result, Problem) and result.unread
                 problems += self._note(self._reader().try_read(name) if is_unread else result)
         return problems

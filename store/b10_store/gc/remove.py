@@ -27,7 +27,7 @@ _LOOKS = 3
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came back from trash.
+    """The files that came back from trash.
 
     Attributes:
         manifests: how many.

@@ -50,7 +50,7 @@ _SPOOL_PREFIX = "b10-rewrite-"
 
 
 class Moved(NamedTuple):
-    """What became of the blobs that an address has in some packs.
+    """The outcome for the blobs that an address has in some packs.
 
     Attributes:
         blobs: how many lie in new packs now.
@@ -70,7 +70,7 @@ def rewrite_packs(
     address: Address,
     packs: Collection[PackId],
 ) -> int:
-    """Write packs of which most is unused anew: see `move_blobs`.
+    """Repack packs that are mostly unused: see `move_blobs`.
 
     Returns:
         How many bytes the new packs have; 0 when nothing was published.
@@ -198,7 +198,7 @@ def _fetch(remote: Remote, stored: Union, entries: Sequence[Entry], folder: str)
             done = fetcher.fetch(name, frames, wanted, spool).delivered
             left = [item for item in wanted if item.digest not in done]
             if left:
-                # What is wrong may be the client's cache: a fresh open decides.
+                # The client's cache may be wrong: a fresh open decides.
                 done = done | fetcher.fetch(name, frames, left, spool).delivered
             fetched |= done
     # In the order of the old pack, in which like lies beside like.
@@ -244,7 +244,7 @@ class _SpoolStream:
             self._file.close()
 
     def discard(self) -> None:
-        # What could not be written is tried once more, and goes with the folder in any case.
+        # A blob that could not be written is tried once more; the folder goes in any case.
         with contextlib.suppress(OSError):
             self._file.close()
 

@@ -1,4 +1,4 @@
-"""What a visit of the garbage collection did."""
+"""The report of a visit of the garbage collection."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class GcReport:
-    """What a visit did, or, where it was only asked, would do.
+    """The effects of a visit, or, for a dry run, what they would be.
 
     Attributes:
         refused: why nothing was condemned or deleted, a line each.
-        unwritten: why packs that are at least half unused could not be written anew, a line each.
+        unwritten: why packs that are at least half unused could not be repacked, a line each.
         condemned_packs: packs that no manifest references; moved to trash.
         condemned_bytes: their size.
         superseded: manifests that others carry on; moved to trash.
-        expired: addresses of which every manifest was moved to trash.
+        expired: addresses whose every manifest was moved to trash.
         freed_files: packs and manifests deleted.
         freed_bytes: their size.
         restored: packs that went back from trash, since a manifest references them.

@@ -115,7 +115,7 @@ class Stages:
     def _fence(self, folder: TrashFolder, now: float) -> None:
         witnessed = self._witnessed(folder)
         if witnessed is None:
-            # Written down anew: that sessions are witnessed later does no harm.
+            # Witnessed once more: later does no harm.
             self._witness(folder)
             return
         overdue = now - folder.marks[Stage.WITNESSED] > OLDEST_SESSION_SECONDS

@@ -1,4 +1,4 @@
-"""Garbage collection: what nothing references goes to trash, and later away.
+"""Garbage collection: move unreferenced packs to trash; delete them a day later.
 
 No run waits. Each visit takes every folder of trash at most one stage further, and any host may
 make the next visit. The stages, each at least ten minutes after the one before (the second twenty):
@@ -82,7 +82,7 @@ def visit(
         keys: of this host; see `Store`.
         dry_run: change nothing; report what would be condemned.
         seconds: stop after about this long; the next visit goes on.
-        rewrites: write packs of which at least half is unused anew, which may take long.
+        rewrites: repack packs that are at least half unused, which may take long.
 
     Raises:
         OSError: the store cannot be read or written.
@@ -194,7 +194,7 @@ class _Visit:
                 with contextlib.suppress(OSError):
                     self._remote.delete(name)
 
-    # What is condemned.
+    # Condemn.
 
     def _condemn(self, found: Survey, filling: list[TrashFolder], now: float) -> None:
         departures = choose_departures(found, self._policy, now)
@@ -214,7 +214,7 @@ class _Visit:
             for pack, known in packs.items()
             if self._moves(pack_path(pack), f"{own.path}/{pack}.pack")
         }
-        # What a removal, or a visit that died, left in folders of its own.
+        # Files that a removal, or a visit that died, left in folders of its own.
         taken = [
             file
             for item in filling
@@ -294,7 +294,7 @@ class _Visit:
             else:
                 self._report.rewritten_bytes += written
 
-    # What dead processes leave.
+    # Sweep what dead processes leave.
 
     def _sweep(self, now: float) -> None:
         self._fence_the_dead(now)
@@ -334,7 +334,7 @@ class _Visit:
                 continue
             path = f"{folder}/{name}" if folder else name
             if name.endswith("/"):
-                # One that is in use is not empty, or made anew.
+                # One that is in use is not empty, or is made again.
                 self._remote.remove_folder(path[:-1])
                 continue
             with contextlib.suppress(FileNotFoundError):

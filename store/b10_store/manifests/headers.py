@@ -37,7 +37,7 @@ _UNUSABLE = (CorruptError, LimitError, UnsupportedFormatError)
 
 
 class Seal(enum.Enum):
-    """What a manifest's seal says to this host."""
+    """The meaning of a manifest's seal to this host."""
 
     PLAIN = "not signed"
     SIGNED = "signed"

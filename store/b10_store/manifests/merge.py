@@ -90,7 +90,7 @@ def with_good_packs(stored: Union, heads: Iterable[Manifest], good: Collection[P
 
 
 def _credible_entries(head: Manifest, packs: Mapping[PackId, Pack]) -> Mapping[Identity, Entry]:
-    """The head's entries, less those in a pack of which an older head says something else.
+    """Return the head's entries, but those in a pack that an older head describes otherwise.
 
     A pack's id is the hash of its file, so two tables for one id cannot both be true.
     """

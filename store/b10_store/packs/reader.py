@@ -55,7 +55,7 @@ class BlobStream(Protocol):
 
 
 class Sink(Protocol):
-    """Takes blobs, from several threads at once. What it raises ends the fetch."""
+    """Takes blobs, from several threads at once. An error that it raises ends the fetch."""
 
     def put(self, digest: Digest, data: bytes | memoryview) -> None:
         """A whole, verified blob."""
@@ -68,7 +68,7 @@ class Sink(Protocol):
 
 @dataclass(slots=True)
 class Fetched:
-    """What became of the blobs asked for; one that is in neither set could not be read at all.
+    """The outcome for the blobs asked for; one in neither set could not be read at all.
 
     Attributes:
         delivered: blobs that were verified and given to the sink.
@@ -118,7 +118,7 @@ class Fetcher:
     def fetch(self, name: str, frames: FrameTable, wanted: Sequence[Wanted], sink: Sink) -> Fetched:
         """Read blobs of one pack through one open of its file; each digest once.
 
-        What the pack holds or does not hold never raises. What the sink raises does, and ends the
+        Whatever the pack holds or lacks raises nothing. An error of the sink does, and ends the
         fetches of other packs too.
         """
         result = Fetched()
@@ -190,7 +190,7 @@ class Fetcher:
 
     @contextlib.contextmanager
     def _stopping_all(self) -> Generator[None]:
-        """What is raised here, by the sink that is, leaves nothing to do for any fetch."""
+        """Stop every fetch when the block, that is the sink, raises."""
         try:
             yield
         except BaseException:
@@ -215,7 +215,7 @@ class _Plan:
                 continue
             room -= item.size
             if room < 0:
-                # Blobs of a pack do not overlap. Of a manifest that says so, the work would be the
+                # Blobs of a pack do not overlap. For a manifest that says so, the work would be the
                 # number of its entries times the size of the pack.
                 result.damaged.add(item.digest)
                 continue

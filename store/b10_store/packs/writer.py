@@ -28,7 +28,7 @@ class Upload(Protocol):
 
     @property
     def digest(self) -> Digest:
-        """What its bytes must hash to; a blob that changed meanwhile is left out."""
+        """The digest that its bytes must have; a blob that changed meanwhile is left out."""
         ...
 
     @property
@@ -43,7 +43,7 @@ class Upload(Protocol):
 
 @dataclass(slots=True)
 class Written:
-    """What `write_packs` did.
+    """The result of `write_packs`.
 
     Attributes:
         packs: the new packs.

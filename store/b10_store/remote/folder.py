@@ -255,7 +255,7 @@ class FolderRemote:
         return self._mode
 
     def _require_own_folders(self) -> None:
-        """Change nothing in a store of which somebody replaced a folder by a link."""
+        """Refuse to change a store in which somebody replaced a folder by a link."""
         if not self._may_change:
             for name in set(FOLDERS).intersection(self.list("")):
                 if stat.S_ISLNK(self._at(name, _stat).st_mode):

@@ -11,7 +11,7 @@ QUARANTINE = "quarantine"
 FOLDERS = (PACKS, MANIFESTS, SESSIONS, TRASH, FENCED, QUARANTINE)
 """All folders of a store."""
 NO_FOLDER = "a link or a file, where a folder of the store belongs: put a folder there"
-"""What is said of anything else in the place of one. A link could lead to any file of a host."""
+"""The message for anything else in the place of one. A link could lead to any file of a host."""
 
 TEMPORARY_MARK = ".tmp-"
 """A file is written under `<name>.tmp-<random>` before it is renamed to `<name>`."""

@@ -75,7 +75,7 @@ class HeldFolders:
     def open_anew(self, folder: str) -> HeldFolder:
         """A folder of the store, for its caller alone: two scans of one would share their place.
 
-        The others are opened anew as well when they are needed next.
+        The others are opened afresh, too, when they are needed next.
 
         Raises:
             OSError: as `open`.
@@ -108,7 +108,7 @@ class HeldFolders:
 
 
 def hold_folder(path: str) -> HeldFolder:
-    """Open a folder of which the last part must not be a link.
+    """Open a folder whose last part must not be a link.
 
     Raises:
         OSError: it cannot be opened, or is no folder.

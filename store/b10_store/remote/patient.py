@@ -21,7 +21,7 @@ _PASSING = {
     errno.ECONNRESET,
     getattr(errno, "EREMOTEIO", errno.EIO),
 }
-"""What a mount says while its server restarts, or when its client's cache is out of date."""
+"""Errors of a mount while its server restarts, or its client's cache is out of date."""
 
 _PAUSE_SECONDS = 0.1
 
@@ -34,7 +34,7 @@ def is_passing(error: OSError) -> bool:
 class PatientRemote:
     """Repeats, once, what failed in passing and changes nothing. Safe to use from many threads.
 
-    Only looking is repeated, and the creation of a file of which nothing was asked for yet: a
+    Only looking is repeated, and the creation of a file none of whose bytes were asked for yet: a
     rename, touch or deletion that reports an error may have been done, so its caller must look.
     """
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-# What a `Remote` raises for a link, and for anything else that is no regular file.
+# The errors of a `Remote` for a link, and for anything else that is no regular file.
 _NO_FILE = frozenset({errno.ELOOP, errno.EINVAL})
 
 
@@ -25,7 +25,7 @@ class Range(NamedTuple):
 
 
 class FileStat(NamedTuple):
-    """What the filesystem says of a file.
+    """Size, times and owner of a file, as the filesystem has them.
 
     Attributes:
         size: bytes.
@@ -68,21 +68,21 @@ class Remote(Protocol):
     """A store's folder. Every method raises OSError for what the filesystem refuses."""
 
     def list(self, folder: str) -> list[str]:
-        """The names in `folder`, in any order; a folder's ends in a slash.
+        """Return the names in `folder`, in any order; a folder's ends in a slash.
 
         Empty when there is no such folder.
         """
         ...
 
     def stat(self, name: str) -> FileStat:
-        """Size and time of a file. FileNotFoundError when there is none."""
+        """Return size and times of a file. FileNotFoundError when there is none."""
         ...
 
     def read(self, name: str, ranges: Sequence[Range]) -> Iterator[bytes]:
         """Open the file once and yield the bytes of each range, in the order asked for.
 
-        A range beyond the end of the file yields what is there, possibly nothing. The file is
-        opened anew by each call.
+        A range beyond the end of the file yields what is there, possibly nothing. Each call opens
+        the file afresh.
         """
         ...
 

@@ -26,7 +26,7 @@ WORTHWHILE_BYTES = 1 << 20
 """Other environments' manifests are read only when more than this is to be uploaded."""
 
 _MANIFEST_LIMIT = 64
-# What is read of them goes on in the background when the time is up.
+# Reads that are not done when the time is up go on in the background.
 _BYTES = 256 << 20
 _ENTRIES = 250_000
 _SECONDS = 1.0

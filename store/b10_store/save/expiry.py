@@ -61,7 +61,7 @@ def expire_unused(
     wanted, oldest = use.wanted(here), now_ms - use.max_age_ms
     if not use.max_age_ms or all(entry.saved_ms >= oldest for entry in entries.values()):
         return dict(entries)
-    # A unit of which this host has a part that is not stored is in use all the same.
+    # A unit is in use, too, when this host has a part of it that is not stored.
     kept = {_unit(identity, use) for identity in wanted}
     kept |= {_unit(key, use) for key, entry in entries.items() if entry.saved_ms >= oldest}
     return {identity: entry for identity, entry in entries.items() if _unit(identity, use) in kept}
@@ -123,10 +123,10 @@ def _without(entries: Mapping[Identity, Entry], units: Sequence[list[Identity]])
 def _oldest_first(
     entries: Mapping[Identity, Entry], owned: Collection[Identity], use: Use
 ) -> list[list[Identity]]:
-    """Units that expire together, oldest first; last those that may be in use here.
+    """Return units that expire together, oldest first; last those that may be in use here.
 
-    Units of which something is in use come after all others, and only what is not in use of them:
-    the limit holds even where all is in one unit.
+    Units that are partly in use come after all others, without their parts in use: the limit holds
+    even where one unit has everything.
     """
     units: defaultdict[tuple[str, str], list[Identity]] = defaultdict(list)
     kept_units: set[tuple[str, str]] = set()

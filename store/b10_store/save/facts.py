@@ -1,4 +1,4 @@
-"""What a saver knows: the artifacts that are here, and what of the store it may rely on."""
+"""The facts of a saver: the artifacts that are here, and the packs that it may rely on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOUR_MS = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What a saver knows beside the manifests.
+    """The facts that a saver has beside the manifests.
 
     Attributes:
         good_packs: packs that are in the store, by a listing made while the token existed.

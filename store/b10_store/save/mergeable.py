@@ -99,8 +99,8 @@ def _united(item: Scanned, versions: Sequence[bytes], *, cold: bool) -> Scanned:
     try:
         content = b"".join(item.read())
         for stored in versions:
-            # Of what both know the stored stays: hosts that know the same would replace it for
-            # ever.
+            # Where both know something, the stored value stays: otherwise two hosts would replace
+            # each other's for ever.
             content = item.file.unite(stored, content) if cold else item.file.unite(content, stored)
     except (OSError, ValueError):
         return item

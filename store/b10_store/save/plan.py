@@ -1,4 +1,4 @@
-"""What a save changes: a function from what is stored, here and known to a plan.
+"""The plan of a save: a function from what is stored, here and known.
 
 Whatever the parents hold is kept, unless an addition takes its place (I2).
 """
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from b10_store.tree.artifact import Candidate
 
 _REPLACED_FREELY = 4
-"""How often an artifact is superseded without delay. What a compiler makes anew at each start would
-be uploaded at each start, and serve nobody."""
+"""How often an artifact is superseded without delay. An artifact that a compiler rewrites at each
+start would be uploaded at each start, and serve nobody."""
 
 _LONGEST_DELAY_MS = 24 * HOUR_MS
 
@@ -56,7 +56,7 @@ class SavePlan:
     Attributes:
         kept: entries carried on untouched, unless an addition takes their place.
         additions: what is new, supersedes, or is healed.
-        moves: size of blobs that the store has, in packs so small that they are written anew.
+        moves: size of blobs that the store has, in packs so small that they are repacked.
     """
 
     kept: Mapping[Identity, Entry]
@@ -104,17 +104,17 @@ def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -
     """Decide what a save adds.
 
     - An artifact that no head has is added. A member of a variant group only when the group is new
-      or all its members that can be had are here: else this host compiled beside a cache that it
+      or all its members that can be read are here: else this host compiled beside a cache that it
       never loaded. It takes the place of members whose bytes failed verification here, since no
       compiler makes those again.
-    - Of an artifact stored with other bytes the stored ones stay, since compilers do not write the
+    - An artifact that is stored with other bytes stays as stored, since compilers do not write the
       same bytes twice and fifty replicas must not store fifty variants; unless the compiler
-      replaced what this host had loaded, or the stored ones cannot be had, or the start was cold
-      on purpose, or the local bytes hold all that the stored ones do. What is replaced again and
-      again is replaced ever more rarely, once a day in the end.
-    - What a load brought and nothing uses is not added again, once the store let it go.
-    - An artifact whose stored bytes cannot be had is uploaded again. One whose bytes are not whole
-      is carried on no longer, whether or not something takes its place.
+      replaced what this host had loaded, or the stored bytes cannot be read, or the start was cold
+      on purpose, or the local bytes hold all that the stored ones do. An artifact that is replaced
+      again and again is replaced ever more rarely, once a day in the end.
+    - An artifact that a load brought and nothing uses is not added again, once the store let it go.
+    - An artifact whose stored bytes cannot be read is uploaded again. One whose bytes are not whole
+      is no longer carried on, whether or not something takes its place.
     """
     known_blobs = _trusted_locations(stored, knowledge)
     groups = GroupPolicy(stored, local, knowledge)
@@ -202,12 +202,11 @@ def _smallest(small: Iterable[PackId], packs: Mapping[PackId, Pack]) -> set[Pack
 def move_small_packs(
     plan: SavePlan, packs: Mapping[PackId, Pack], local: Iterable[Candidate]
 ) -> SavePlan:
-    """Write the blobs of many small packs anew, so that loads stay few reads.
+    """Repack many small packs into few, so that loads stay few reads.
 
-    Only of packs of which everything is here: of the others a remainder would stay behind, and be
-    written anew by each save. And only the smallest, none larger than those before it together
-    (beyond what the limit asks for): so a blob is written anew as often as its pack doubles, not at
-    every eighth save.
+    Only packs whose every blob is local; otherwise a remainder would be repacked by each save. And
+    only the smallest, none larger than those before it together (beyond what the limit asks for):
+    so a blob is repacked as often as its pack doubles, not at every eighth save.
     """
     here = {candidate.digest for candidate in local}
     used = {entry.location.pack for entry in plan.kept.values()}

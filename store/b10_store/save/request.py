@@ -1,4 +1,4 @@
-"""What is to be saved, and what became of it: the values that a save takes and gives."""
+"""The values that a save takes and gives: its request and its outcome."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SaveRequest:
-    """What is to be saved, and how.
+    """A request to save: artifacts, and how.
 
     Attributes:
         address: environment key and namespace.
@@ -63,12 +63,12 @@ class SaveRequest:
 
 @dataclass(frozen=True, slots=True)
 class SaveOutcome:
-    """What a save did.
+    """The outcome of a save.
 
     Attributes:
         published: the new manifest's name, or None when nothing was new.
         added: artifacts that no head had.
-        superseded: artifacts of which the stored bytes were replaced or healed.
+        superseded: artifacts whose stored bytes were replaced or healed.
         expired: entries that were left out, since nobody used them or there was no room.
         uploaded_bytes: bytes of the new packs.
         stored_bytes: compressed bytes that the newest manifest accounts for.

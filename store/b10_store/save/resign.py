@@ -48,7 +48,7 @@ def sign_again(remote: Remote, reader: ManifestReader, scratch: str, address: Ad
     newest = max(head.name.snapshot for head in heads.read)
     session = open_session(remote, address, newest)
     try:
-        # What is carried on is read after the token was created, as in a save.
+        # The entries to carry on are read after the token was created (I4), as in a save.
         heads = reader.heads(address)
         if any(head.signed_before for head in heads.manifests):
             _publish(session, reader, scratch, heads, present_packs(remote))

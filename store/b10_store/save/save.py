@@ -127,7 +127,7 @@ def _publish_in_sessions(
     remote: Remote, reader: ManifestReader, request: SaveRequest, view: _View
 ) -> SaveOutcome:
     write_format(remote)
-    # Of those that verified: anybody can give a file a name of tomorrow.
+    # Only manifests that verified count: anybody can give a file a name of tomorrow.
     newest = max((head.name.snapshot for head in view.heads.read), default=None)
     for attempt in range(FENCED_ATTEMPTS):
         session = open_session(remote, request.address, newest)
@@ -151,7 +151,7 @@ def _save_in_session(
 ) -> SaveOutcome:
     # Everything believed from here on is read after the token was created (I4): gc, which lists the
     # tokens after it has moved packs away, then either sees this one or its moves are seen here.
-    # Of what was seen before, only the suspicion against packs is kept.
+    # Only the suspicion against packs is kept from before.
     view: _View | None = None
     now_ms = snapshot_milliseconds(session.name.snapshot)
 
@@ -196,7 +196,7 @@ def _look(
         if problem.unreachable:
             # It may hold everything: planning around it would upload all of that again (I7).
             raise StoreError(f"{problem.name} cannot be read: {problem.reason}")
-    # What only others can verify is neither carried on nor moved away.
+    # Manifests that only others can verify are neither carried on nor moved away.
     parents = tuple(head for head in heads.manifests if reader.keys or not head.signed)
     stored = union(parents)
     packs = look_at_packs(remote, _pack_sizes(stored.packs), suspects)

@@ -41,7 +41,7 @@ _LOOKED_AT = 64
 
 
 class Wait(NamedTuple):
-    """What a save waits for.
+    """The sessions that a save waits for.
 
     Attributes:
         rivals: earlier sessions of the same address, whose end is waited for.
@@ -73,15 +73,15 @@ class Session:
         try:
             self._heartbeat.start()
         except RuntimeError:
-            # No more threads can be had. Without a heartbeat the worst is a fence, and a new start.
+            # No more threads can be started. Without a heartbeat the worst is a fence.
             self._over.set()
 
     def is_overtaken(self) -> bool:
         """Whether a later session is there already, which may not wait for this one.
 
         Between drawing an id and creating its token, another saver may draw a later id, create its
-        token, and find nobody ahead. Of two sessions that were not overtaken, the later saw the
-        earlier: sessions of other addresses too, since all of them share the slots.
+        token, and find nobody ahead. If neither of two sessions was overtaken, the later saw the
+        earlier. Sessions of other addresses count too, since all of them share the slots.
         """
         try:
             names = self._remote.list(SESSIONS)

@@ -27,7 +27,7 @@ _NAMES_NONE = b"b10-transfer session\n"
 
 
 class _Process(NamedTuple):
-    """What the system says of a process: its state, a letter, and when it began, in ticks."""
+    """The system's answer about a process: its state, a letter, and its start, in ticks."""
 
     state: str
     started: int
@@ -60,7 +60,7 @@ def is_gone(mark: bytes) -> bool:
 
 
 def _exists(number: int) -> bool:
-    """Whether there is a process, of which /proc may show nothing to other users."""
+    """Whether a process exists, even one that /proc does not show to other users."""
     try:
         os.kill(number, 0)
     except ProcessLookupError:
@@ -71,7 +71,7 @@ def _exists(number: int) -> bool:
 
 
 def _machine() -> str:
-    """What the numbers of processes are unique in: this boot and namespace; "" if unknown."""
+    """Return this boot and namespace, in which numbers of processes are unique; "" if unknown."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             boot = file.read().strip()

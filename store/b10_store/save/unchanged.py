@@ -1,4 +1,4 @@
-"""What a save relied on when it left nothing to do, and whether that still holds.
+"""The state that a save relied on when it left nothing to do, and whether it still holds.
 
 A save with nothing new is asked for after every warm-up. When neither the local tree nor the store
 changed since the last one, it need not read and plan again.

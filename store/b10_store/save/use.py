@@ -22,11 +22,11 @@ class Use:
 
     Attributes:
         idle: those that are here as they are stored, and that nothing opened lately.
-        unsure: those that are here as they are stored, and of which that cannot be told.
-        max_age_ms: what no saver found in use for this long expires; 0: never.
-        unit_of: names what is of use together: it expires whole.
-        crowd_of: names artifacts of which each is of one run of a program: only the newest of a
-            crowd are kept; "" for none.
+        unsure: those that are here as they are stored, and whose use cannot be told.
+        max_age_ms: artifacts that no saver found in use for this long expire; 0: never.
+        unit_of: names the unit of artifacts that are of use together; it expires whole.
+        crowd_of: names the crowd of artifacts that a program leaves one of at each run: only the
+            newest of a crowd are kept; "" for none.
     """
 
     idle: frozenset[Identity] = frozenset()

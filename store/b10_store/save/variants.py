@@ -44,8 +44,8 @@ class GroupPolicy:
                 return None
             self._replaced.add(group)
             return min(max(entry.generation for entry in members) + 1, GENERATION_LIMIT)
-        # What was stored before and made room for others is not offered again: two hosts would
-        # push out each other's variants for ever.
+        # A variant that was stored before and made room for others is not offered again: two
+        # hosts would push out each other's variants for ever.
         full = len(members) >= GROUP_LIMIT or self._added[group] >= GROUP_LIMIT
         if full and (not members or candidate.identity in self._knowledge.loaded):
             return None
@@ -65,7 +65,7 @@ class GroupPolicy:
         }
 
     def _is_missed(self, entry: Entry) -> bool:
-        """Whether the member could be had and is not here."""
+        """Whether the member can be read and is not here."""
         return entry.identity not in self._here and self._knowledge.trusts(entry)
 
     def _makes_room(self, entry: Entry) -> bool:

@@ -74,13 +74,13 @@ class Placement:
 
 @dataclass(slots=True)
 class Placed:
-    """What became of the artifacts of one cache root.
+    """The outcome for the artifacts of one cache root.
 
     Attributes:
         placed: artifacts now in place, with the fingerprint of their file.
-        kept: artifacts of which a file was there already; it was left as it is.
+        kept: artifacts whose file was there already; it was left as it is.
         failed: artifacts that could not be placed, and why.
-        torn: artifacts of bundles of which another one failed.
+        torn: artifacts left out because another one of their bundle failed.
         broken: artifacts whose stored bytes are not whole, and why: their saver's disk was at
             fault, and every load gets the same.
     """
@@ -134,7 +134,7 @@ class LocalNames:
 
 
 class _Unit(NamedTuple):
-    """What one rename moves: a folder that is not in place yet, or a single file."""
+    """The unit of one rename: a folder that is not in place yet, or a single file."""
 
     relative: str
     is_folder: bool
@@ -320,8 +320,8 @@ def _move_without_replacing(source: _Name, target: _Name) -> bool:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # Without links the check and the rename are two steps. What another process may put there
-        # in between has the same name, so it was made from the same input.
+        # Without links the check and the rename are two steps. A file that another process puts
+        # there in between has the same name, so it was made from the same input.
         with contextlib.suppress(FileNotFoundError):
             target.folder.stat(target.path)
             return False

@@ -54,7 +54,7 @@ _NO_ACCESS_TIME = getattr(os, "O_NOATIME", 0)
 
 
 class Fingerprint(NamedTuple):
-    """What tells that a file was changed: size, times in ns, and inode."""
+    """Size, times in ns, and inode of a file: they differ once it was changed."""
 
     size: int
     mtime_ns: int
@@ -124,12 +124,12 @@ class Scanned:
 
     @property
     def digest(self) -> Digest:
-        """Of the canonical bytes."""
+        """The digest of the canonical bytes."""
         return self.candidate.digest
 
     @property
     def size(self) -> int:
-        """Of the canonical bytes."""
+        """The size of the canonical bytes."""
         return self.candidate.size
 
     def read(self) -> Iterator[bytes]:

@@ -108,7 +108,7 @@ class Staging:
         """Move everything that was written to its place, in order; of a torn bundle, nothing."""
         result = Placed(failed=list(self._failed))
         for placement, flaw in self._broken:
-            # What is not whole adds nothing to a file that its compiler rewrites.
+            # A broken artifact adds nothing to a file that its compiler rewrites.
             if placement.unite is not None and os.path.lexists(placement.location):
                 result.kept.append(placement)
             else:
@@ -131,7 +131,7 @@ class Staging:
         return result
 
     def _torn_bundles(self) -> set[tuple[str, str]]:
-        """Bundles of which a member did not come; those of no bundle are called ""."""
+        """Return the bundles that lack a member, with their root."""
         written = {id(placement) for placement, _ in self._written}
         expected = [item for placements in self._targets.values() for item in placements]
         expected += [placement for placement, _ in self._failed]

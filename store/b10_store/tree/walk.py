@@ -26,9 +26,9 @@ def walk(
     """Find the regular files below a folder, sorted by path.
 
     A link is followed where it leads to a folder, and both belong to this user or root: compilers
-    follow it, too. What several ways lead to is found by the first: by a way without links, where
-    there is one. A folder that cannot be read, or vanishes meanwhile, holds what was seen of it
-    until then.
+    follow it, too. A folder that several ways lead to is found by the first: by one without links,
+    where there is one. A folder that cannot be read, or vanishes meanwhile, holds what was seen of
+    it until then.
 
     Args:
         folder: absolute path.
@@ -77,7 +77,7 @@ class _Walk:
         self._seen.add(identity)
         with contextlib.suppress(OSError):
             for item in opened.entries():
-                # What vanishes meanwhile was not there.
+                # An entry that vanishes meanwhile was not there.
                 with contextlib.suppress(OSError):
                     self._look_at(opened, item, prefix + item.name)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from b10_store import foreign_owner, open_file
 from b10_transfer.errors import CacheValidationError
 from b10_transfer.keys import KEY_FILE, is_public, parse_keys
+from b10_transfer.own_user import own_uid
 
 if TYPE_CHECKING:
     from b10_store import Key
@@ -96,7 +97,7 @@ def _check_folder(
             f"{source}: the folder {path} belongs to another user (uid {stranger}), {way_out}"
         )
     # In a sticky folder everybody exchanges only what is theirs, and nothing of theirs is accepted.
-    if hasattr(os, "geteuid") and status.st_mode & _WRITABLE and not status.st_mode & stat.S_ISVTX:
+    if own_uid() is not None and status.st_mode & _WRITABLE and not status.st_mode & stat.S_ISVTX:
         raise CacheValidationError(
             f"{source}: the folder {path} can be written by other users (mode "
             f"{stat.S_IMODE(status.st_mode):o}), {way_out}, or chmod go-w it"
@@ -117,7 +118,7 @@ def _check_status(source: str, status: os.stat_result) -> None:
 
 def _refuse_modes(source: str, status: os.stat_result, modes: int, what: str) -> None:
     # Where there are no user ids, the mode says nothing.
-    if hasattr(os, "geteuid") and status.st_mode & modes:
+    if own_uid() is not None and status.st_mode & modes:
         raise CacheValidationError(
             f"{source} can be {what} by other users (mode {stat.S_IMODE(status.st_mode):o}): chmod "
             "600 it (of a Kubernetes secret, defaultMode: 0400)"

@@ -11,7 +11,6 @@ import ast
 import base64
 import hashlib
 import itertools
-import json
 import pickletools
 import re
 import struct
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store import JUDGED_LIMIT, UNITED_LIMIT
 from b10_transfer.caches.relocation import is_group
+from b10_transfer.foreign_json import parse_json, parse_object
 from b10_transfer.python_source import parse_python
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ _OBJECTS = re.compile(r"(?:.*/)?(?:[A-Z2-7]{52}/[^/]+\.json|[^/]+\.autotune\.jso
 """What Triton notes of a kernel, and its timings: it fails on what is no JSON object
 (triton/compiler/compiler.py, CompiledKernel; triton/runtime/autotuner.py)."""
 
-_NO_JSON = object()
 _PAIRS = ((b"(", b")"), (b"[", b"]"), (b"{", b"}"))
 
 
@@ -277,11 +276,19 @@ def _end_of(opener: bytes, code: bytes, position: int, language: _Language) -> i
 def _is_json(path: str, data: bytes, size: int) -> bool:
     if _OBJECTS.fullmatch(path):
         return _is_json_object(path, data, size)
-    return len(data) < size or _parse(data) is not _NO_JSON
+    return len(data) < size or _parses(parse_json, data)
 
 
 def _is_json_object(_: str, data: bytes, size: int) -> bool:
-    return len(data) < size or isinstance(_parse(data), dict)
+    return len(data) < size or _parses(parse_object, data)
+
+
+def _parses(parse: Callable[[bytes], object], data: bytes) -> bool:
+    try:
+        parse(data)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_literal(_: str, data: bytes, size: int) -> bool:
@@ -296,14 +303,6 @@ def _is_literal(_: str, data: bytes, size: int) -> bool:
     except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
         return False
     return True
-
-
-def _parse(data: bytes) -> object:
-    try:
-        content: object = json.loads(data)
-    except (ValueError, RecursionError):
-        return _NO_JSON
-    return content
 
 
 def _sha256(data: bytes) -> str:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 from typing import cast
 
+from b10_transfer.foreign_json import parse_object
+
 GROUP_PREFIX = "__grp__"
 _FOLDER = "[b10-transfer:folder]/"
 _MOST_CHILDREN = 1024
@@ -66,11 +68,7 @@ def _encode(prefix: str, children: list[str]) -> bytes:
 
 
 def _parse(data: bytes) -> dict[str, object]:
-    try:
-        content: object = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from error
-    fields = cast("dict[str, object]", content) if isinstance(content, dict) else {}
+    fields = parse_object(data)
     children = fields.get("child_paths")
     if len(fields) != 1 or not isinstance(children, dict):
         raise ValueError("other JSON than child_paths alone")

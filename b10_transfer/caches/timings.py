@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import cast
 
+from b10_transfer.foreign_json import parse_object
+
 
 def unite_timings(others: bytes, preferred: bytes) -> bytes:
     """Everything that either knows; where both know the same thing, what `preferred` says.
@@ -23,12 +25,12 @@ def unite_timings(others: bytes, preferred: bytes) -> bytes:
         ValueError: neither of them is what it should be.
     """
     try:
-        theirs = _parse(others)
+        theirs = parse_object(others)
     except ValueError:
-        _parse(preferred)
+        parse_object(preferred)
         return preferred
     try:
-        ours = _parse(preferred)
+        ours = parse_object(preferred)
     except ValueError:
         return others
     try:
@@ -38,16 +40,6 @@ def unite_timings(others: bytes, preferred: bytes) -> bytes:
     if united == ours:
         return preferred
     return others if united == theirs else json.dumps(united).encode()
-
-
-def _parse(data: bytes) -> dict[str, object]:
-    try:
-        content: object = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from error
-    if isinstance(content, dict):
-        return cast("dict[str, object]", content)
-    raise ValueError("JSON, but no object")
 
 
 def _unite(others: dict[str, object], preferred: dict[str, object]) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from b10_store import RECORD_FOLDER
 from b10_transfer.caches.folders import VARIABLES
 from b10_transfer.machine.checks import Lack, existing_folder
+from b10_transfer.own_user import own_uid
 
 if TYPE_CHECKING:
     from b10_transfer.caches.roots import CacheRoot
@@ -43,12 +44,11 @@ def _dangling(root: CacheRoot) -> Lack | None:
 
 def other_user(root: CacheRoot) -> int | None:
     """The other user who loads into a cache root, which only one can do; nobody is to root."""
-    own = getattr(os, "geteuid", lambda: 0)()
     try:
         owner = os.lstat(os.path.join(root.folder, RECORD_FOLDER)).st_uid
     except OSError:
         return None
-    return None if own in (0, owner) else owner
+    return None if own_uid() in (None, 0, owner) else owner
 
 
 def _shared(root: CacheRoot) -> Lack | None:

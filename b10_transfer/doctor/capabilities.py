@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING
 
+from b10_store import OUT_OF_SPACE
 from b10_transfer.doctor.findings import note, problem
 from b10_transfer.doctor.patience import no_answer
 from b10_transfer.doctor.store import REFUSED
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _STORE, _MOUNT = "store", "mount"
 _GRAVE_SKEW_SECONDS = 86400.0
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ANOTHER_MOUNT = "use a mount that can (NFS, CephFS, Lustre), and another B10FS_CACHE_DIR"
 
 # What was tried, what it means when it fails, and what to do.
@@ -99,12 +98,12 @@ def trial_findings(trial: Answers) -> Iterator[Finding]:
     if created is None or created.error:
         yield _not_created(created.errno if created else 0, created.error if created else "")
         return
-    full = next((step for step in trial.steps.values() if step.errno in _FULL), None)
+    full = next((step for step in trial.steps.values() if step.errno in OUT_OF_SPACE), None)
     if full is not None:
         yield _not_created(full.errno, full.error)
     for name in _NEEDED:
         step = trial.steps.get(name)
-        if step is None or step.errno in _FULL:
+        if step is None or step.errno in OUT_OF_SPACE:
             continue
         if not step.holds:
             fact, advice = _NEEDED[name]
@@ -122,7 +121,7 @@ def _not_created(number: int, error: str) -> Finding:
             f"no file can be made in the store ({error}): loads work, saves do not",
             "nothing, if this host shall not save; else let this user write there",
         )
-    if number in _FULL:
+    if number in OUT_OF_SPACE:
         return problem(
             "space.little",
             _STORE,

@@ -17,7 +17,7 @@ from b10_transfer.doctor.loaded_use import LoadedUse, loaded_use
 from b10_transfer.doctor.misses import difference_findings, signing_findings, stored_findings
 from b10_transfer.doctor.mount import Answers, Mounts, look_at, try_out
 from b10_transfer.doctor.origins import origin_findings
-from b10_transfer.doctor.patience import NoAnswerError, no_answer, within
+from b10_transfer.doctor.patience import THREAD, no_answer
 from b10_transfer.doctor.rehearsal import Rehearsal, rehearse
 from b10_transfer.doctor.roots import CPP_KERNEL, LocalRoot, examine_root, find_roots
 from b10_transfer.doctor.settings import (
@@ -32,6 +32,7 @@ from b10_transfer.machine.environment import Environment
 from b10_transfer.operations.context import open_store
 from b10_transfer.operations.refusals import refusal
 from b10_transfer.settings import DEFAULT_STORE
+from b10_transfer.time_limit import TimeUpError, call_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -241,8 +242,8 @@ class _Examination:
         """What a function returns; None, and a finding, where it fails or does not answer."""
         limit = patience.ANSWER_SECONDS if seconds is None else seconds
         try:
-            return within(limit, look)
-        except NoAnswerError:
+            return call_within(limit, look, THREAD)
+        except TimeUpError:
             self.findings.append(
                 problem(
                     "doctor.no_answer",

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from b10_store import SESSIONS, TEMPORARY_MARK, TRASH
 from b10_transfer.doctor import mount_probe, patience
-from b10_transfer.doctor.patience import NoAnswerError, within
+from b10_transfer.doctor.patience import THREAD
 from b10_transfer.machine.filesystems import filesystem_of
+from b10_transfer.time_limit import TimeUpError, call_within
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -143,8 +144,8 @@ def _ask_here(arguments: list[str]) -> Answers:
         for said in mount_probe.run(arguments):
             _note(said, answers)
 
-    with contextlib.suppress(NoAnswerError):
-        within(patience.ANSWER_SECONDS, run)
+    with contextlib.suppress(TimeUpError):
+        call_within(patience.ANSWER_SECONDS, run, THREAD)
     return answers
 
 

@@ -16,6 +16,7 @@ from b10_transfer.doctor.findings import problem
 from b10_transfer.errors import CacheValidationError
 from b10_transfer.machine.checks import find_noexec
 from b10_transfer.operations.context import check_root
+from b10_transfer.own_user import own_uid
 from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def _permission_findings(
             "root.unreadable",
             root.name,
             f"{count_text(len(unreadable), 'file')} in {root.folder} cannot be read by this user "
-            f"(uid {_own_uid()}), {unreadable[0]} for one: neither used nor saved",
+            f"(uid {own_uid()}), {unreadable[0]} for one: neither used nor saved",
             "run as the user that made them, or clear the cache root",
             files=len(unreadable),
         )
@@ -213,7 +214,3 @@ def _execution_findings(local: LocalRoot, *, is_gpu: bool) -> Iterator[Finding]:
         yield problem(
             "root.noexec", local.root.name, lack.fact, lack.advice, folder=local.root.folder
         )
-
-
-def _own_uid() -> int:
-    return getattr(os, "geteuid", lambda: -1)()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from b10_store import RECORD_FOLDER
+from b10_transfer.own_user import own_uid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,4 +149,4 @@ def _enter(
 
 
 def _is_ours(status: os.stat_result) -> bool:
-    return getattr(os, "geteuid", lambda: 0)() in (0, status.st_uid)
+    return own_uid() in (None, 0, status.st_uid)

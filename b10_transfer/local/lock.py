@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from b10_store import RECORD_FOLDER, make_folder
+from b10_transfer.own_user import own_uid
 from b10_transfer.printable import printable
 from b10_transfer.units import until_text
 
@@ -161,7 +162,7 @@ def open_own_folder(root: OpenFolder) -> OpenFolder:
             message = "a link is in the place of our own folder"
             raise OSError(errno.ELOOP, message, root.locate(RECORD_FOLDER)) from error
         raise OSError(error.errno, error.strerror, root.locate(RECORD_FOLDER)) from error
-    is_ours = own.status.st_uid == getattr(os, "geteuid", lambda: -1)()
+    is_ours = own.status.st_uid == own_uid()
     if is_ours and own.status.st_mode & _FOR_OTHERS and own.handle is not None:
         os.fchmod(own.handle, _PRIVATE)  # earlier releases made it for everybody
     return own

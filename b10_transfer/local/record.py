@@ -13,7 +13,7 @@ import secrets
 import stat
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from b10_store import (
     RECORD_FOLDER,
@@ -28,7 +28,9 @@ from b10_store import (
     read_file,
 )
 from b10_transfer.caches.native_needs import split_requirement
+from b10_transfer.foreign_json import parse_object
 from b10_transfer.local.lock import open_own_folder
+from b10_transfer.own_user import own_uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -189,10 +191,9 @@ def read_record(folder: str, name: str) -> dict[str, Any]:
     bytes that are not the file's, or keep files from being saved.
     """
     try:
-        content: object = json.loads(_read_private(folder, name))
-    except (OSError, ValueError, RecursionError):
+        record = parse_object(_read_private(folder, name))
+    except (OSError, ValueError):
         return {}
-    record = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
     return record if record.get("version") == _VERSION else {}
 
 
@@ -233,6 +234,6 @@ def _read_private(folder: str, name: str) -> bytes:
 
 def _is_private(status: os.stat_result) -> bool:
     """Whether something belongs to this user or root, and nobody else may write to it."""
-    if not hasattr(os, "geteuid"):
+    if own_uid() is None:
         return True  # Windows tells no owners and no modes
     return foreign_owner(status) is None and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from b10_transfer.keys import KEY_FILE
+from b10_transfer.own_user import own_uid
 
 if TYPE_CHECKING:
     from b10_transfer.settings import Settings
@@ -27,8 +28,8 @@ def store_exposure(folder: str) -> str | None:
         status = os.stat(folder)
     except OSError:
         return None
-    own = getattr(os, "geteuid", lambda: status.st_uid)()
-    if status.st_uid != own:
+    own = own_uid()
+    if own not in (None, status.st_uid):
         return f"the store {folder} belongs to another user (uid {status.st_uid})"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return (
@@ -36,7 +37,7 @@ def store_exposure(folder: str) -> str | None:
         )
     above = os.path.dirname(os.path.realpath(folder))
     mode = os.stat(above).st_mode
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and hasattr(os, "geteuid"):
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and own is not None:
         return (
             f"others can exchange the store {folder}: they can write to the folder {above} (mode "
             f"{stat.S_IMODE(mode):o})"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from b10_transfer import time_limit
 from b10_transfer.errors import CacheError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
 _T = TypeVar("_T")
 
-_SLICE_SECONDS = 0.2
 _THREAD_PREFIX = "b10-transfer "
 
 
@@ -42,42 +41,21 @@ def call_within(
         CacheError: it is not waited for any more, or no thread can be started.
         Exception: what the operation raised.
     """
-    call = _Call(operation)
-    try:
-        threading.Thread(target=call.run, name=_THREAD_PREFIX + what, daemon=True).start()
-    except RuntimeError as error:
-        raise CacheError(f"{what}: {error}") from error
-    deadline = time.monotonic() + seconds
-    while not call.is_over.wait(_SLICE_SECONDS):
-        if time.monotonic() >= deadline:
-            raise CacheError(
-                f"{what}: not done within {seconds:g} s, and not waited for any more: look "
-                "whether the shared folder answers"
-            )
+
+    def is_given_up() -> bool:
         if stop is not None and stop.is_set():
-            raise CacheError(f"{what}: not waited for, as this process is to end")
+            return True
         meanwhile()
-    return call.result()
+        return False
 
-
-class _Call(Generic[_T]):
-    """A call and what came of it."""
-
-    def __init__(self, operation: Callable[[], _T]) -> None:
-        self.is_over = threading.Event()
-        self._operation = operation
-        self._results: list[_T] = []
-        self._error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            self._results.append(self._operation())
-        except BaseException as error:  # noqa: BLE001  # raised again where the result is taken
-            self._error = error
-        finally:
-            self.is_over.set()
-
-    def result(self) -> _T:
-        if self._error is not None:
-            raise self._error
-        return self._results[0]
+    try:
+        return time_limit.call_within(seconds, operation, _THREAD_PREFIX + what, is_given_up)
+    except time_limit.NoThreadError as error:
+        raise CacheError(f"{what}: {error}") from error
+    except time_limit.TimeUpError:
+        raise CacheError(
+            f"{what}: not done within {seconds:g} s, and not waited for any more: look whether "
+            "the shared folder answers"
+        ) from None
+    except time_limit.GivenUpError:
+        raise CacheError(f"{what}: not waited for, as this process is to end") from None

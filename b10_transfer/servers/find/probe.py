@@ -6,9 +6,9 @@ import contextlib
 import http.client
 import socket
 import ssl
-import threading
-import time
 from typing import TYPE_CHECKING, NamedTuple
+
+from b10_transfer.time_limit import GivenUpError, NoThreadError, TimeUpError, call_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +19,7 @@ REQUEST_SECONDS = 30.0
 """SGLang generates a token before it answers, and takes up to 20 s for that
 (SGLANG_HEALTH_CHECK_TIMEOUT)."""
 
-_SLICE_SECONDS = 0.1
-_FORBIDDEN = 403
-_REFUSED = frozenset({401, _FORBIDDEN})
+_REFUSED = frozenset({401, 403})
 
 
 class Answer(NamedTuple):
@@ -60,57 +58,34 @@ def ask(
         is_cancelled: asked ten times a second whether to give up.
     """
     request = _Request(endpoint, seconds)
-    deadline = time.monotonic() + seconds
     try:
-        threading.Thread(target=request.run, name="b10_transfer probe", daemon=True).start()
-    except RuntimeError as error:  # the interpreter shuts down, or beyond the system's limit
+        return call_within(seconds, request.run, "b10_transfer probe", is_cancelled)
+    except NoThreadError as error:
         return Answer(0, str(error))
-    while not request.is_over.wait(_SLICE_SECONDS):
-        if time.monotonic() >= deadline:
-            request.abandon()
-            return Answer(0, f"no answer within {seconds:.0f} s")
-        if is_cancelled():
-            request.abandon()
-            return Answer(0, "not waited for")
-    return request.answer
+    except TimeUpError:
+        reason = f"no answer within {seconds:.0f} s"
+    except GivenUpError:
+        reason = "not waited for"
+    request.abandon()
+    return Answer(0, reason)
 
 
 class _Request:
     """A request in a thread of its own: what a slow server sends byte by byte has no time limit."""
 
     def __init__(self, endpoint: Endpoint, seconds: float) -> None:
-        self.answer = Answer(0, "no answer")
-        self.is_over = threading.Event()
-        self._endpoint = endpoint
+        self._path = endpoint.path
         self._connection = _connection_to(endpoint, seconds)
 
-    def run(self) -> None:
-        is_connected = False
+    def run(self) -> Answer:
+        headers = {"Connection": "close", "User-Agent": "b10-transfer"}
         try:
-            try:
-                self._connection.connect()
-            finally:
-                # It is there also when the handshake of TLS fails.
-                is_connected = bool(self._connection.sock)
-            self.answer = self._talk()
+            self._connection.request("GET", self._path, headers=headers)
+            status = self._connection.getresponse().status
         except (OSError, http.client.HTTPException, ValueError) as error:
-            # A server that asks for a certificate of ours closes the connection, mostly without a
-            # word: it is there, and wants to talk to others.
-            is_refusal = (
-                is_connected
-                and self._endpoint.scheme == "https"
-                and not isinstance(error, TimeoutError)
-            )
-            reason = str(error) or type(error).__name__
-            self.answer = Answer(_FORBIDDEN if is_refusal else 0, reason)
+            return Answer(0, str(error) or type(error).__name__)
         finally:
             self._connection.close()
-            self.is_over.set()
-
-    def _talk(self) -> Answer:
-        headers = {"Connection": "close", "User-Agent": "b10-transfer"}
-        self._connection.request("GET", self._endpoint.path, headers=headers)
-        status = self._connection.getresponse().status
         return Answer(status, f"HTTP {status}")
 
     def abandon(self) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -11,11 +10,10 @@ import pytest
 
 from b10_transfer.servers.find.endpoints import Endpoint
 from b10_transfer.servers.find.probe import ask
-from tests.support.fake_servers import certificate, free_port, stranger
+from tests.support.fake_servers import free_port, stranger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -147,31 +145,3 @@ def test_nothing_is_told_but_what_is_asked() -> None:
     assert first == "GET /health HTTP/1.1"
     names = {line.partition(":")[0] for line in headers}
     assert names == {"Host", "Accept-Encoding", "Connection", "User-Agent"}
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_server_that_wants_a_certificate_of_its_clients_refuses(
-    tmp_path: Path, version: ssl.TLSVersion
-) -> None:
-    pair = certificate(tmp_path)
-    if pair is None:
-        pytest.skip("there is no openssl to make a certificate with")
-    key, cert = pair
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    context.load_verify_locations(cert)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.maximum_version = version
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def accept() -> None:
-            connection, _ = listening.accept()
-            with connection, contextlib.suppress(OSError):
-                context.wrap_socket(connection, server_side=True)
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        answer = ask(Endpoint("https", "127.0.0.1", listening.getsockname()[1]), 5)
-        thread.join()
-    assert answer.is_refusal, answer
-    assert not answer.is_ready

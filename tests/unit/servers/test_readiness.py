@@ -140,7 +140,7 @@ def test_a_server_whose_configuration_cannot_be_read_is_found_by_its_socket(
     server: FakeServer, variables: dict[str, str], tmp_path: Path
 ) -> None:
     config = tmp_path / "config.json"
-    config.write_text('{"model": "m"}')
+    config.write_text("[")
     told = {**variables, "FAKE_CONFIGURED_PORT": str(free_port())}
     assert_ready_with(server, told, "--config", str(config))
 

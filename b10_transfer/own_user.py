@@ -1,0 +1,10 @@
+"""The user of this process."""
+
+from __future__ import annotations
+
+import os
+
+
+def own_uid() -> int | None:
+    """Return the effective user id; None where the system has none, and modes say nothing."""
+    return os.geteuid() if hasattr(os, "geteuid") else None

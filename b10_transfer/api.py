@@ -64,7 +64,7 @@ def load_compile_cache_async(*, on_progress: ProgressCallback | None = None) -> 
     Args:
         on_progress: see `load_compile_cache`.
     """
-    # In this thread: see b10_transfer.operations.imports. What is missing is told by the load.
+    # In this thread: see b10_transfer.operations.imports. The load tells what is missing.
     with contextlib.suppress(Exception):
         import_all()
     return BackgroundLoad(partial(load_compile_cache, on_progress=on_progress))
@@ -113,7 +113,7 @@ def clear_local_cache(roots: Iterable[str] = ("inductor",)) -> bool:
 
 
 def get_cache_info() -> dict[str, Any]:
-    """What is here and what is stored for this environment.
+    """Return what is here and what is stored for this environment.
 
     Returns:
         environment_key (str), namespace (str), local_cache_exists (bool), b10fs_enabled (bool),
@@ -137,7 +137,7 @@ def get_cache_info() -> dict[str, Any]:
 
 
 def list_available_caches() -> dict[str, Any]:
-    """What is stored, for all environments and namespaces.
+    """Return what is stored, for all environments and namespaces.
 
     Returns:
         caches: a list with a dict for each environment and namespace: filename (of its newest

@@ -18,9 +18,9 @@ PUBLIC_KEYS = "B10_CACHE_PUBLIC_KEYS"
 
 _MARK = "b10-ed25519-"
 PRIVATE_MARK = f"{_MARK}private:"
-"""What a private key begins with; 64 hex digits follow."""
+"""The beginning of a private key; 64 hex digits follow."""
 PUBLIC_MARK = f"{_MARK}public:"
-"""What a public key begins with; 64 hex digits follow."""
+"""The beginning of a public key; 64 hex digits follow."""
 
 
 _SHORTEST = 16

@@ -1,4 +1,4 @@
-"""What a path leads to, by its text alone."""
+"""Where a path leads, by its text alone."""
 
 from __future__ import annotations
 

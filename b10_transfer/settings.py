@@ -1,4 +1,4 @@
-"""What the user sets: the one reader of environment variables."""
+"""The settings: the one reader of environment variables."""
 
 from __future__ import annotations
 

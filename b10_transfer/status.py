@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class OperationStatus(Enum):
-    """What `load_compile_cache` and `save_compile_cache` return.
+    """The result of `load_compile_cache` and `save_compile_cache`.
 
     Its truth value is whether the cache is as it should be, so that `if not load_compile_cache():`
     asks the right question.

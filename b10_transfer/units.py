@@ -14,14 +14,14 @@ def size_text(count: int) -> str:
     value = float(count)
     for unit in ("kB", "MB", "GB", "TB"):
         value /= 1000
-        # What rounds up to a thousand is one of the next unit.
+        # A number that rounds up to a thousand is one of the next unit.
         if value < 999.5 or unit == "TB":
             return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
     raise AssertionError  # the loop ends with the largest unit
 
 
 def span_text(seconds: float) -> str:
-    """A span of time in one unit: `5 s`, `12 min`, `3 h`, `40 d`. Less than none is none."""
+    """Return a span of time in one unit: `5 s`, `12 min`, `3 h`, `40 d`; `0 s` below none."""
     if seconds < _MINUTE:
         return f"{max(0, int(seconds))} s"
     if seconds < _HOUR:

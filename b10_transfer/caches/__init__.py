@@ -1,1 +1,1 @@
-"""What compilers leave, and where."""
+"""The files that compilers leave, and where."""

@@ -64,7 +64,7 @@ _PLACED = re.compile(
     """
 )
 _MODEL = re.compile(r"(?:.*/)?rank_[^/]*/(?!inductor_cache/).*", re.DOTALL)
-"""What vLLM keeps of a model, beside the caches of its compilers."""
+"""The files that vLLM keeps of a model, beside the caches of its compilers."""
 
 _KINDS = (
     ("fxgraph", re.compile(r"(?:.*/)?fxgraph/.*", re.DOTALL)),
@@ -221,7 +221,7 @@ def is_native(path: str) -> bool:
 
 
 def artifact_kind(path: str) -> str:
-    """What sort of artifact lies at `path`, in a word or two, for people."""
+    """Return the sort of artifact at `path`, in a word or two, for people."""
     for kind, form in _KINDS:
         if form.fullmatch(path):
             return kind
@@ -233,7 +233,7 @@ def artifact_kind(path: str) -> str:
 class Bundles:
     """Which artifacts of a cache root are of use only together.
 
-    Triton fails on a group of which a file is missing (a KeyError in CompiledKernel), and Inductor
+    Triton fails on a group that lacks a file (a KeyError in CompiledKernel), and Inductor
     does not repair a kernel's folder that is not empty (torch/_inductor/triton_bundler.py): so the
     folder of a group is a bundle, in any root. Others are named in the table of cache roots.
     """
@@ -260,7 +260,7 @@ class Bundles:
 def restorer(
     path: str, folder: str, stored_names: Collection[str]
 ) -> Callable[[bytes], bytes] | None:
-    """What makes the bytes on disk of an artifact's stored ones, or None where they are the same.
+    """Return what makes the bytes on disk of the stored ones; None where they are the same.
 
     Args:
         path: of the artifact, below its root.

@@ -28,7 +28,7 @@ _LIBRARY = re.compile(_NAMED + r"\.(?:so|o)", re.DOTALL)
 
 
 class Verdict(enum.Enum):
-    """What a file says of the machine that it was made for."""
+    """The machine that a file was made for, as far as it says so."""
 
     FITS = "fits this machine"
     SILENT = "does not say"

@@ -30,7 +30,7 @@ _WEAK = 2
 
 
 class Dynamic(NamedTuple):
-    """What a library wants and has.
+    """The wants and offers of a library.
 
     Attributes:
         bits: 32 or 64.

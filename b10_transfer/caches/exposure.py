@@ -76,7 +76,7 @@ def others_can_write(status: os.stat_result) -> str:
 
 
 def exposure(root: CacheRoot, status: os.stat_result | None = None) -> str | None:
-    """What `find_exposure` finds, or `exposure_of` a status, as a clause."""
+    """Return what `find_exposure` finds, or `exposure_of` a status, as a clause."""
     lack = find_exposure(root) if status is None else exposure_of(root, status)
     if lack is None:
         return None

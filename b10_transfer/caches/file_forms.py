@@ -47,14 +47,14 @@ _ENTRY = re.compile(r"(?:.*/)?(?:fxgraph|aotautograd)/.*/[a-z2-7]{51,52}", re.DO
 FxGraphCache._write_to_local_cache)."""
 
 _OBJECTS = re.compile(r"(?:.*/)?(?:[A-Z2-7]{52}/[^/]+\.json|[^/]+\.autotune\.json)", re.DOTALL)
-"""What Triton notes of a kernel, and its timings: it fails on what is no JSON object
+"""Triton's notes of a kernel, and its timings: it fails on what is no JSON object
 (triton/compiler/compiler.py, CompiledKernel; triton/runtime/autotuner.py)."""
 
 _PAIRS = ((b"(", b")"), (b"[", b"]"), (b"{", b"}"))
 
 
 class _Language(NamedTuple):
-    """What must be closed in the sources of a language.
+    """The brackets and quotes that must be closed in the sources of a language.
 
     Attributes:
         marks: brackets, and what opens a string or a comment.

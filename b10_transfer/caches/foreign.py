@@ -1,4 +1,4 @@
-"""What is in a cache root and no compiler wrote: it is named, and never touched."""
+"""Files in a cache root that no compiler wrote: they are named, and never touched."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ include, unless a `.gch` lies beside the header's text (torch/_inductor/codecach
 CppCodeCache.load_async and _precompile_header): 150 MB and many seconds, for nothing when every
 kernel is there. It asks only whether the file exists, and gcc passes over one that is empty, so a
 kernel that is not there is compiled without it: correctly, but two to three times as slowly. So
-this is for where the real one is not to be had, or not wanted.
+placeholders are for hosts where the real one is not available, or not wanted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Triton groups of which a file is missing: Triton fails on them, so they are not spread."""
+"""Triton groups that lack a file: Triton fails on them, so they are not spread."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ _INDUCTOR_OBJECT = r"(?!cutedsl_compile_cache/)(?:.*/)?[^/]*(?<!\.main)(?<!\.opt
 
 
 def _inductor_leftovers(at: str = "") -> tuple[str, ...]:
-    """What is no artifact in a folder of Inductor, which lies at `at` below the root."""
+    """Return the forms of what is no artifact in a folder of Inductor, at `at` below the root."""
     top = "|".join(_INDUCTOR_AT_TOP)
     return (f"{at}(?:{top})", at + _named(*_INDUCTOR_ANYWHERE), at + _INDUCTOR_OBJECT)
 
@@ -134,7 +134,7 @@ _TILELANG_FORMS = (
 )
 _TILELANG_LEFT_OUT = (
     "tmp",
-    "py-cache",  # for tracebacks; written anew by each process
+    "py-cache",  # for tracebacks; each process writes its own
 )
 _TIMINGS = r"cache/[0-9a-f]{64}"
 _TILELANG_TUNED = r"(?:.*/)?autotuner/[^/]+"
@@ -157,11 +157,11 @@ class RootKind:
         left_out: the paths below it, of files and folders, that hold nothing to save.
         is_shared: whether its program keeps other things beside the caches, models for one.
         layout: the forms of the paths that its compiler writes; all else is foreign there.
-        unknown: paths in folders that only its compiler makes, whatever the name of the file: what
-            a later version writes there is saved too, where nothing foreign lies in the root.
+        unknown: paths in folders that only its compiler makes, whatever the name of the file: files
+            of a later version are saved too, where nothing foreign lies in the root.
         keeps_times: whether the modification times of its files matter to its compiler.
-        bundles: the folders of which all files are of use together only: their compiler takes one
-            that lacks a file for whole, and fails. Triton's kernels are such folders in any root.
+        bundles: the folders whose files are of use together only: their compiler takes one that
+            lacks a file for whole, and fails. Triton's kernels are such folders in any root.
         timings: the paths of Inductor's timings, which unite with those of other hosts.
         exports: the folders of models that its compiler built to be taken elsewhere.
         is_users: whether it is a folder of the user's own, in which there may be other things.
@@ -225,7 +225,7 @@ _KERNELS = r"cache/[^/]+"
 """The kernel folders of DeepGEMM."""
 _DEEP_GEMM_FORMS = (
     rf"cache/kernel\.[^\x2f]+\.[^\x2f]+/{ANY}",
-    # Of DeepJIT, without further dots: both may lie in the one folder that the user chose.
+    # DeepJIT's names have no further dots: both may lie in the one folder that the user chose.
     rf"cache/[^\x2f.]+\.[0-9a-f]{{4,}}/{ANY}",
     r"tmp/(?:\d+-[0-9a-f-]+|[0-9a-f-]{36})/**",
     f"locks/{_LOCK_FILE}",

@@ -86,4 +86,4 @@ def _folders_of(form: str) -> str:
 
 
 EVERYTHING = Layout(re.compile(".+", re.DOTALL), re.compile(".*", re.DOTALL))
-"""A folder of which nothing is known."""
+"""A folder whose layout is not known."""

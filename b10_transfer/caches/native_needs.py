@@ -1,4 +1,4 @@
-"""What native code needs of a host beside its CPU and C library, and whether a host has that.
+"""The needs of native code beside a CPU and a C library, and whether a host meets them.
 
 A kernel that a newer compiler made wants a newer C++ runtime, or another OpenMP library; the
 compiler that finds it in its cache loads it, and fails. So the libraries and the versions of their
@@ -43,7 +43,7 @@ _MOST_NEEDS = 32
 _MOST_ANSWERS = 1024
 """So many different needs are looked for in one operation: a manifest may name millions."""
 _TOO_MUCH = "more-than-can-be-told"
-"""What no host meets, in the place of a requirement that is too long for a manifest."""
+"""A requirement that no host meets, in place of one that is too long for a manifest."""
 _INCLUDES = 64
 _NATIVE_BITS = 8 * struct.calcsize("P")
 

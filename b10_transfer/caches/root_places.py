@@ -18,10 +18,10 @@ _REPOSITORIES = (".git", ".hg", ".svn")
 
 
 def find_misplacement(root: CacheRoot) -> str | None:
-    """What a root's folder is, where it is none for a cache; None where it may be one.
+    """Say what a root's folder is, where it is none for a cache; None where it may be one.
 
-    A compiler's cache may be a folder directly below `/` that was made for it. Of a folder of the
-    user's own everything is saved, and so it may not be one that most likely holds more.
+    A compiler's cache may be a folder directly below `/` that was made for it. In a folder of the
+    user's own everything is saved, so it may not be one that most likely holds more.
     """
     folder = os.path.realpath(root.folder)
     if folder in _OTHERS:

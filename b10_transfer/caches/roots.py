@@ -26,7 +26,7 @@ class CacheRoot:
         kind: its row of the table.
         folder: where it lies, an absolute path.
         outer: the kinds of the roots that it lies in, and where in them, as a path that ends in a
-            slash, or "". What their rules take is theirs.
+            slash, or "". Files that their rules take are theirs.
         apart: the folders of the other roots, and of the store: no link is followed there.
         is_strict: whether what others could write is not used.
     """
@@ -108,7 +108,7 @@ def _unfound(name: str, error: OSError) -> str:
 
 
 def without_refused(roots: Sequence[CacheRoot], refused: Collection[str]) -> tuple[CacheRoot, ...]:
-    """Less some roots, by name; what lies in one of these is left to the roots in it."""
+    """Return the roots without some, by name; files in those are left to the roots in them."""
     kept = [root for root in roots if root.name not in refused]
     return tuple(
         replace(root, outer=tuple(item for item in root.outer if item[0].name not in refused))

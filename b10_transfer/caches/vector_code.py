@@ -19,7 +19,7 @@ _FLOAT_BITS = 32
 
 _MARK = b"at::vec::"
 _BEFORE, _PART = 1 << 10, 3 << 10
-"""Of so many bytes around a mark is looked at: a loop begins before the vectors in it."""
+"""So many bytes around a mark are looked at: a loop begins before the vectors in it."""
 _STEP = re.compile(rb"\+=\s*(?:static_cast<\w+>\()?(\d+)L?\b")
 _VARIABLE = re.compile(rb"\bx\d+(?:_[a-z]+)?\s*$")
 _TYPE = rb"(float|u?int32_t|double|u?int64_t)"

@@ -1,4 +1,4 @@
-"""What a command is given, and the settings that its options make."""
+"""The call of a command, and the settings that its options make."""
 
 from __future__ import annotations
 

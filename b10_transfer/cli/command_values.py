@@ -1,4 +1,4 @@
-"""What a command is: its name, its options, its help."""
+"""The description of a command: its name, its options, its help."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 
 class Offers(Enum):
-    """What a shell offers where a value is typed."""
+    """The kind of values that a shell offers."""
 
     NOTHING = auto()
     FOLDERS = auto()
@@ -45,7 +45,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """What a command takes without a flag.
+    """A value that a command takes without a flag.
 
     Attributes:
         name: of the attribute that it becomes.
@@ -103,4 +103,4 @@ COMMON_OPTIONS = (
     Option("--quiet", "show no progress, and of what is logged errors alone", short="-q"),
     Option("--verbose", "show all that is logged", short="-v"),
 )
-"""What every command takes."""
+"""The options of every command."""

@@ -247,7 +247,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _forget(stream: TextIO) -> None:
-    """What is still buffered would fail once more when the interpreter ends."""
+    """Drop what is buffered: it would fail once more when the interpreter ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

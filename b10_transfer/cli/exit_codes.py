@@ -1,4 +1,4 @@
-"""What a command's exit code says; the same for every command."""
+"""The exit codes of commands; the same for every command."""
 
 from __future__ import annotations
 

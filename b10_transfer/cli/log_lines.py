@@ -1,4 +1,4 @@
-"""What the package logs while a command runs, as lines on standard error."""
+"""The package's log while a command runs, as lines on standard error."""
 
 from __future__ import annotations
 

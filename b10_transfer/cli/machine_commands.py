@@ -65,7 +65,7 @@ def doctor(call: Call) -> int:
 
 
 def _own_header(context: Context) -> tuple[Header | None, str]:
-    """What is stored for this machine, or why that cannot be told."""
+    """Return what is stored for this machine, or why that cannot be told."""
     try:
         listing = context.store.listing(context.address)
     except StoreError as error:

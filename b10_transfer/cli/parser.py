@@ -45,7 +45,7 @@ class UsageError(Exception):
 
 
 class SplitArguments(NamedTuple):
-    """What was typed, taken apart.
+    """A command line, taken apart.
 
     Attributes:
         name: of the command; "" when none was given.
@@ -204,7 +204,7 @@ def check_options(words: Iterable[str]) -> None:
 
 
 def program_help() -> str:
-    """What `b10-transfer --help` prints."""
+    """Return what `b10-transfer --help` prints."""
     topics: dict[str, list[Command]] = {}
     for command in COMMANDS:
         topics.setdefault(command.topic, []).append(command)

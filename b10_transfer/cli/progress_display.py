@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 READING_STORE = "looking at what is stored"
 
 _DRAW_AFTER_SECONDS = 0.4
-"""What is done sooner needs no bar, and spares itself the import of what draws it."""
+"""An operation that is done sooner needs no bar, and no import of what draws one."""
 
 _LINE_EVERY_SECONDS = 10.0
 _DRAW_EVERY_SECONDS = 0.1
@@ -55,7 +55,7 @@ def count_display(console: Console, what: str) -> Generator[Callable[[int], None
 
 @contextlib.contextmanager
 def busy_display(console: Console, what: str) -> Generator[None]:
-    """Show on a terminal that the block is at work, of which nobody knows how far it is."""
+    """Show on a terminal that the block is at work, where nobody knows how far it is."""
     if not console.can_draw:
         yield
         return

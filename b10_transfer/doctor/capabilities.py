@@ -1,4 +1,4 @@
-"""What `doctor` says of the mount of the store: its filesystem, what it can do, and its clock."""
+"""Findings about the mount of the store: its filesystem, what it can do, and its clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STORE, _MOUNT = "store", "mount"
 _GRAVE_SKEW_SECONDS = 86400.0
 _ANOTHER_MOUNT = "use a mount that can (NFS, CephFS, Lustre), and another B10FS_CACHE_DIR"
 
-# What was tried, what it means when it fails, and what to do.
+# The step that was tried, the meaning of its failure, and what to do.
 _NEEDED: Mapping[str, tuple[str, str]] = {
     "fsync": (
         "a file that was written cannot be synced",
@@ -60,7 +60,7 @@ _NEEDED: Mapping[str, tuple[str, str]] = {
 
 
 def mount_findings(look: Answers) -> Iterator[Finding]:
-    """What kind of filesystem the store is on."""
+    """Find what kind of filesystem the store is on."""
     mounted = filesystem_of(str(look.facts("path").get("path", "")))
     if mounted is None:
         return
@@ -84,7 +84,7 @@ def mount_findings(look: Answers) -> Iterator[Finding]:
 
 
 def trial_findings(trial: Answers) -> Iterator[Finding]:
-    """What the mount can do."""
+    """Find what the mount can do."""
     created = trial.steps.get("create")
     if trial.pending:
         yield problem(

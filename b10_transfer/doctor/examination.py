@@ -239,7 +239,7 @@ class _Examination:
         self.findings += self._ask(subject, lambda: list(look())) or []
 
     def _ask(self, subject: str, look: Callable[[], _T], seconds: float | None = None) -> _T | None:
-        """What a function returns; None, and a finding, where it fails or does not answer."""
+        """Return a function's answer; None, and a finding, where it fails or does not answer."""
         limit = patience.ANSWER_SECONDS if seconds is None else seconds
         try:
             return call_within(limit, look, THREAD)

@@ -1,4 +1,4 @@
-"""What `doctor` found: values for people and for programs."""
+"""The findings of `doctor`: values for people and for programs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Severity(enum.Enum):
     """How much a finding matters.
 
     Attributes:
-        NOTE: worth knowing; the cache helps all the same.
+        NOTE: worth knowing; the cache still helps.
         PROBLEM: keeps the cache from helping, or may.
     """
 

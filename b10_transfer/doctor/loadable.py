@@ -1,4 +1,4 @@
-"""What a load could not read or place: what `doctor` says of manifests, packs and folders."""
+"""Findings about what a load could not read or place: manifests, packs and folders."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def pack_findings(rehearsal: Rehearsal) -> Iterator[Finding]:
 
 
 def placing_findings(rehearsal: Rehearsal) -> Iterator[Finding]:
-    """What a load could not place on this host: nothing is for it, or something is in the way."""
+    """Find what a load could not place: nothing is for this host, or something is in the way."""
     for root, reasons in rehearsal.obstacles.items():
         fact, _, advice = reasons[0].partition("; ")
         yield problem(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LoadedUse(enum.Enum):
-    """What the files of the cache roots tell of it."""
+    """Tell it from the files of the cache roots."""
 
     UNKNOWN = "nothing was loaded here, or it was not opened yet"
     USED = "nothing was compiled since"

@@ -1,4 +1,4 @@
-"""What `doctor` says of this host: its Python, devices, tools, and switches of the compilers."""
+"""Findings about this host: its Python, devices, tools, and switches of the compilers."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ HARMLESS = frozenset({"driver"})
 def stored_findings(
     stored: Stored, environment: Environment, address: Address, heads: Heads | None
 ) -> Iterator[Finding]:
-    """What is stored for this environment and namespace, or why nothing is.
+    """Find what is stored for this environment and namespace, or why nothing is.
 
     Args:
         stored: what the store holds.
@@ -93,7 +93,7 @@ def _nothing(stored: Stored) -> str:
 
 
 def signing_findings(stored: Stored, settings: Settings) -> Iterator[Finding]:
-    """What of the store is believed here."""
+    """Find which part of the store is believed here."""
     yield from _key_findings(settings, stored)
     signed = sum(item.seal is Seal.SIGNED for item in stored.manifests)
     if signed and not stored.has_key:
@@ -144,7 +144,7 @@ def _key_findings(settings: Settings, stored: Stored) -> Iterator[Finding]:
 def difference_findings(
     own: Header | None, environment: Environment, use: LoadedUse
 ) -> Iterator[Finding]:
-    """What the machine that saved last had otherwise, as far as it matters on this one.
+    """Find how the machine that saved last differed, as far as it matters on this one.
 
     Args:
         own: the newest manifest of this environment and namespace.
@@ -199,7 +199,7 @@ def _miss_findings(
 
 
 def _advice_for(differences: Iterable[Difference]) -> str:
-    """What to do about the fields, each advice once, that for the most fields first."""
+    """Return the advice about the fields, each once, that for the most fields first."""
     counted = Counter(ADVICE[item.name] for item in differences if item.name in ADVICE)
     return "; ".join(advice for advice, _ in counted.most_common()) or _SAME_IMAGE
 

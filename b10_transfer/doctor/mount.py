@@ -48,7 +48,7 @@ class Step:
 
 @dataclass(slots=True)
 class Answers:
-    """What a mount did, step by step.
+    """The answers of a mount, step by step.
 
     Attributes:
         steps: by name, those that came to an end.
@@ -59,18 +59,18 @@ class Answers:
     pending: str = ""
 
     def facts(self, name: str) -> Mapping[str, Any]:
-        """What came of a step; nothing when it was not taken."""
+        """Return the facts of a step; none when it was not taken."""
         step = self.steps.get(name)
         return {} if step is None else step.facts
 
 
 def look_at(folder: str) -> Answers:
-    """What a folder is like; nothing is changed."""
+    """Look at a folder; change nothing."""
     return _ask(["look", folder])
 
 
 def try_out(folder: str, names: Collection[str]) -> Answers:
-    """What the filesystem of a store can do.
+    """Try what the filesystem of a store can do.
 
     Files are made under names that the garbage collection sweeps, and removed.
 
@@ -137,7 +137,7 @@ def _ask(arguments: list[str]) -> Answers:
 
 
 def _ask_here(arguments: list[str]) -> Answers:
-    """Run the probe in a thread, where no process can be had."""
+    """Run the probe in a thread, where no process can be started."""
     answers = Answers()
 
     def run() -> None:
@@ -150,7 +150,7 @@ def _ask_here(arguments: list[str]) -> Answers:
 
 
 def _lines(process: subprocess.Popen[bytes], deadline: float) -> Iterator[bytes]:
-    """What the process prints, a line at a time, until it has ended or it is time."""
+    """Yield what the process prints, a line at a time, until it ends or the time is up."""
     lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def read() -> None:

@@ -275,7 +275,7 @@ def _flush(handle: int) -> None:
 
 
 def _read(path: str) -> bytes:
-    """What a fresh open of a file gives; b"" where there is none."""
+    """Read a file through a fresh open; b"" where there is none."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -299,7 +299,7 @@ def main() -> None:
         for line in steps:
             os.write(1, json.dumps(line).encode("ascii") + b"\n")
     except BrokenPipeError:
-        # Nobody waits any more; what was made is removed all the same.
+        # Nobody waits any more; what was made is still removed.
         pass
     finally:
         steps.close()

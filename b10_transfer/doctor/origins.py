@@ -1,4 +1,4 @@
-"""What `doctor` says of files in the cache roots that were made for another machine."""
+"""Findings about files in the cache roots that were made for another machine."""
 
 from __future__ import annotations
 

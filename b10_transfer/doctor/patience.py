@@ -9,5 +9,5 @@ THREAD = "b10-doctor"
 
 
 def no_answer() -> str:
-    """Say that there was none."""
+    """Say that there was no answer."""
     return f"did not answer within {ANSWER_SECONDS:.0f} s"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Rehearsal(NamedTuple):
-    """What a load would find.
+    """The findings of a rehearsed load.
 
     Attributes:
         heads: the manifests that it would read, verified.

@@ -1,4 +1,4 @@
-"""What `doctor` says of the cache roots: whose they are, and whether they can be used."""
+"""Findings about the cache roots: whose they are, and whether they can be used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from b10_transfer.settings import Settings
 
 CPP_KERNEL = "ab/ckernel.main.so"
-"""What a CPU will need, also before anything is here."""
+"""A kernel that a CPU will need, also before anything is here."""
 
 _FOLDERS = "cache root"
 _ROOTS = "B10_CACHE_ROOTS"
@@ -43,7 +43,7 @@ class LocalRoot(NamedTuple):
 
 
 def find_roots(settings: Settings) -> tuple[tuple[CacheRoot, ...], list[Finding]]:
-    """The cache roots of this host, and those of which the folder cannot be found out."""
+    """Return the cache roots of this host, and findings for those that cannot be resolved."""
     unresolved: list[str] = []
     roots = resolve_roots(
         settings.variables,
@@ -84,7 +84,7 @@ def examine_root(
 
 
 def _in_its_place(path: str) -> str:
-    """What is no folder and in the place of this one or of one above it; "" where nothing is."""
+    """Return what has the place of this folder or of one above it and is none; "" for nothing."""
     while not os.path.lexists(path) and path != os.path.dirname(path):
         path = os.path.dirname(path)
     return "" if os.path.isdir(path) else path

@@ -1,4 +1,4 @@
-"""The settings as `doctor` sees them: what is wrong, and how to go on all the same."""
+"""The settings as `doctor` sees them: what is wrong, and how to go on without it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ALIKE = 0.85
 
 
 class Reading(NamedTuple):
-    """What could be made of the environment variables.
+    """The settings that could be made of the environment variables.
 
     Attributes:
         settings: None when nothing could.

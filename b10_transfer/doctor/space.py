@@ -1,4 +1,4 @@
-"""What `doctor` says of the space that loads and saves need, on each filesystem."""
+"""Findings about the space that loads and saves need, on each filesystem."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _SUBJECT = "space"
 _NAMED = 4
 _LITTLE = 1 << 20
-"""Less than this is too little for scratch, whatever is stored."""
+"""The least that scratch needs, in bytes, whatever is stored."""
 
 _COMPRESSED = 0.3
-"""Of its size, what a tree takes in the store: less on all that were measured."""
+"""The part of its size that a tree takes in the store: an upper bound of all measured."""
 
 
 @dataclass(slots=True)

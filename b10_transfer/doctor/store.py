@@ -1,4 +1,4 @@
-"""What `doctor` says of the store's folder: whether it is there, ours, and open to this user."""
+"""Findings about the store's folder: whether it is there, ours, and open to this user."""
 
 from __future__ import annotations
 

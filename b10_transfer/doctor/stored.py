@@ -1,4 +1,4 @@
-"""What `doctor` says of what is stored: for this environment, for others, and by whom it is signed.
+"""The content of the store as `doctor` sees it: for which environments, and by whom it is signed.
 
 Manifests are read one after another for a bounded time, those first that tell most.
 """
@@ -36,7 +36,7 @@ class StoredManifest:
 
 @dataclass(slots=True)
 class Stored:
-    """What a store holds, as far as it was looked at.
+    """The content of a store, as far as it was looked at.
 
     Attributes:
         manifests: those that were read, or were to be.

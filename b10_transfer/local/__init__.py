@@ -1,1 +1,1 @@
-"""What is kept beside a cache root, and done to it."""
+"""The cache roots of this host, and what is kept beside them."""

@@ -105,7 +105,7 @@ def older_profiles(found: Sequence[FoundFile], limit: int) -> set[str]:
 def _outside(
     used: set[Identity], here: Sequence[Identity], unit_of: Callable[[Identity], str]
 ) -> Mapping[str, set[Identity]]:
-    """Those of units of which nothing is used, by root."""
+    """Return the artifacts of units that are not used at all, by root."""
     dormant: defaultdict[str, set[Identity]] = defaultdict(set)
     if len(used) == len(here):
         return dormant

@@ -52,7 +52,7 @@ class Left(NamedTuple):
 
 
 class Cleared(NamedTuple):
-    """What is still in a cache root.
+    """The result of clearing a cache root.
 
     Attributes:
         root: the cache root.
@@ -68,7 +68,7 @@ class Cleared(NamedTuple):
 
     @property
     def problem(self) -> str:
-        """What is left and why, in a line; "" when nothing is."""
+        """Return what is left and why, in a line; "" when nothing is."""
         if not self.left:
             return self.failure
         shown = few([str(item) for item in self.left])
@@ -76,7 +76,7 @@ class Cleared(NamedTuple):
 
     @property
     def note(self) -> str:
-        """What stays because it is no part of the cache, in a line; "" when nothing does."""
+        """Return what stays because it is no part of the cache, in a line; "" for nothing."""
         foreign = [path for path in self.foreign if path.rstrip("/") not in OF_FILESYSTEMS]
         if not foreign or self.root.kind.is_shared:
             return ""
@@ -125,8 +125,8 @@ def clear_root(root: CacheRoot, patience: Patience | None = None) -> Cleared:
     Entries go before what they refer to, in the opposite order of a load, and folders with nothing
     foreign in them are renamed away as a whole before anything in them is removed: a process that
     is killed meanwhile leaves no entry without its parts, and the next load or clear removes what
-    it renamed. Of a folder of the user's own, only that goes which this host has in common with
-    the store.
+    it renamed. In a folder of the user's own, only files go that this host has in common with the
+    store.
 
     Args:
         root: the cache root.
@@ -168,7 +168,7 @@ def _clear_open(root: OpenFolder, scope: Scope) -> tuple[list[Left], list[str]]:
     reasons = dict(before.closed)
     _Removal(root, scope, reasons).remove(before.top)
     after = survey(root, scope)
-    # Of an empty folder beside foreign things nobody knows whose it is.
+    # Nobody knows whose an empty folder beside foreign things is.
     emptied = _folders_with_files(before.top)
     _prune(root, after.top, emptied.__contains__ if after.foreign else _anything)
     paths = [*after.closed, *after.top.all_files()]
@@ -270,7 +270,7 @@ def _make_doomed(root: OpenFolder) -> str:
 
 
 def _units(folder: Folder) -> list[Folder | str]:
-    """What of a folder goes at one go: the highest folders with nothing foreign, and files."""
+    """Return what can go in one step: the highest folders with nothing foreign, and files."""
     units: list[Folder | str] = [join(folder.path, name) for name in folder.files]
     for inner in folder.folders:
         units += [inner] if inner.is_whole and inner.has_files() else _units(inner)

@@ -1,4 +1,4 @@
-"""What there is to clear in a cache root, as one walk from its descriptor sees it."""
+"""The files to clear in a cache root, as one walk from its descriptor sees them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Folder:
 
 @dataclass(slots=True)
 class Survey:
-    """What a walk found.
+    """The result of a walk.
 
     Attributes:
         top: the root.

@@ -58,7 +58,7 @@ def move_aside(folder: str, harmful: Mapping[str, str]) -> list[str]:
 
 
 def harm_lines(folder: str, harmful: Mapping[str, str]) -> list[str]:
-    """What to do about files that would do harm, a line for each reason."""
+    """Return what to do about files that would do harm, a line for each reason."""
     paths: defaultdict[str, list[str]] = defaultdict(list)
     for path, reason in sorted(harmful.items()):
         paths[reason].append(path)

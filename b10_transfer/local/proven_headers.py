@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from b10_transfer.local.record import Loaded
 
 _KERNEL = re.compile(r"(?:.*/)?[a-z0-9]{2}/c[a-z0-9]+\.main\.so", re.DOTALL)
-"""What Inductor compiles with a precompiled header (torch/_inductor/codecache.py, CppCodeCache)."""
+"""Files that Inductor compiles with a precompiled header (torch/_inductor/codecache.py,
+CppCodeCache)."""
 
 _SUFFIX = ".gch"
 
@@ -46,7 +47,7 @@ def newest_kernel_ns(found: Iterable[tuple[FoundFile, Loaded]]) -> int:
 def leave_unproven(
     root: CacheRoot, found: Sequence[FoundFile], kernel_ns: int, loaded: Loaded
 ) -> tuple[list[FoundFile], list[Skipped]]:
-    """Less the precompiled headers that are placeholders, or may not be whole.
+    """Leave out the precompiled headers that are placeholders, or may not be whole.
 
     Args:
         root: a cache root.

@@ -1,4 +1,4 @@
-"""What this host remembers of a cache root, beside it: what was loaded, and what was hashed.
+"""The memory of this host beside a cache root: what was loaded, and what was hashed.
 
 `<root>/.b10_transfer/loaded`, `hashed` and `environment` are JSON. They only save work or sharpen a
 decision: one that is missing, damaged or from another release counts as empty.
@@ -49,19 +49,19 @@ FORMS = 1
 """Goes up when `file_forms` finds more to be broken: what was hashed before is looked at again."""
 
 UNUSABLE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, StoreError)
-"""What reading a record can raise that is damaged, or of another release."""
+"""The errors of reading a record that is damaged, or of another release."""
 
 
 @dataclass(slots=True)
 class Loaded:
-    """What loads brought into a cache root.
+    """The artifacts that loads brought into a cache root.
 
     Attributes:
         finished_ns: when the last load ended, by the filesystem's clock; 0: there was none.
         digests: by path: the digest that this host and the store last had in common.
         distrusted: (digest, pack) that failed verification twice.
-        broken: by path: the digest of stored bytes that are not whole, or of a bundle of which a
-            part is not, and were not placed.
+        broken: by path: the digest of stored bytes that were not placed because they, or a part of
+            their bundle, are not whole.
     """
 
     finished_ns: int = 0
@@ -88,7 +88,7 @@ class Hashed:
 
 
 def read_loaded(folder: str) -> Loaded:
-    """What is remembered of the loads into a cache root."""
+    """Return what is remembered of the loads into a cache root."""
     content = read_record(folder, "loaded")
     try:
         finished_ns = int(content["finished_ns"])
@@ -162,7 +162,7 @@ def write_hashed(folder: str, hashed: Mapping[str, Hashed]) -> None:
 
 
 def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:
-    """What of a scan is worth remembering, by path.
+    """Return what is worth remembering of a scan, by path.
 
     A file that was written a moment ago is not: a further change within the same tick of the
     filesystem's clock would leave its fingerprint as it is.

@@ -42,21 +42,21 @@ _COPY_SECONDS = 10
 
 
 class Machine(NamedTuple):
-    """What a file was made for: an environment key and a host requirement."""
+    """The machine a file was made for: an environment key and a host requirement."""
 
     key: str
     requirement: str
 
 
 _NOBODY = Machine("", "")
-"""Of a file that came from elsewhere and does not say more."""
+"""The machine of a file that came from elsewhere and does not say more."""
 
 
 class Other(NamedTuple):
     """A file that was here before this machine used the root.
 
     Attributes:
-        size, mtime_ns: as it was; a file that has others by now was made anew.
+        size, mtime_ns: as it was; a file that has others by now is a new one.
         machine: that used the root until then.
     """
 
@@ -66,7 +66,7 @@ class Other(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What is noted of a cache root.
+    """The note about a cache root.
 
     Attributes:
         machine: that used it last.
@@ -80,7 +80,7 @@ class Note(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """What became of the files of a cache root.
+    """The outcome for the files of a cache root.
 
     Attributes:
         left_out: why a file is not to be saved, by path.
@@ -151,7 +151,7 @@ def note_machine(folder: str, environment: Environment) -> None:
 
 
 def origin_lines(folder: str, origin: Origin) -> list[str]:
-    """What to say of the files that are left where they are, a line each."""
+    """Return what to say of the files that are left where they are, a line each."""
     counts = Counter(
         reason for path, reason in origin.left_out.items() if path not in origin.harmful
     )
@@ -231,9 +231,9 @@ def _harmful(
     others: Mapping[str, Other],
     here: Machine,
 ) -> dict[str, str]:
-    """What would do harm, and what is of use only together with that.
+    """Return the files that would do harm, and those that are of use only together with them.
 
-    Of libraries that do not say more, those are too that were made on another CPU.
+    Libraries that do not say more are among them when they were made on another CPU.
     """
     harmful = {
         path: verdict.value for path, verdict in verdicts.items() if is_harmful(path, verdict)

@@ -1,4 +1,4 @@
-"""What is in the cache roots of this host, hashed, with what is remembered of it."""
+"""The artifacts in the cache roots of this host, hashed, with what is remembered of them."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def scan_tree(
 
 
 def common_with_store(root: CacheRoot) -> frozenset[str]:
-    """The paths of the files in a cache root of which a load or a save noted the present bytes."""
+    """Return the paths in a cache root whose present bytes a load or a save noted."""
     noted = read_loaded(root.folder).digests
     files, _ = select_artifacts(root, [item for item in find_files(root) if item.path in noted], "")
     scanned, _, _ = hash_files(files, {}, workers=1)
@@ -205,7 +205,7 @@ def _without_older_profiles(
 def _without_torn_bundles(
     scanned: list[Scanned], files: list[LocalFile], broken: Sequence[Broken]
 ) -> tuple[list[Scanned], list[Scanned]]:
-    """Split off the bundles of which a file is not whole, or changed while it was read."""
+    """Split off the bundles with a file that is not whole, or changed while it was read."""
     if len(scanned) == len(files):
         return scanned, []
     # Without a list of graphs the rest of its bundle is passed over, which does no harm.

@@ -1,4 +1,4 @@
-"""What killed processes leave in a cache root's own folder, and how it goes away."""
+"""The leftovers of killed processes in a cache root's own folder, and how they go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of the stored artifacts belongs on this host, where, and what of it is not there yet."""
+"""Choose the stored artifacts that this host can use, and where each goes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def choose_placements(
         elif needs and (lack := lacks(needs)):
             aside[name, path] = lack
         elif (name, path) not in chosen or needed > chosen[name, path].identity.requirement:
-            # Of several that would do, for all files of a bundle the same.
+            # Where several would do, the same one for all files of a bundle.
             chosen[name, path] = entry
     paths: defaultdict[str, list[str]] = defaultdict(list)
     names: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
@@ -103,7 +103,7 @@ def _is_united(root: CacheRoot, entry: Entry) -> bool:
 
 
 def not_here(placements: Sequence[Placement]) -> list[Placement]:
-    """Those of which nothing is here, or of which the store knows more than this host."""
+    """Return those that are not here, and timings where the store has more than this host."""
     folders = {item.folder for item in placements}
     names = {folder: LocalNames(folder) for folder in folders}
     united = {item.folder for item in placements if item.unite is not None}
@@ -124,10 +124,10 @@ def not_here(placements: Sequence[Placement]) -> list[Placement]:
 def _refusing_strange_bundles(
     wanted: list[Placement], here: Sequence[Placement]
 ) -> list[Placement]:
-    """`wanted`, but those fail that would complete a bundle of which other bytes are here.
+    """Let those fail that would complete a bundle that is here with other bytes.
 
-    A compiler makes anew what lacks a part. Completed, it is used with all that is in its folder:
-    also with what belongs to another compilation, or was cut short by a crash of this machine.
+    A compiler makes a bundle again that lacks a part. Completed, it is used with all that is in its
+    folder: also with files of another compilation, or that were cut short by a crash.
     """
     incomplete = {(item.folder, item.bundle) for item in wanted if item.bundle}
     strange = {

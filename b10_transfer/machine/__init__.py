@@ -1,1 +1,1 @@
-"""What this host is."""
+"""The facts of this host."""

@@ -8,8 +8,8 @@ import sys
 import psutil
 
 _SCARCE = 1 << 30
-"""Each thread has a stack and, of glibc, an arena: 72 MiB. Where one cannot be had any more, a pool
-of threads loses work and is waited for without end, and native code ends the process."""
+"""Each thread has a stack and an arena of glibc: 72 MiB. Where no further one fits, a pool of
+threads loses work and is waited for without end, and native code ends the process."""
 
 
 _LEAST = 64 << 20

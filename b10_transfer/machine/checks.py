@@ -1,4 +1,4 @@
-"""What on this machine would keep a compiler from using what was loaded, found out in advance."""
+"""Checks of this machine: would anything keep a compiler from using what was loaded?"""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def existing_folder(path: str) -> str:
 
 
 def find_missing_tools(variables: Mapping[str, str], paths: Iterable[str]) -> dict[str, Lack]:
-    """What Inductor needs to run before it uses even a compiled C++ kernel, and is not here.
+    """Return what Inductor needs before it uses even a compiled C++ kernel, and is not here.
 
     It looks for the compiler and its version to name the kernel's file
     (torch/_inductor/cpp_builder.py, get_cpp_compiler), and runs openssl to name the precompiled
@@ -104,6 +104,6 @@ def find_noexec(folder: str, paths: Iterable[str]) -> Lack | None:
 
 
 def check_execution(folder: str, paths: Iterable[str]) -> list[str]:
-    """What `find_noexec` finds, as a line."""
+    """Return what `find_noexec` finds, as a line."""
     lack = find_noexec(folder, paths)
     return [] if lack is None else [str(lack)]

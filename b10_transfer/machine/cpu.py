@@ -1,4 +1,4 @@
-"""What the CPU of this machine can execute, and the vector code that Inductor would make for it.
+"""The instructions of this machine's CPU, and the vector code that Inductor makes for it.
 
 Inductor writes the number of lanes into the C++ that it generates, and none of its own cache keys
 contains the instruction set: an entry made for AVX-512 is a hit on an AVX2 machine and computes
@@ -26,8 +26,8 @@ _CPU_INFO = Path("/proc/cpuinfo")
 _CPU_FLAG_LINES = frozenset({"flags", "features", "isa", "cpu"})
 
 # x86 flags by which no compiler chooses instructions, and which come and go with the kernel: they
-# would part machines whose code is interchangeable. What is not listed counts: a flag that nobody
-# here has heard of must part machines.
+# would part machines whose code is interchangeable. All others count: a flag that nobody here has
+# heard of must part machines.
 _CLOCKS_AND_POWER = """
     acpi aperfmperf arat art constant_tsc cpb cppc dtherm epb est hw_pstate hwp hwp_act_window
     hwp_epp hwp_notify hwp_pkg_req ida nonstop_tsc nonstop_tsc_s3 pln pts tm tm2 tsc_adjust
@@ -71,7 +71,7 @@ _X86 = (
     ("avx2", frozenset({"avx2"})),
 )
 
-# What needs no flags to be known.
+# Instruction sets that need no flags to be known.
 _BY_PLATFORM = {("darwin", "arm64"): "asimd", ("linux", "ppc64le"): "vsx"}
 
 # The values of ATEN_CPU_CAPABILITY that Inductor follows, beside `default`; it ignores others.
@@ -80,7 +80,7 @@ _CAPABILITIES = frozenset({"zvector", "vsx", "avx2", "avx512"})
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """What the CPU of a machine can execute."""
+    """The CPU of a machine: what it can execute."""
 
     system: str
     """As ``sys.platform`` has it: linux, darwin, win32."""
@@ -91,7 +91,7 @@ class Cpu:
     source: str
     """Where the flags were read."""
     identity: str
-    """What tells this CPU from others where it has no flags: better alone than on the wrong CPU."""
+    """The name of this CPU where it has no flags: better alone than on the wrong CPU."""
     sve_bits: int | None = None
     """Length of an SVE vector in this process; None without SVE."""
     amx_permitted: bool = False
@@ -161,7 +161,7 @@ def _available(cpu: Cpu, variables: Mapping[str, str]) -> tuple[tuple[str, ...],
     if cpu.machine in _X86_MACHINES and variables.get("TORCHINDUCTOR_VEC_ISA_OK") == "0":
         return (), "TORCHINDUCTOR_VEC_ISA_OK=0"
     if not cpu.flags:
-        # What the request would choose from is unknown, so it parts environments by itself.
+        # The choice of the request is unknown, so the request itself parts environments.
         request = variables.get("ATEN_CPU_CAPABILITY", "any")
         return (f"{UNKNOWN} ({request} of {cpu.identity})",), cpu.source
     return by_flags[cpu.machine](cpu), cpu.source

@@ -48,12 +48,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What a compiler's output depends on, on this machine."""
+    """The facts of this machine that a compiler's output depends on."""
 
     fields: tuple[Field, ...]
-    """What the key is made of, in its order."""
+    """The fields of the key, in its order."""
     recorded: tuple[Field, ...]
-    """What is kept beside the key: a difference here causes misses, never wrong results."""
+    """Fields kept beside the key: a difference here causes misses, never wrong results."""
     requirement: str
     """Host requirement of native code (``*.so``, headers): 16 hex digits for the CPU's flags and
     the C library. Machines with the same GPU share all else; without a GPU the key has both."""
@@ -62,7 +62,7 @@ class Environment:
 
     @classmethod
     def detect(cls, variables: Mapping[str, str]) -> Environment:
-        """The environment of this process, read anew.
+        """Read the environment of this process.
 
         Imports no torch, initialises no GPU and starts no process, except that torch is asked about
         a GPU that neither NVML nor procfs knows (ROCm).

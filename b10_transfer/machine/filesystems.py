@@ -72,7 +72,7 @@ def filesystem_of(path: str, table: str = "/proc/self/mountinfo") -> Filesystem 
         if len(before) < 5 or len(after) < 2:
             continue
         folder = _unescape(before[4])
-        # Of two at one place the later hides the earlier.
+        # Where two are at one place, the later hides the earlier.
         if is_below(path, folder) and (found is None or len(folder) >= len(found.folder)):
             found = Filesystem(after[0], _unescape(after[1]), folder)
     return found

@@ -63,7 +63,7 @@ class NvmlError(Exception):
 
 
 class Nvml(Protocol):
-    """What is wanted from NVML."""
+    """The functions that are wanted from NVML."""
 
     def list_gpus(self) -> GpuListing:
         """All GPUs that the driver lets this process see. Raises NvmlError."""
@@ -233,7 +233,7 @@ def _first_by_asking(
 
 
 def _usable(gpu: Gpu) -> Gpu | None:
-    """What CUDA uses of a GPU: the first of its slices if it is in MIG mode."""
+    """Return the part of a GPU that CUDA uses: its first slice if it is in MIG mode."""
     if gpu.slices is None:
         return gpu
     return gpu.slices[0] if gpu.slices else None

@@ -82,7 +82,7 @@ def named(namespaces: Iterable[str]) -> str:
 def recorded_differences(
     environment: Environment, recorded: Iterable[tuple[str, str]]
 ) -> tuple[Difference, ...]:
-    """What is recorded beside the key and differs from the machine that saved.
+    """Return the recorded fields, beside the key, that differ from the machine that saved.
 
     A fact that the machine did not record, since its release did not, is no difference.
     """

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP})
 _DESCRIPTORS = 16
-"""How many files must be to be had at once: those of an import, a device and a library."""
+"""How many descriptors must be free: those of an import, a device and a library."""
 
 UNKNOWN = "unknown"
 NONE = "none"

@@ -1,1 +1,1 @@
-"""What users call: load, save, look, look after."""
+"""The operations that users call: load, save, look, look after."""

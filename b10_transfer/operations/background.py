@@ -39,7 +39,7 @@ class BackgroundLoad:
         try:
             thread.start()
         except RuntimeError:
-            # No more threads can be had: then it is not beside the caller's work, but before it.
+            # No more threads can be started: it runs before the caller's work, not beside it.
             self._run()
 
     def done(self) -> bool:

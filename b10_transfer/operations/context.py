@@ -1,4 +1,4 @@
-"""What every operation starts from: settings, environment, cache roots, and the store."""
+"""The context of every operation: settings, environment, cache roots, and the store."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _FEW_FILES = 100
 
 
 class Context(NamedTuple):
-    """What every operation starts from.
+    """The context that every operation starts from.
 
     Attributes:
         settings: as the user set them.
@@ -167,7 +167,7 @@ def strict_line(exposed: str) -> str:
 
 
 def exposure_line(exposed: str) -> str:
-    """Say that a cache root is used all the same, given who could write to it."""
+    """Say that a cache root is used nevertheless, given who could write to it."""
     return f"{exposed}: whoever can write there can run code here"
 
 

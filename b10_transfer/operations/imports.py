@@ -23,7 +23,7 @@ _NEEDED = (
     "b10_transfer.key_file",
 )
 _IMPORTED_LATE = ("lmdb._envid", "pynvml")
-"""What others import when they are first used; not every version and machine has them."""
+"""Modules that others import when first used; not every version and machine has them."""
 
 _lock = threading.RLock()
 _acquired: list[bool] = []

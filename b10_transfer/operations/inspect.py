@@ -63,7 +63,7 @@ class ShownHead:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What is stored for one address, in full.
+    """Everything that is stored for one address.
 
     Attributes:
         row: as in the listing.

@@ -37,7 +37,7 @@ _VALID_SECONDS = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class LastSave:
-    """What a save that left nothing to do saw.
+    """The state that a save saw when it left nothing to do.
 
     Attributes:
         state: of the local tree and of settings: see `local_state`.
@@ -87,7 +87,7 @@ def local_state(tree: Tree, context: Context) -> str | None:
 
 
 def read_last_save(tree: Tree, address: Address) -> LastSave | None:
-    """What is noted, or None."""
+    """Return the note, or None."""
     if not tree:
         return None
     content = read_record(_home_of(tree), _NAME)

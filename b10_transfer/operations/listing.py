@@ -1,4 +1,4 @@
-"""What a store holds, as rows for people and programs: pure values, made of what was read."""
+"""The content of a store, as rows for people and programs: pure values, made of what was read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is stored for one environment key and namespace.
+    """The row of one environment key and namespace.
 
     Attributes:
         address: the environment key and the namespace.
@@ -95,7 +95,7 @@ class KindTotal:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a load of one address would find.
+    """Return what a load of one address would find.
 
     Attributes:
         artifacts: how many.

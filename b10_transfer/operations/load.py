@@ -196,7 +196,7 @@ def _examine_roots(context: Context) -> list[str]:
 
 
 def _host_problems(context: Context, placements: Iterable[Placement]) -> list[str]:
-    """What on this machine would keep its compilers from using the artifacts."""
+    """Return what on this machine would keep its compilers from using the artifacts."""
     paths: defaultdict[str, list[str]] = defaultdict(list)
     for placement in placements:
         paths[placement.entry.identity.root].append(placement.entry.identity.path)
@@ -383,7 +383,7 @@ def _remember(folders: Iterable[str], brought: Brought) -> None:
 def _broken_in(folder: str, placed: Placed) -> dict[str, Digest]:
     """Return what the store has for a cache root that is of no use to any host, by path.
 
-    With a part of a bundle go the others: made anew, they all belong to another compilation.
+    The rest of a bundle goes with a part of it: the compiler then makes all of it again.
     """
     broken = [item for item, _ in placed.broken if item.folder == folder]
     bundles = {item.bundle for item in broken} - {""}

@@ -1,4 +1,4 @@
-"""What came of a load: whether it was one, and what its report says."""
+"""The outcome of a load: whether it was one, and its report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Counts(NamedTuple):
-    """What a load found of the artifacts that belong here.
+    """Counts of the artifacts that belong here.
 
     Attributes:
         already_here: those that were not lacking.
@@ -36,8 +36,8 @@ def load_report(
     """Return what a load did, when it was more than a failure.
 
     A load that brings nothing is a failure where nothing is here either, and where the store does
-    not answer, or has lost more than is here. What this machine does not take is no reason: a load
-    before this one brought the rest, and said so.
+    not answer, or has lost more than is here. Artifacts that this machine does not take are no
+    reason: a load before this one brought the rest, and said so.
 
     Args:
         context: of this host.
@@ -75,7 +75,7 @@ def load_report(
 
 
 def bring_problems(brought: Brought, store: str) -> list[str]:
-    """What kept artifacts from being brought out of a store's folder, a line a cause."""
+    """Return what kept artifacts from being read from the store, a line for each cause."""
     problems: list[str] = []
     if brought.damaged:
         blobs = count_text(len(brought.damaged), "blob")

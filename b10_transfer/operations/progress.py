@@ -27,8 +27,8 @@ class Progress(NamedTuple):
 
 ProgressCallback = Callable[[Progress], None]
 """Called from any thread, ten times a second at most, and never from two at once; where anything is
-brought or uploaded and all of it could be, the last call has `done == total`. What it raises is
-logged, and ends the calls: it never fails the operation."""
+brought or uploaded and all of it could be, the last call has `done == total`. An error that it
+raises is logged and ends the calls: it never fails the operation."""
 
 
 class Meter:

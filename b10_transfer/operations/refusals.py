@@ -1,4 +1,4 @@
-"""What the system would not give: memory, threads, descriptors, or a running interpreter."""
+"""Refusals of the system: no memory, threads, descriptors, or no running interpreter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NO_THREAD = (
 )
 _AT_THE_END = "the interpreter is shutting down: call it earlier"
 
-# What CPython and the dynamic loader say; there is nothing else to go by.
+# The words of CPython and the dynamic loader; there is nothing else to go by.
 _BY_TEXT = (
     ("shutdown", _AT_THE_END),
     ("shutting down", _AT_THE_END),
@@ -36,7 +36,7 @@ _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def describe(error: OSError, store: str) -> str:
-    """What the filesystem said of the store, or of a local file, and the way out.
+    """Return the filesystem's error about the store, or a local file, and the way out.
 
     Args:
         error: as it was raised; files of the store are named by their place in it.
@@ -56,7 +56,7 @@ def describe(error: OSError, store: str) -> str:
 
 
 def refusal(error: BaseException) -> str | None:
-    """What the system refused, and the way out; None when an error says something else."""
+    """Return what the system refused, and the way out; None when an error is another one."""
     if isinstance(error, MemoryError):
         return _NO_MEMORY
     if isinstance(error, OSError):

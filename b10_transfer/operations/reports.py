@@ -1,4 +1,4 @@
-"""What a load or a save did, as values."""
+"""The reports of loads and saves: values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from b10_transfer.machine.environment import Difference
 
 _LITTLE_USE = 0.25
-"""More than this part of what was loaded, compiled all the same, is worth a hint."""
+"""When more than this part of what was loaded is compiled again, that is worth a hint."""
 
 _NAMED_FILES = 3
 """How many files a line names for each reason why files are left out."""
@@ -32,7 +32,7 @@ _LITTLE_USE_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a load did.
+    """The report of a load.
 
     Attributes:
         status: SUCCESS: something was brought; SKIPPED: what there is for this host is here
@@ -40,8 +40,8 @@ class LoadReport:
         environment_key: of this host.
         loaded: artifacts that were brought.
         bytes_loaded: their size on disk, in bytes.
-        already_here: stored artifacts of which a file was here; it was left as it is.
-        missed: stored artifacts that could not be had; the compiler makes them again.
+        already_here: stored artifacts whose file was here; it was left as it is.
+        missed: stored artifacts that could not be read; the compiler makes them again.
         left_aside: stored artifacts of cache roots that are not used here, or native code for
             other machines alone.
         refused: manifests of this environment and namespace that could be read and were not
@@ -49,7 +49,7 @@ class LoadReport:
             name that is not theirs.
         differences: what differs from the machine that saved last, beside the environment key;
             where nothing is stored, what differs from the nearest environment that has something.
-            None of it makes a result wrong; it may make the compiler work all the same.
+            None of it makes a result wrong; it may still make the compiler work.
         reason: why there was nothing to load, where the status is DOES_NOT_EXIST.
         problems: what was wrong with the store or with this machine, a line each.
         seconds: how long the load took.
@@ -90,7 +90,7 @@ class LoadReport:
 
 @dataclass(frozen=True, slots=True)
 class SaveReport:
-    """What a save did.
+    """The report of a save.
 
     Attributes:
         status: SUCCESS or SKIPPED.
@@ -221,7 +221,7 @@ def count_refused(problems: Iterable[Problem]) -> int:
 
 
 def problem_lines(problems: Collection[Problem], *, signed: bool = False) -> list[str]:
-    """What was wrong with files of the store, a line each for the first of them.
+    """Return what was wrong with files of the store, a line each for the first of them.
 
     Args:
         problems: as the engine found them.

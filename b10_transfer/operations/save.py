@@ -103,13 +103,13 @@ def _remember(context: Context, scan: LocalScan, outcome: SaveOutcome) -> None:
         digests = dict(loaded.digests)
         for item in scan.artifacts:
             identity, digest = item.file.identity, item.digest
-            # Of a variant group, what was offered once is not offered again.
+            # A member of a variant group that was offered once is not offered again.
             if identity.root == root.name and (
                 outcome.stored.get(identity) == digest or item.file.group_length
             ):
                 digests[identity.path] = digest
         distrusted = {pair for pair in loaded.distrusted if pair[1] not in outcome.sound_packs}
-        # What was published carries none of it on.
+        # The published manifest carries none of it on.
         broken = loaded.broken if outcome.published is None else {}
         fresh = Loaded(loaded.finished_ns, digests, distrusted, broken)
         if fresh != loaded:

@@ -118,7 +118,7 @@ def restore(address: Address, settings: Settings | None = None) -> Restored:
 
 @dataclass(slots=True)
 class SignReport:
-    """What signing a store again did.
+    """The result of signing a store again.
 
     Attributes:
         signed: environments and namespaces that the first key has signed now.
@@ -134,8 +134,8 @@ class SignReport:
 def sign_again(settings: Settings | None = None) -> SignReport:
     """Sign with the first key what the other keys of this host signed.
 
-    An operator who changes a key does this before the old one goes. What no key of this host
-    vouches for is left alone.
+    An operator who changes a key does this before the old one goes. Manifests that no key of this
+    host vouches for are left alone.
 
     Raises:
         CacheError: the store cannot be used, or there is no key here that can sign.

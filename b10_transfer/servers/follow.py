@@ -46,7 +46,7 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class CompanionReport:
-    """What was done for a server.
+    """The result of following a server.
 
     Attributes:
         outcome: DONE: what the server compiled is stored. FAILED: the cache is off, or a load or
@@ -64,7 +64,7 @@ class CompanionReport:
 
     @property
     def exit_code(self) -> int:
-        """Of a process that did this and nothing else."""
+        """The exit code of a process that did this and nothing else."""
         return self.outcome.value
 
 
@@ -97,7 +97,7 @@ def accompany(
 
 @dataclass(slots=True)
 class _Company:
-    """What is known of one server."""
+    """The facts about one server."""
 
     own: Settings
     options: ServerOptions

@@ -1,4 +1,4 @@
-"""What is to be known to keep a server company: where it is, and how long to wait for it."""
+"""The options for following a server: where it is, and how long to wait for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIMEOUT = "B10_TRANSFER_TIMEOUT_S"
 _INTERVAL = "B10_TRANSFER_INTERVAL_S"
 
 WATCH_SECONDS = 600.0
-"""What the first requests compile is there after this time, unless a server has none for long."""
+"""By then the first requests have been compiled for, unless a server has none for long."""
 
 _OURS = frozenset(
     {"BASETEN_FS_ENABLED", "LOCAL_WORK_DIR", "MAX_CACHE_SIZE_MB", "MAX_CONCURRENT_SAVES"}

@@ -36,7 +36,7 @@ class Readiness(enum.Enum):
 
 
 class Waited(NamedTuple):
-    """What came of waiting for a server.
+    """The outcome of waiting for a server.
 
     Attributes:
         readiness: how it ended.

@@ -50,7 +50,7 @@ class Pace:
 
 
 class CacheState(NamedTuple):
-    """What the cache roots are like: any work of a compiler changes it.
+    """The state of the cache roots: any work of a compiler changes it.
 
     Attributes:
         files: how many there are.
@@ -65,7 +65,7 @@ class CacheState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SaveResult:
-    """What came of a save.
+    """The outcome of a save.
 
     Attributes:
         report: what it did; None when it failed.
@@ -87,7 +87,7 @@ class Caches:
         self._roots: tuple[CacheRoot, ...] | None = None
 
     def state(self) -> CacheState | None:
-        """What they are like now; None when that cannot be found out."""
+        """Return their state now; None when that cannot be found out."""
         try:
             return call_within(_LOOK_LIMIT_SECONDS, self._look, "looking at the caches")
         except (CacheError, StoreError, OSError) as error:
@@ -202,7 +202,7 @@ def _is_new(caches: Caches, known: SaveResult | None) -> bool:
 
 
 def _settled_state(caches: Caches, is_over: Callable[[], bool], pace: Pace) -> CacheState | None:
-    """What the cache roots are like once they have not changed for a while."""
+    """Return the state of the cache roots once they have not changed for a while."""
     deadline = time.monotonic() + pace.settle_limit
     state = caches.state()
     since = time.monotonic()

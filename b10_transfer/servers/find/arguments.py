@@ -76,7 +76,7 @@ def _port(kind: str, chosen: Mapping[str, str]) -> tuple[int, bool]:
 
 
 def _flags(argv: Sequence[str]) -> dict[str, str]:
-    """What follows each `--name`; underscores count as hyphens there, and the last one counts."""
+    """Return the value of each `--name`; underscores count as hyphens, and the last one counts."""
     found: defaultdict[str, str] = defaultdict(str)
     name = ""
     for item in argv[1:]:
@@ -93,7 +93,7 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
 
 
 def _config(server: ServerProcess, flags: Mapping[str, str]) -> tuple[dict[str, str], bool]:
-    """What the configuration file says, and whether all there is could be read."""
+    """Return the options of the configuration file, and whether all of it could be read."""
     path = flags.get("config", "")
     if not path:
         return {}, True

@@ -143,7 +143,7 @@ class Address(NamedTuple):
 
 
 class _Socket(Protocol):
-    """What psutil says of a socket."""
+    """A socket, as psutil describes it."""
 
     @property
     def laddr(self) -> tuple[str, int] | tuple[()] | str: ...

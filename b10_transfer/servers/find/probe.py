@@ -23,7 +23,7 @@ _REFUSED = frozenset({401, 403})
 
 
 class Answer(NamedTuple):
-    """What a server said.
+    """The answer of a server.
 
     Attributes:
         status: of HTTP; 0 when there was no answer, and `reason` says why.

@@ -103,8 +103,9 @@ class ServerSearch:
         """The server nearest to this process, or None.
 
         Near is, in this order: this process, those that started it, and what these started in
-        turn; its session; its container. Of several, the one whose start is nearest to that of this
-        process, or of the search where that is much older, and rather after it than before.
+        turn; its session; its container. If there are several, the one whose start is nearest to
+        that of this process, or of the search where that is much older, and rather after it than
+        before.
         """
         try:
             nearness = _Nearness()

@@ -87,7 +87,7 @@ class ChosenFolders:
         ours = [folder for _, folder in _folders(self._own)]
         strange = [item for item in folders if not any(is_below(item[1], own) for own in ours)]
         if not strange or folders in self._known:
-            # What a server keeps in a folder of its own root is found there.
+            # The cache that a server keeps in a folder of its own root is found there.
             return None
         self._known.add(folders)
         return replace(settings, signing_keys=self._own.signing_keys)

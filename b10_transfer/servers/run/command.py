@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("b10_transfer")
 
 _SECRETS = "B10_CACHE_SIGNING_KEY"
-"""What the variables' names begin with that hold a signing secret, or the name of its file."""
+"""The beginning of the variables that hold a signing secret, or the name of its file."""
 
 
 def run(command: Sequence[str], options: RunOptions | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What `run` does around a command."""
+"""The options of `run`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What to do around the command.
+    """The things to do around the command.
 
     Attributes:
         load: whether to load before the start.

@@ -30,7 +30,7 @@ _LEFT_ALONE = frozenset(
     }
 )
 WATCHED = frozenset(signal.valid_signals()) - _LEFT_ALONE
-"""What is waited for instead of being handled."""
+"""The signals that are waited for instead of being handled."""
 
 _HARMLESS = frozenset({signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH})
 _FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH})
@@ -93,8 +93,8 @@ def is_for_command(info: signal.struct_siginfo) -> bool:
     """Whether a signal that this process got has to be sent on to the command.
 
     The command is in our process group, so Ctrl-C and the like have reached it already: a second
-    one makes many servers drop their connections. What a process sent was for this process alone,
-    or else for the whole group, which nobody can tell; then the command gets it twice.
+    one makes many servers drop their connections. A signal that a process sent was for this process
+    alone, or for the whole group, which nobody can tell; then the command gets it twice.
     """
     if info.si_signo == signal.SIGCHLD:
         return False

@@ -1,4 +1,4 @@
-"""What the helpers beside a command do: load before it starts, save what it compiles."""
+"""The work of the helpers beside a command: load before it starts, save what it compiles."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def watch(control: int, command: int, options: RunOptions) -> int:
     """Save what a command compiles, while it runs and once more when it has ended.
 
     A server is left alone until it is ready: what one that fails to start has compiled may be why
-    it failed. Of any other command, what it compiled is saved whenever it has settled, and at its
+    it failed. The work of any other command is saved whenever it has settled, and at its
     end, unless it failed by itself.
 
     Args:
@@ -198,7 +198,7 @@ class _Saver:
         )
         if waited.readiness is not Readiness.READY:
             if self._is_ready and self._settings is not None:
-                # No other server came. What is left of the proven one is its last.
+                # No other server came: the last work of the proven one is saved.
                 self._keep_saving(self._settings, lambda: False)
             else:
                 _logger.info("nothing is saved; the server: %s", waited.readiness.value)

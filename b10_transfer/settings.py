@@ -43,9 +43,10 @@ class Settings:
         full_headers: B10_CACHE_HEADERS: carry what gcc makes of the headers that Inductor
             precompiles, about 150 MB each; False: placeholders.
         auto_gc: B10_AUTO_GC: whether a save may make a visit of the garbage collection afterwards.
-        max_age_days: B10_CACHE_MAX_AGE_DAYS: what nobody loaded for so long expires; 0: never.
-        max_store_bytes: B10_STORE_MAX_SIZE_MB, in bytes: beyond it, what was loaded longest ago
-            expires; 0: no limit.
+        max_age_days: B10_CACHE_MAX_AGE_DAYS: artifacts that nobody used for so long expire; 0:
+            never.
+        max_store_bytes: B10_STORE_MAX_SIZE_MB, in bytes: beyond it, environments that were
+            loaded longest ago expire; 0: no limit.
         strict_roots: B10_STRICT_ROOTS: refuse a cache root that others could write to.
         signing_keys: B10_CACHE_SIGNING_KEY or B10_CACHE_SIGNING_KEY_FILE, and B10_CACHE_PUBLIC_KEYS
             behind them: every one verifies, the first signs unless it is a public key; none:

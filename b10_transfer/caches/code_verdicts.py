@@ -1,4 +1,4 @@
-"""Whether graphs, sources and libraries of Inductor fit this machine, by what is in them."""
+"""Verdicts on graphs, sources and libraries of Inductor: does their code fit this machine?"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The forms of the paths that a compiler writes below its cache root.
 
-What has another form is somebody else's, whatever variable points at the folder: it is neither
+A file of another form is somebody else's, whatever variable points at the folder: it is neither
 saved nor removed. So a form is as wide as its compiler's names are, where only a compiler gives
 such names, and no wider.
 """

@@ -1,4 +1,4 @@
-"""`b10-transfer`: finds the command, runs it, and turns what went wrong into an exit code."""
+"""`b10-transfer`: find the command, run it, and turn errors into an exit code."""
 
 from __future__ import annotations
 

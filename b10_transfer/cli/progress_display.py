@@ -38,7 +38,7 @@ def progress_display(
         first: what is done before there is anything to tell of that.
 
     Yields:
-        What the operation has to tell, from any thread.
+        The function that the operation calls, from any thread.
     """
     state = _State(what, first)
     with _showing(console, state, _draw_bar):

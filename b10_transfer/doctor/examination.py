@@ -65,7 +65,7 @@ def examine(settings: Settings | None = None) -> list[Finding]:
             findings then.
 
     Returns:
-        What was found. It never raises, and takes well under a minute where mounts hang.
+        The findings. It never raises, and takes well under a minute where mounts hang.
     """
     examination = _Examination()
     examination.run(settings)

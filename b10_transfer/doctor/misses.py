@@ -1,4 +1,4 @@
-"""Why a load finds nothing, or little that helps: what `doctor` says of what is stored."""
+"""Findings about what is stored: why a load finds nothing, or little that helps."""
 
 from __future__ import annotations
 

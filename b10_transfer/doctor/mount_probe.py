@@ -226,7 +226,7 @@ _PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN)
 
 
 def take(steps: Iterator[Step]) -> Iterator[Facts]:
-    """Take the steps: of each that it begins, then its seconds, and its facts or its error."""
+    """Take the steps; yield the name of each, then its seconds, and its facts or its error."""
     for name, step in steps:
         yield {"begin": name}
         started = time.perf_counter()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def origin_findings(roots: Iterable[LocalRoot], environment: Environment) -> Iterator[Finding]:
-    """Files that would do harm here, and files that are not saved for where they came from."""
+    """Find files that would do harm here, and files that are not saved because of their origin."""
     for root, found in roots:
         origin = peek(root, found, environment)
         for line in harm_lines(root.folder, origin.harmful):

@@ -49,8 +49,8 @@ def local_space_findings(
     """The cache roots and the work folder.
 
     Args:
-        locals_: the cache roots. Which of them what is stored would come to is not known, so all of
-            it is expected in each.
+        locals_: the cache roots. Nobody knows how what is stored is spread over them, so all of it
+            is expected in each.
         settings: of this host.
         own: the newest manifest of this host's environment and namespace.
     """

@@ -1,6 +1,6 @@
 """Emptying a cache root of this host.
 
-What its compiler wrote goes, by the names in the table of cache roots; what is foreign stays.
+Files with the names that its compiler gives go, by the table of cache roots; all others stay.
 Everything is done from one descriptor of the root, so that nothing outside is reached, whatever
 others rename or link meanwhile.
 """

@@ -31,7 +31,7 @@ def move_aside(folder: str, harmful: Mapping[str, str]) -> list[str]:
         harmful: what is wrong with each, by path.
 
     Returns:
-        What was done, a line for each reason.
+        A line on what was done, for each reason.
     """
     moved: defaultdict[str, list[str]] = defaultdict(list)
     kept: defaultdict[str, list[str]] = defaultdict(list)

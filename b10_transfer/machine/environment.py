@@ -88,8 +88,8 @@ class Environment:
     def key(self) -> str:
         """The environment key: the address of this environment's manifests, 32 hex digits.
 
-        They begin the BLAKE3 of the fields as JSON: a list of [name, value] in order, without
-        spaces, everything beyond ASCII escaped.
+        It is the beginning of the BLAKE3 of the fields as JSON: a list of [name, value] in order,
+        without spaces, everything beyond ASCII escaped.
         """
         return _hashed([[field.name, field.value] for field in self.fields], _KEY_DIGITS)
 

@@ -8,10 +8,10 @@ _FIRST = 1
 
 
 def started_ns() -> int:
-    """When the first process of this container, or of this machine, began; ns since the epoch.
+    """Return when the first process of this container or machine began, in ns since the epoch.
 
-    What has been in a cache root for longer came with the image, lies on a volume, or was made
-    before a restart.
+    Older files in a cache root came with the image, lie on a volume, or were made before a
+    restart.
 
     Returns:
         0 where that cannot be found out.

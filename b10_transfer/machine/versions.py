@@ -67,8 +67,8 @@ class TorchRelease:
 def require_descriptors() -> None:
     """Raise OSError where this process can hardly open a file any more.
 
-    What reads files on our behalf, the import system and NVML among it, then says that there are
-    none.
+    Code that reads files on our behalf, the import system and NVML for instance, then says that
+    there are none.
     """
     with contextlib.ExitStack() as opened:
         for _ in range(_DESCRIPTORS):

@@ -184,7 +184,7 @@ def _examine_roots(context: Context) -> list[str]:
     """Look at what lies in the cache roots before a compiler does, and move aside what would harm.
 
     Returns:
-        What there is to say, a line each.
+        The lines to say.
     """
     lines: list[str] = []
     for root in context.roots:
@@ -253,7 +253,7 @@ def _open_roots(
 ) -> dict[str, Target]:
     """Open and lock cache roots, and sweep what killed processes left; return the usable ones.
 
-    What is checked is the open folder, and all is placed into it: whoever takes its name meanwhile
+    The open folder is checked, and everything is placed into it: whoever takes its name meanwhile
     gets nothing. The order is always the same, so that two loads never wait for each other.
     """
     roots = {root.folder: root for root in context.roots}

@@ -20,9 +20,9 @@ class Counts(NamedTuple):
     """Counts of the artifacts that belong here.
 
     Attributes:
-        already_here: those that were not lacking.
-        wanted: those that were lacking, in cache roots that can be used.
-        unusable: those that were lacking in cache roots that cannot be written.
+        already_here: those that were here.
+        wanted: those that were missing, in cache roots that can be used.
+        unusable: those that were missing, in cache roots that cannot be written.
     """
 
     already_here: int

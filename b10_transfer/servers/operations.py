@@ -35,7 +35,7 @@ def call_within(
         meanwhile: called several times a second.
 
     Returns:
-        What the operation returned.
+        The result of the operation.
 
     Raises:
         CacheError: it is not waited for any more, or no thread can be started.

@@ -170,7 +170,7 @@ def keep_saving(
         on_progress: see `b10_transfer.operations.transfer.save`.
 
     Returns:
-        What came of each save.
+        The outcome of each save.
     """
     chosen = pace or Pace()
     results: list[SaveResult] = []

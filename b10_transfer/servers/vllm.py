@@ -23,7 +23,7 @@ def save_vllm_compile_cache() -> None:
     The call never raises, and does not end this process. It returns when the save is done, when the
     server ends, or when it was not ready within B10_TRANSFER_TIMEOUT_S seconds (1800); a shared
     folder that does not answer is given up after as long again, for the load and the save each.
-    What came of it is in the log.
+    The log has the outcome.
     """
     try:
         import_all("b10_transfer.servers.follow")

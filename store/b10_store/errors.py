@@ -14,7 +14,7 @@ class UnsupportedFormatError(StoreError):
 
 
 class CorruptError(StoreError):
-    """Bytes are not what their digest, length or structure says."""
+    """Bytes do not have the digest, length or structure that they should."""
 
 
 class LimitError(StoreError):

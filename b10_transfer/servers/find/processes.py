@@ -1,8 +1,8 @@
 """The process of an inference server: finding it, and knowing whether it still runs.
 
-What a process says of itself, by its command line, its environment variables and the files that
-these name, is believed of our own user's processes alone, and of those of a user whom the operator
-named: it decides what is read with our rights, and where it is published.
+A process describes itself by its command line, its environment variables and the files that these
+name. That decides what is read with our rights, and where it is published. So only processes of our
+own user are believed, and those of a user whom the operator named.
 """
 
 from __future__ import annotations

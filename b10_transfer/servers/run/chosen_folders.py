@@ -1,6 +1,6 @@
 """Cache folders that a program chooses for itself, after its start.
 
-What a process sets in its own environment variables is to be seen in what it starts from then on:
+Variables that a process sets for itself show in the processes that it starts from then on:
 Inductor's workers and compilers.
 """
 

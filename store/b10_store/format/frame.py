@@ -113,10 +113,10 @@ def compress_frame(raw: bytes) -> bytes:
 
 
 def decompress_frame(stored: bytes | memoryview, raw_size: int) -> bytes:
-    """The raw bytes of a frame.
+    """Return the raw bytes of a frame.
 
-    What the frame itself declares is compared before anything is allocated: python-zstandard takes
-    a declared content size at its word, whatever max_output_size says.
+    The size that the frame declares is compared before anything is allocated: python-zstandard
+    believes a declared content size, whatever max_output_size says.
 
     Raises:
         CorruptError: it is no zstd frame, or not of exactly `raw_size` bytes.

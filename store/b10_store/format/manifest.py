@@ -132,7 +132,7 @@ class Manifest:
 
     Attributes:
         name: what it is published as.
-        lineage: how it came about.
+        lineage: the manifests that it supersedes, and where it was made.
         packs: every pack that an entry lies in.
         entries: the artifacts.
         signed: whether its file was sealed with a secret key.

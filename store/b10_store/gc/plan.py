@@ -89,7 +89,7 @@ def choose_departures(found: Survey, policy: GcPolicy, now: float) -> Departures
 
 
 def referenced_packs(found: Survey, without: Collection[SnapshotName] = ()) -> frozenset[PackId]:
-    """The packs that manifests reference, less those that may go."""
+    """Return the packs that manifests reference, but for manifests that may go."""
     gone = frozenset(without)
     return frozenset(
         pack for referrer in found.referrers if referrer.name not in gone for pack in referrer.packs

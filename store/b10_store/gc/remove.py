@@ -101,7 +101,7 @@ def trashed_manifests(remote: Remote) -> list[SnapshotName]:
 def restore(remote: Remote, scratch: str, address: Address) -> Restored:
     """Put the manifests of an address back that are still in trash, and the packs they reference.
 
-    What another one of them carries on stays in trash.
+    Manifests that another one of them carries on stay in trash.
 
     Raises:
         OSError: the store cannot be read or written.

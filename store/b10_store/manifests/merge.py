@@ -38,9 +38,9 @@ def superseded_by(manifests: Iterable[Manifest | Header]) -> frozenset[SnapshotI
 def union(heads: Sequence[Manifest]) -> Union:
     """Unite the heads of one address.
 
-    Of the same artifact in two heads, the one that superseded more often wins (it descends from the
-    other), else the one in the older head: so every reader decides alike, and what one host has
-    loaded is not replaced by a later, independent compile. Its time is the latest that a head has
+    Where two heads have an artifact, the entry that superseded more often wins (it descends from
+    the other), else the one in the older head. So every reader decides alike, and a later, independent
+    compile does not replace what a host has loaded. The entry's time is the latest that a head has
     for the same bytes. Two variant groups that share a member are united; groups that share none
     were compiled independently and are decided whole.
     """

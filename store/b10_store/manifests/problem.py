@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something of a store that could not be used.
+    """A file of a store that could not be used.
 
     Attributes:
         name: the file, relative to the store.

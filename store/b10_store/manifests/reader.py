@@ -133,9 +133,9 @@ class ManifestReader:
     def heads(self, address: Address) -> Heads:
         """Read the heads of an address: normally one file.
 
-        What a manifest that was read supersedes is not read at all. A manifest
-        that vanishes between the listing and the reading was superseded meanwhile, so the listing
-        is repeated once.
+        Manifests that one already read supersedes are not read at all. A manifest that vanishes
+        between the listing and the reading was superseded meanwhile, so the listing is repeated
+        once.
         """
         heads = self._read_heads(address)
         if any(problem.missing for problem in heads.problems):

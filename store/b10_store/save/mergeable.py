@@ -36,7 +36,7 @@ def unite_rewritten(
 ) -> tuple[Scanned, ...]:
     """Add to such artifacts what the store knows and this host does not.
 
-    What cannot be read, or not be united, stays as it is. Most saves have none that differs, and
+    A file that cannot be read or united stays as it is. Most saves have none that differs, and
     read nothing.
 
     Args:

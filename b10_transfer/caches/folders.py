@@ -121,7 +121,7 @@ def tilelang(variables: Mapping[str, str]) -> str:
 def cute_dsl(variables: Mapping[str, str]) -> str:
     """As cutlass/base_dsl/cache_helpers.py, get_default_generated_ir_path().
 
-    TMPDIR counts whether it can be used or not, and whoever is logged in does not.
+    TMPDIR counts whether it can be used or not; the user who is logged in does not count.
     """
     chosen = variables.get("CUTE_DSL_CACHE_DIR")
     if chosen:

@@ -26,7 +26,7 @@ _SUFFIX = ".gch"
 def plant_placeholders(folder: str, headers: Iterable[str]) -> None:
     """Put an empty `.gch` beside the text of each header, where there is none.
 
-    Failing to is of no consequence beyond a header that is built.
+    A failure costs no more than the building of a header.
 
     Args:
         folder: the cache root.

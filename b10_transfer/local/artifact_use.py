@@ -1,7 +1,7 @@
 """Which of the artifacts here are in use: made, or opened, since a load brought them.
 
-The sign is a file's access time. On most filesystems (relatime, the default) the first time that a
-file is opened and read after it was put in place shows, and after that about one a day. Where the
+The sign is a file's access time. On most filesystems (relatime, the default) the first
+reading of a file after it was put in place shows, and after that about one a day. Where the
 filesystem keeps no access times (noatime, some network mounts) nothing can be told.
 """
 

@@ -1,4 +1,4 @@
-"""The last save of this host that left nothing to do, so that the next need not look so closely.
+"""The last save of this host that left nothing to do: the next one need not look so closely.
 
 Beside the first cache root that holds anything, `.b10_transfer/saved` notes what the tree and the
 store were like.

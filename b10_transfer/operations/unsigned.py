@@ -1,4 +1,4 @@
-"""A store that others can write to, and no key to tell their manifests by."""
+"""Warn of a store that others can write to, where no key tells their manifests apart."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _OURS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How to keep a server company.
+    """How to follow a server.
 
     Attributes:
         url: what answers when the server is ready; None: it is found.

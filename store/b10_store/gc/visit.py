@@ -127,7 +127,7 @@ class _Visit:
         return self._report
 
     def run(self, *, rewrites: bool) -> GcReport:
-        """Do it."""
+        """Make the visit."""
         if not self._renames_are_atomic():
             self._report.refused.append("the mount does not rename as it should")
             return self._report

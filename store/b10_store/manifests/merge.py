@@ -39,10 +39,10 @@ def union(heads: Sequence[Manifest]) -> Union:
     """Unite the heads of one address.
 
     Where two heads have an artifact, the entry that superseded more often wins (it descends from
-    the other), else the one in the older head. So every reader decides alike, and a later, independent
-    compile does not replace what a host has loaded. The entry's time is the latest that a head has
-    for the same bytes. Two variant groups that share a member are united; groups that share none
-    were compiled independently and are decided whole.
+    the other), else the one in the older head. So every reader decides alike, and a later,
+    independent compile does not replace what a host has loaded. The entry's time is the latest that
+    a head has for the same bytes. Two variant groups that share a member are united; groups that
+    share none were compiled independently and are decided whole.
     """
     ordered = sorted(heads, key=lambda head: head.name.snapshot)
     entries: dict[Identity, Entry] = {}

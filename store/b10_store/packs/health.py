@@ -55,8 +55,8 @@ def look_at_packs(
 ) -> Packs:
     """List the packs, and look closer at those that are relied on.
 
-    Their length is compared, and the bytes of some: of all, in a small store; in a large one of a
-    few taken at random, so that the savers together look at every pack now and then.
+    Their lengths are compared, and some are read: all of them in a small store, a few random ones
+    in a large store, so that the savers together look at every pack now and then.
 
     Args:
         remote: the store.

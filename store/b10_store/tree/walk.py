@@ -33,7 +33,7 @@ def walk(
     Args:
         folder: absolute path.
         enter: whether to look into a folder, or to follow a link, given its relative path.
-        bounds: what of the folder is not used; by default what links lead to.
+        bounds: what is left out; by default what links lead to.
         skipped: takes the links that are not followed, and what the bounds refuse.
     """
     found = _Walk(folder, enter, bounds)

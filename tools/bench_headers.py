@@ -62,14 +62,14 @@ def _measure(folder: Path, runs: int) -> None:
 
 
 def _figures(outcome: Outcome) -> dict[str, float]:
-    stored, missed = outcome.calls
+    stored, unavailable = outcome.calls
     load = 0.0 if outcome.loaded is None else outcome.loaded.wall_seconds
     return {
         "load, wall": load,
         "load and warm call, wall": load + stored.wall_seconds,
         "warm call, processor": stored.cpu_seconds,
-        "call of what nobody compiled, wall": missed.wall_seconds,
-        "call of what nobody compiled, processor": missed.cpu_seconds,
+        "call of what nobody compiled, wall": unavailable.wall_seconds,
+        "call of what nobody compiled, processor": unavailable.cpu_seconds,
     }
 
 

@@ -62,7 +62,7 @@ class Comparison:
         return sum(call.wall_seconds for call in self.warm)
 
     @property
-    def compiled_anew(self) -> int:
+    def recompiled(self) -> int:
         """Artifacts that the compiler wrote although everything had been loaded."""
         return sum(len(call.made) for call in self.warm)
 
@@ -76,7 +76,7 @@ class Comparison:
     def succeeded(self) -> bool:
         """Whether the warm replica compiled nothing and computed the same, bit by bit."""
         same = all(call.equal is True for call in self.warm)
-        return same and self.compiled_anew == 0 and self.loaded.status == "SUCCESS"
+        return same and self.recompiled == 0 and self.loaded.status == "SUCCESS"
 
 
 def _replica(folder: Path, name: str, user: str) -> Replica:
@@ -174,7 +174,7 @@ def _table(comparisons: tuple[Comparison, ...]) -> Table:
         "warm, seconds": [f"{each.warm_seconds:.2f}" for each in comparisons],
         "load, seconds": [f"{each.loaded.wall_seconds:.2f}" for each in comparisons],
         "artifacts loaded": [f"{each.loaded.loaded}" for each in comparisons],
-        "artifacts compiled anew": [f"{each.compiled_anew}" for each in comparisons],
+        "artifacts compiled anew": [f"{each.recompiled}" for each in comparisons],
         "largest difference of the outputs": [
             f"{each.largest_difference:g}" for each in comparisons
         ],

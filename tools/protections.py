@@ -115,7 +115,7 @@ PROTECTIONS = (
     _simple(
         "a load that uses nothing, which does not bring back what expired",
         _STORE + "save/plan.py",
-        "if present is None and stored.entries and candidate.identity in knowledge.dormant:",
+        "if present is None and stored.entries and candidate.identity in inputs.dormant:",
         "if present is None and not knowledge:",
         "tests/unit/store/test_save_plan.py",
     ),
@@ -712,7 +712,7 @@ PROTECTIONS = (
     _simple(
         "twenty minutes between moving away and the witness",
         _STORE + "gc/trash.py",
-        "        if self.stage is Stage.CONDEMNED:\n            ripe += STAGE_DISTANCE_SECONDS\n",
+        "        if self.stage is Stage.CONDEMNED:\n            due += STAGE_DISTANCE_SECONDS\n",
         "",
         *_GC,
         invariant="I6",
@@ -720,8 +720,8 @@ PROTECTIONS = (
     _simple(
         "a day in trash",
         _STORE + "gc/trash.py",
-        "            ripe = max(ripe, condemned + TRASH_SECONDS)\n",
-        "            ripe = max(ripe, condemned)\n",
+        "            due = max(due, condemned + TRASH_SECONDS)\n",
+        "            due = max(due, condemned)\n",
         *_GC,
         invariant="I6",
     ),
@@ -927,7 +927,7 @@ PROTECTIONS = (
     _simple(
         "no environment key is computed without descriptors",
         "b10_transfer/machine/environment.py",
-        "        probes.require_descriptors()\n",
+        "        versions.require_descriptors()\n",
         "",
         "tests/integration/machines/test_scarce_resources.py",
     ),

@@ -26,7 +26,7 @@ class Saved:
     added: int
     uploaded_bytes: int
     stored_bytes: int
-    compiled_anew: int | None
+    recompiled: int | None
     wall_seconds: float
 
 
@@ -55,6 +55,6 @@ def save() -> Saved:
         added=report.added,
         uploaded_bytes=report.uploaded_bytes,
         stored_bytes=report.stored_bytes,
-        compiled_anew=report.compiled_anew,
+        recompiled=report.recompiled,
         wall_seconds=time.perf_counter() - start,
     )

@@ -7,13 +7,13 @@ import stat
 from typing import TYPE_CHECKING
 
 from b10_store import ForeignLinkError, foreign_owner, open_folder
-from b10_transfer.machine.checks import Lack
+from b10_transfer.machine.checks import Missing
 
 if TYPE_CHECKING:
     from b10_transfer.caches.roots import CacheRoot
 
 
-def find_exposure(root: CacheRoot) -> Lack | None:
+def find_exposure(root: CacheRoot) -> Missing | None:
     """Who else could put files into a cache root, and what would end that.
 
     Whoever can write there can run code in the process that uses the cache; so can whoever owns a
@@ -29,34 +29,34 @@ def find_exposure(root: CacheRoot) -> Lack | None:
     return exposure_of(root, status) if stat.S_ISDIR(status.st_mode) else None
 
 
-def exposure_of(root: CacheRoot, status: os.stat_result) -> Lack | None:
+def exposure_of(root: CacheRoot, status: os.stat_result) -> Missing | None:
     """As `find_exposure`, of a cache root with this status."""
     owner = foreign_owner(status)
     if owner is not None:
-        return Lack(
+        return Missing(
             f"the cache root {root.folder} belongs to another user (uid {owner})",
             "chown it, or put the cache root elsewhere",
         )
     # The sticky bit keeps others from replacing a file, and not from adding one.
     if status.st_mode & stat.S_IWOTH:
-        return Lack(
+        return Missing(
             f"the cache root {root.folder} can be written by every user", "chmod o-w ends that"
         )
     # A group of one's own has nobody else in it.
     if status.st_mode & stat.S_IWGRP and status.st_gid != getattr(os, "getegid", lambda: -1)():
-        return Lack(
+        return Missing(
             f"the cache root {root.folder} can be written by the group {status.st_gid}",
             "give each user a cache root of their own, or chmod g-w it",
         )
     return None
 
 
-def find_planted_link(root: CacheRoot) -> Lack | None:
+def find_planted_link(root: CacheRoot) -> Missing | None:
     """A link of another user's that leads to a cache root: whoever made it may turn it anywhere."""
     try:
         open_folder(root.folder).close()
     except ForeignLinkError as error:
-        return Lack(
+        return Missing(
             f"the cache root {root.folder} is not used: {error.strerror}",
             "remove the link, or put the cache root elsewhere",
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from b10_store import RECORD_FOLDER
 from b10_transfer.caches.folders import VARIABLES
-from b10_transfer.machine.checks import Lack, existing_folder
+from b10_transfer.machine.checks import Missing, existing_folder
 from b10_transfer.own_user import own_uid
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def placing_variable(root: CacheRoot) -> str:
     return VARIABLES.get(root.name, ("B10_CACHE_ROOTS",))[0]
 
 
-def find_obstacle(root: CacheRoot) -> Lack | None:
+def find_obstacle(root: CacheRoot) -> Missing | None:
     """Return what keeps this user from writing to a cache root, which need not exist yet."""
     return _dangling(root) or _shared(root) or _unwritable(root)
 
@@ -33,10 +33,10 @@ def describe_failure(root: CacheRoot, error: OSError) -> str:
     return f"the cache root {root.folder} cannot be written: {error.strerror}{at}"
 
 
-def _dangling(root: CacheRoot) -> Lack | None:
+def _dangling(root: CacheRoot) -> Missing | None:
     if not os.path.islink(root.folder) or os.path.exists(root.folder):
         return None
-    return Lack(
+    return Missing(
         f"the cache root {root.folder} is a link to {os.readlink(root.folder)}, which is not there",
         "make that folder, or remove the link",
     )
@@ -51,23 +51,23 @@ def other_user(root: CacheRoot) -> int | None:
     return None if own_uid() in (None, 0, owner) else owner
 
 
-def _shared(root: CacheRoot) -> Lack | None:
+def _shared(root: CacheRoot) -> Missing | None:
     owner = other_user(root)
     if owner is None:
         return None
-    return Lack(
+    return Missing(
         f"the cache root {root.folder} is used by another user (uid {owner}), whose "
         f"{RECORD_FOLDER} is in it",
         f"give each user a cache root of their own: set {placing_variable(root)}",
     )
 
 
-def _unwritable(root: CacheRoot) -> Lack | None:
+def _unwritable(root: CacheRoot) -> Missing | None:
     there = existing_folder(root.folder)
     if os.access(there, os.R_OK | os.W_OK | os.X_OK):
         return None
     where = "" if there == root.folder else f", as it would be made in {there}"
-    return Lack(
+    return Missing(
         f"the cache root {root.folder} cannot be written by this user{where}",
         f"set {placing_variable(root)} to a folder that can be, chown it, or mount it writable",
     )

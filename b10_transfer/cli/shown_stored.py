@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from b10_transfer.cli.console import Console
-    from b10_transfer.operations.inspect import Shown
+    from b10_transfer.operations.inspect import Details
     from b10_transfer.settings import Settings
 
 _COLUMNS = (
@@ -24,7 +24,7 @@ _COLUMNS = (
 )
 
 
-def print_shown(console: Console, shown: Shown, settings: Settings) -> None:
+def print_shown(console: Console, shown: Details, settings: Settings) -> None:
     """Print everything that is known of it."""
     row = shown.row
     print_pairs(console, list(_facts(shown, settings)))
@@ -67,7 +67,7 @@ def print_pairs(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
         console.paragraph(((name.ljust(width), "dim"), "  "), value)
 
 
-def _facts(shown: Shown, settings: Settings) -> Iterable[tuple[str, str]]:
+def _facts(shown: Details, settings: Settings) -> Iterable[tuple[str, str]]:
     row, totals, now = shown.row, shown.totals, time.time()
     here = " (this machine's)" if row.is_this_environment else ""
     yield "environment key", f"{row.address.environment_key}{here}"

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from b10_store import Address, Problem
     from b10_transfer.cli.call import Call
-    from b10_transfer.operations.inspect import Catalogue, Shown
-    from b10_transfer.operations.listing import Row
+    from b10_transfer.operations.inspect import Catalogue, Details
+    from b10_transfer.operations.listing import Listed
     from b10_transfer.settings import Settings
 
 _SHORTEST_KEY = 12
@@ -140,7 +140,7 @@ def _print_catalogue(
         console.note("the cache is off here: set BASETEN_FS_ENABLED=1 to use it")
 
 
-def _telling_digits(rows: Sequence[Row]) -> int:
+def _telling_digits(rows: Sequence[Listed]) -> int:
     """How many digits tell all keys from each other, and not fewer than look familiar."""
     keys = {row.address.environment_key for row in rows}
     for digits in range(_SHORTEST_KEY, 32):
@@ -149,7 +149,7 @@ def _telling_digits(rows: Sequence[Row]) -> int:
     return 32
 
 
-def _cells(row: Row, digits: int | None) -> list[str]:
+def _cells(row: Listed, digits: int | None) -> list[str]:
     now = time.time()
     return [
         "*" if row.is_current else "+" if row.is_this_environment else "",
@@ -165,7 +165,7 @@ def _cells(row: Row, digits: int | None) -> list[str]:
     ]
 
 
-def _device(row: Row) -> str:
+def _device(row: Listed) -> str:
     device = row.environment.get("device")
     if device is None:
         return f"CPU {row.environment.get('vector_isa', '')}".strip()
@@ -187,7 +187,7 @@ def _catalogue_as_json(
     }
 
 
-def _row_as_json(row: Row) -> dict[str, Any]:
+def _row_as_json(row: Listed) -> dict[str, Any]:
     fields = {item.name: getattr(row, item.name) for item in dataclasses.fields(row)}
     del fields["address"]
     return {
@@ -202,7 +202,7 @@ def _problems_as_json(problems: Sequence[Problem]) -> list[dict[str, str]]:
     return [{"name": problem.name, "reason": problem.reason} for problem in problems]
 
 
-def _shown_as_json(shown: Shown, settings: Settings) -> dict[str, Any]:
+def _shown_as_json(shown: Details, settings: Settings) -> dict[str, Any]:
     newest = shown.heads[0].lineage
     return {
         **_row_as_json(shown.row),

@@ -40,7 +40,7 @@ def save(call: Call) -> int:
             settings, wait=call.options.wait is not False, on_progress=on_progress
         )
     if call.wants_json:
-        counts = {"compiled_anew": report.compiled_anew, "left_out": report.left_out}
+        counts = {"recompiled": report.recompiled, "left_out": report.left_out}
         call.console.json(_as_json(report, settings) | counts)
     else:
         _print(call, settings, report, report.warnings)

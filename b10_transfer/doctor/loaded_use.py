@@ -32,7 +32,7 @@ def loaded_use(roots: Iterable[LocalRoot]) -> LoadedUse:
     """
     records = [(local, read_loaded(local.root.folder)) for local in roots if local.found]
     finished_ns = max((record.finished_ns for _, record in records), default=0)
-    brought = compiled = 0
+    reused = compiled = 0
     is_opened = False
     for local, record in records:
         for item in local.found:
@@ -40,12 +40,12 @@ def loaded_use(roots: Iterable[LocalRoot]) -> LoadedUse:
             if item.fingerprint.size and item.fingerprint.ctime_ns > finished_ns:
                 compiled += 1
             elif item.path in record.digests:
-                brought += 1
+                reused += 1
                 is_opened |= item.accessed_ns > item.fingerprint.ctime_ns
-    if not finished_ns or not brought:
+    if not finished_ns or not reused:
         return LoadedUse.UNKNOWN
     if compiled:
-        is_little = is_little_use(compiled, brought)
+        is_little = is_little_use(compiled, reused)
         return LoadedUse.OF_LITTLE_USE if is_little else LoadedUse.PARTLY_USED
     shows = is_opened or not any(keeps_access_times(local.root.folder) for local, _ in records)
     return LoadedUse.USED if shows else LoadedUse.UNKNOWN

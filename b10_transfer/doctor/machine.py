@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from b10_transfer.doctor.findings import note, problem
-from b10_transfer.machine import versions as probes
+from b10_transfer.machine import versions as versions
 from b10_transfer.machine.checks import find_missing_tools
 from b10_transfer.machine.versions import NONE
 
@@ -51,7 +51,7 @@ def device_findings(environment: Environment) -> Iterator[Finding]:
     if any(item.name == "device" for item in environment.fields):
         return
     driver = next(item for item in environment.recorded if item.name == "driver")
-    release = probes.torch_release()
+    release = versions.torch_release()
     runtime = next((name for name in ("cuda", "hip") if getattr(release, name)), None)
     if runtime is not None:
         yield note(

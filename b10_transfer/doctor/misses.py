@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from b10_transfer.doctor.findings import Finding
     from b10_transfer.doctor.stored import Stored, StoredManifest
     from b10_transfer.machine.environment import Difference, Environment
-    from b10_transfer.machine.nearest import Near
+    from b10_transfer.machine.nearest import Nearest
     from b10_transfer.settings import Settings
 
 _SUBJECT = "stored"
@@ -204,7 +204,7 @@ def _advice_for(differences: Iterable[Difference]) -> str:
     return "; ".join(advice for advice, _ in counted.most_common()) or _SAME_IMAGE
 
 
-def _near(near: Near) -> dict[str, object]:
+def _near(near: Nearest) -> dict[str, object]:
     return {
         "key": near.key,
         "namespaces": [header.name.address.namespace for header in near.headers],

@@ -6,16 +6,16 @@ import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store import Address, NoSpaceError, StoreError, union
+from b10_store import Address, NoSpaceError, StoreError, merge
 from b10_transfer.caches.native_needs import HostLibraries
 from b10_transfer.caches.unusable_roots import find_obstacle
 from b10_transfer.doctor.roots import is_wanted
-from b10_transfer.local.targets import Chosen, choose_placements, not_here
+from b10_transfer.local.targets import Chosen, choose_targets, not_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from b10_store import Heads, PackId, Placement, Store, Union
+    from b10_store import Heads, MergedView, PackId, RestoreTarget, Store
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.machine.environment import Environment
     from b10_transfer.settings import Settings
@@ -33,7 +33,7 @@ class Rehearsal(NamedTuple):
     """
 
     heads: Heads
-    stored: Union
+    stored: MergedView
     pack_faults: Mapping[PackId, OSError | str]
     chosen: Chosen
     obstacles: dict[str, list[str]]
@@ -68,9 +68,9 @@ def rehearse(
         return None
     except StoreError as error:
         return error
-    stored = union(heads.manifests)
+    stored = merge(heads.manifests)
     by_name = {root.name: root for root in roots}
-    chosen = choose_placements(
+    chosen = choose_targets(
         by_name,
         environment,
         HostLibraries(settings.variables),
@@ -88,7 +88,7 @@ def rehearse(
 
 
 def _obstacles(
-    lacking: Iterable[Placement], absent: Mapping[str, CacheRoot]
+    lacking: Iterable[RestoreTarget], absent: Mapping[str, CacheRoot]
 ) -> dict[str, list[str]]:
     known = {root.folder: str(find_obstacle(root) or "") for root in absent.values()}
     found: defaultdict[str, list[str]] = defaultdict(list)

@@ -46,8 +46,8 @@ class LocalScan(NamedTuple):
         skipped: files that are left out.
         loaded: the digest that was loaded for an artifact, where one was.
         distrusted: (digest, pack) that failed verification twice here.
-        brought: how many of the artifacts are as a load brought or found them.
-        compiled_anew: how many artifacts of each kind were made or replaced since the last load;
+        reused: how many of the artifacts are as a load brought or found them.
+        recompiled: how many artifacts of each kind were made or replaced since the last load;
             None when there was none.
         use: which of the artifacts are in use.
         unfinished: whether files are left out that the next save may take as they are.
@@ -60,8 +60,8 @@ class LocalScan(NamedTuple):
     skipped: list[Skipped]
     loaded: dict[Identity, Digest]
     distrusted: frozenset[tuple[Digest, PackId]]
-    brought: int
-    compiled_anew: dict[str, int] | None
+    reused: int
+    recompiled: dict[str, int] | None
     unfinished: bool
     harmful: list[str]
     use: Use = Use()
@@ -168,8 +168,8 @@ def _with_records(scan: LocalScan, records: Mapping[str, Loaded]) -> LocalScan:
             for name, record in records.items()
             for path, digest in record.broken.items()
         },
-        brought=len(loaded.keys() - {item.file.identity for item in anew}),
-        compiled_anew=dict(kinds) if finished_ns else None,
+        reused=len(loaded.keys() - {item.file.identity for item in anew}),
+        recompiled=dict(kinds) if finished_ns else None,
     )
 
 

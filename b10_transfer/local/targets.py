@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from b10_store import CANONICAL_LIMIT, UNITED_LIMIT, LocalNames, Placement, digest_of, read_file
+from b10_store import CANONICAL_LIMIT, UNITED_LIMIT, LocalNames, RestoreTarget, digest_of, read_file
 from b10_transfer.caches.artifacts import Bundles, placing_order, restorer
 from b10_transfer.caches.code_verdicts import check_for_host
 from b10_transfer.caches.native_needs import split_requirement
@@ -34,17 +34,17 @@ class Chosen(NamedTuple):
 
     Attributes:
         placements: what this host can use, and where it belongs.
-        left_aside: how many artifacts are of a cache root that is not used here, or are native code
+        not_for_host: how many artifacts are of a cache root that is not used here, or native code
             for other machines alone.
         lacking: what this host lacks of what native code needs, and of how many artifacts.
     """
 
-    placements: list[Placement]
-    left_aside: int
+    placements: list[RestoreTarget]
+    not_for_host: int
     lacking: Mapping[str, int]
 
 
-def choose_placements(
+def choose_targets(
     roots: Mapping[str, CacheRoot],
     environment: Environment,
     libraries: HostLibraries,
@@ -82,7 +82,7 @@ def choose_placements(
         names[name, folder].add(base)
     bundles = {name: Bundles(root.kind, paths[name]) for name, root in roots.items()}
     placements = [
-        Placement(
+        RestoreTarget(
             entry=entry,
             folder=roots[name].folder,
             order=placing_order(path),
@@ -102,14 +102,14 @@ def _is_united(root: CacheRoot, entry: Entry) -> bool:
     return bool(root.kind.timings.fullmatch(path)) and entry.size <= UNITED_LIMIT
 
 
-def not_here(placements: Sequence[Placement]) -> list[Placement]:
+def not_here(placements: Sequence[RestoreTarget]) -> list[RestoreTarget]:
     """Return those that are not here, and timings where the store has more than this host."""
     folders = {item.folder for item in placements}
     names = {folder: LocalNames(folder) for folder in folders}
     united = {item.folder for item in placements if item.unite is not None}
     digests = {folder: read_loaded(folder).digests for folder in united}
-    wanted: list[Placement] = []
-    here: list[Placement] = []
+    wanted: list[RestoreTarget] = []
+    here: list[RestoreTarget] = []
     for item in placements:
         path = item.entry.identity.path
         if not names[item.folder].has(path):
@@ -122,8 +122,8 @@ def not_here(placements: Sequence[Placement]) -> list[Placement]:
 
 
 def _refusing_strange_bundles(
-    wanted: list[Placement], here: Sequence[Placement]
-) -> list[Placement]:
+    wanted: list[RestoreTarget], here: Sequence[RestoreTarget]
+) -> list[RestoreTarget]:
     """Let those fail that would complete a bundle that is here with other bytes.
 
     A compiler makes a bundle again that lacks a part. Completed, it is used with all that is in its
@@ -145,7 +145,7 @@ def _refuse(_: bytes) -> NoReturn:
     raise ValueError("a part of the same kernel is here, with other bytes than the stored ones")
 
 
-def _is_as_stored(item: Placement) -> bool:
+def _is_as_stored(item: RestoreTarget) -> bool:
     is_list = is_group(item.entry.identity.path)
     try:
         status = os.lstat(item.location)

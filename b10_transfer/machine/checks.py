@@ -7,7 +7,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_transfer.machine import versions as probes
+from b10_transfer.machine import versions as versions
 from b10_transfer.machine.versions import NONE
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _CPU_KERNEL = re.compile(r"(?:.*/)?[a-z0-9]{2}/c[a-z0-9]*(?:\.main)?\.so", re.DO
 """How Inductor names the C++ kernels that it compiles."""
 
 
-class Lack(NamedTuple):
+class Missing(NamedTuple):
     """Something that is not as a compiler needs it.
 
     Attributes:
@@ -41,7 +41,7 @@ def existing_folder(path: str) -> str:
     return path
 
 
-def find_missing_tools(variables: Mapping[str, str], paths: Iterable[str]) -> dict[str, Lack]:
+def find_missing_tools(variables: Mapping[str, str], paths: Iterable[str]) -> dict[str, Missing]:
     """Return what Inductor needs before it uses even a compiled C++ kernel, and is not here.
 
     It looks for the compiler and its version to name the kernel's file
@@ -58,17 +58,17 @@ def find_missing_tools(variables: Mapping[str, str], paths: Iterable[str]) -> di
     """
     if not any(_CPU_KERNEL.fullmatch(path) for path in paths):
         return {}
-    missing: dict[str, Lack] = {}
-    compiler = probes.cxx_compiler(variables)
+    missing: dict[str, Missing] = {}
+    compiler = versions.cxx_compiler(variables)
     if compiler.value == NONE:
-        missing["compiler"] = Lack(
+        missing["compiler"] = Missing(
             f"no C++ compiler ({compiler.source}): Inductor asks it for its version before it uses "
             "a C++ kernel, loaded or not, and fails",
             "install g++ or set CXX",
         )
-    headers = probes.precompiled_headers(variables)
+    headers = versions.precompiled_headers(variables)
     if headers.value == "on" and shutil.which("openssl", path=variables.get("PATH")) is None:
-        missing["openssl"] = Lack(
+        missing["openssl"] = Missing(
             "there is no openssl: Inductor runs it before it uses a C++ kernel, loaded or not, and "
             "fails",
             "install it, or set TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS=0 for the replicas that "
@@ -82,7 +82,7 @@ def check_tools(variables: Mapping[str, str], paths: Iterable[str]) -> list[str]
     return [str(lack) for lack in find_missing_tools(variables, paths).values()]
 
 
-def find_noexec(folder: str, paths: Iterable[str]) -> Lack | None:
+def find_noexec(folder: str, paths: Iterable[str]) -> Missing | None:
     """Whether a root's filesystem is mounted noexec, and one of its artifacts is a library.
 
     A folder that does not exist yet will be on the filesystem of the folder that it is made in.
@@ -96,7 +96,7 @@ def find_noexec(folder: str, paths: Iterable[str]) -> Lack | None:
         return None
     if not flags & no_execution:
         return None
-    return Lack(
+    return Missing(
         f"the cache root {folder} is on a filesystem mounted noexec: shared libraries in it "
         "cannot be used",
         "mount it exec, or put the cache root elsewhere",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from b10_transfer.machine import versions as probes
+from b10_transfer.machine import versions as versions
 from b10_transfer.machine.cpu import Cpu, read_cpu, vector_isa
 from b10_transfer.machine.gpus import FoundGpu, first_gpu
 from b10_transfer.machine.versions import NONE, UNKNOWN, Reading, TorchRelease
@@ -73,13 +73,13 @@ class Environment:
         Raises:
             OSError: something that it depends on could not be read just now.
         """
-        probes.require_descriptors()
-        release = probes.torch_release()
+        versions.require_descriptors()
+        release = versions.torch_release()
         return assemble(
             release=release,
-            triton=probes.triton_version(),
+            triton=versions.triton_version(),
             cpu=read_cpu(variables),
-            c_library=probes.c_library(),
+            c_library=versions.c_library(),
             found=first_gpu(release, variables),
             variables=variables,
         )
@@ -156,19 +156,19 @@ def assemble(
         Field("torch", *release.version),
         Field("torch_git", *release.git_version),
         Field("triton", *triton),
-        Field("python", *probes.python_implementation()),
-        Field("python_abi", *probes.python_abi()),
-        Field("os", *probes.operating_system()),
+        Field("python", *versions.python_implementation()),
+        Field("python_abi", *versions.python_abi()),
+        Field("os", *versions.operating_system()),
         Field("machine", cpu.machine, "platform.machine()"),
         Field("vector_isa", *vector_isa(cpu, variables)),
     )
     recorded = (
-        Field("threads", *probes.thread_count(variables)),
-        Field("site_packages", *probes.site_packages(release)),
-        Field("python_include", *probes.python_include()),
+        Field("threads", *versions.thread_count(variables)),
+        Field("site_packages", *versions.site_packages(release)),
+        Field("python_include", *versions.python_include()),
         Field("driver", found.driver, found.source),
-        Field("cxx_compiler", *probes.cxx_compiler(variables)),
-        Field("precompiled_headers", *probes.precompiled_headers(variables)),
+        Field("cxx_compiler", *versions.cxx_compiler(variables)),
+        Field("precompiled_headers", *versions.precompiled_headers(variables)),
     )
     native = (_cpu_flags(cpu), Field("c_library", *c_library))
     gpu = _gpu_fields(release, found)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from b10_transfer.machine.environment import Environment
 
 
-class Near(NamedTuple):
+class Nearest(NamedTuple):
     """A stored environment that is not this one.
 
     Attributes:
@@ -30,7 +30,7 @@ class Near(NamedTuple):
 
 def nearest_environments(
     environment: Environment, headers: Iterable[Header], count: int
-) -> list[Near]:
+) -> list[Nearest]:
     """The stored environments that differ in the fewest fields; of like ones, the newest.
 
     Args:
@@ -44,7 +44,7 @@ def nearest_environments(
             by_key[header.name.address.environment_key].append(header)
     here = _pairs(environment)
     found = [
-        Near(key, tuple(those), diff(here, those[0].lineage.environment))
+        Nearest(key, tuple(those), diff(here, those[0].lineage.environment))
         for key, those in by_key.items()
     ]
     found.sort(key=lambda near: len(near.differences))

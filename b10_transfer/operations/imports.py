@@ -47,9 +47,9 @@ def import_all(*more: str) -> None:
                 importlib.import_module(name)
         import tempfile
 
-        from b10_transfer.machine import versions as probes
+        from b10_transfer.machine import versions as versions
 
-        probes.python_abi()
+        versions.python_abi()
         # Its first call holds a lock, too.
         with contextlib.suppress(OSError):
             tempfile.gettempdir()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store import Problem, union
+from b10_store import Problem, merge
 from b10_transfer.errors import CacheError
 from b10_transfer.operations.context import open_store
 from b10_transfer.operations.listing import (
     Head,
     KindTotal,
-    Row,
+    Listed,
     Totals,
     kinds_of,
     rows_of,
@@ -37,7 +37,7 @@ class Catalogue:
         problems: files among the manifests that could not be used.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[Listed, ...]
     pack_bytes: int | None
     problems: tuple[Problem, ...]
 
@@ -62,7 +62,7 @@ class ShownHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Details:
     """Everything that is stored for one address.
 
     Attributes:
@@ -74,7 +74,7 @@ class Shown:
         problems: its manifests that could not be used.
     """
 
-    row: Row
+    row: Listed
     totals: Totals
     kinds: tuple[KindTotal, ...]
     heads: tuple[ShownHead, ...]
@@ -107,7 +107,7 @@ def list_stored(settings: Settings, current: Address | None) -> Catalogue:
     return Catalogue(tuple(rows_of(heads, current)), total_bytes(heads), tuple(problems))
 
 
-def show_stored(settings: Settings, address: Address, current: Address | None) -> Shown | None:
+def show_stored(settings: Settings, address: Address, current: Address | None) -> Details | None:
     """Look at one address in full.
 
     Returns:
@@ -129,9 +129,9 @@ def show_stored(settings: Settings, address: Address, current: Address | None) -
     rows = {row.address: row for row in rows_of(everything, current)}
     if address not in rows:
         raise CacheError(f"{address} is being changed: try again")
-    stored = union(found.manifests)
+    stored = merge(found.manifests)
     newest_first = sorted(found.manifests, key=lambda head: head.name.snapshot, reverse=True)
-    return Shown(
+    return Details(
         row=rows[address],
         totals=totals_of(stored),
         kinds=tuple(kinds_of(stored)),

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from b10_store import (
     RECORD_FOLDER,
-    Basis,
     PackId,
     SnapshotName,
+    StoreState,
     digest_of,
     parse_digest,
     parse_snapshot_id,
@@ -41,21 +41,21 @@ class LastSave:
 
     Attributes:
         state: of the local tree and of settings: see `local_state`.
-        basis: of the store.
+        store_state: of the store.
         found: artifacts in the local tree.
         stored_bytes: see `SaveReport.stored_bytes`.
         left_out: see `SaveReport.left_out_files`.
-        brought: see `LocalScan.brought`.
-        compiled_anew: see `LocalScan.compiled_anew`.
+        reused: see `LocalScan.reused`.
+        recompiled: see `LocalScan.recompiled`.
     """
 
     state: str
-    basis: Basis
+    store_state: StoreState
     found: int
     stored_bytes: int
     left_out: Mapping[str, tuple[str, ...]]
-    brought: int
-    compiled_anew: dict[str, int] | None
+    reused: int
+    recompiled: dict[str, int] | None
 
 
 def local_state(tree: Tree, context: Context) -> str | None:
@@ -94,10 +94,10 @@ def read_last_save(tree: Tree, address: Address) -> LastSave | None:
     try:
         if not 0 <= time.time() - float(content["noted_at"]) < _VALID_SECONDS:
             return None
-        compiled = content["compiled_anew"]
+        compiled = content["recompiled"]
         return LastSave(
             state=str(content["state"]),
-            basis=Basis(
+            store_state=StoreState(
                 listed=_names(address, content["listed"]),
                 heads=_names(address, content["heads"]),
                 packs={
@@ -109,8 +109,8 @@ def read_last_save(tree: Tree, address: Address) -> LastSave | None:
             left_out={
                 str(reason): tuple(map(str, files)) for reason, files in content["left_out"].items()
             },
-            brought=int(content["brought"]),
-            compiled_anew=None if compiled is None else {k: int(n) for k, n in compiled.items()},
+            reused=int(content["reused"]),
+            recompiled=None if compiled is None else {k: int(n) for k, n in compiled.items()},
         )
     except UNUSABLE:
         return None
@@ -121,14 +121,14 @@ def write_last_save(tree: Tree, last: LastSave) -> None:
     content = {
         "noted_at": time.time(),
         "state": last.state,
-        "listed": sorted(name.snapshot for name in last.basis.listed),
-        "heads": sorted(name.snapshot for name in last.basis.heads),
-        "packs": dict(last.basis.packs),
+        "listed": sorted(name.snapshot for name in last.store_state.listed),
+        "heads": sorted(name.snapshot for name in last.store_state.heads),
+        "packs": dict(last.store_state.packs),
         "found": last.found,
         "stored_bytes": last.stored_bytes,
         "left_out": last.left_out,
-        "brought": last.brought,
-        "compiled_anew": last.compiled_anew,
+        "reused": last.reused,
+        "recompiled": last.recompiled,
     }
     write_record(_home_of(tree), _NAME, content)
 

@@ -12,7 +12,7 @@ from b10_transfer.caches.artifacts import artifact_kind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from b10_store import Address, Entry, Header, Pack, PackId, Union
+    from b10_store import Address, Entry, Header, MergedView, Pack, PackId
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Listed:
     """The row of one environment key and namespace.
 
     Attributes:
@@ -116,7 +116,7 @@ class Totals:
     pack_bytes: int
 
 
-def rows_of(heads: Iterable[Head], current: Address | None) -> list[Row]:
+def rows_of(heads: Iterable[Head], current: Address | None) -> list[Listed]:
     """A row for each address, what was saved last first.
 
     Args:
@@ -141,7 +141,7 @@ def total_bytes(heads: Iterable[Head]) -> int | None:
     return sum(packs.values())
 
 
-def kinds_of(stored: Union) -> list[KindTotal]:
+def kinds_of(stored: MergedView) -> list[KindTotal]:
     """The artifacts by cache root and kind, those with most bytes in the store first."""
     groups: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in stored.entries.values():
@@ -153,7 +153,7 @@ def kinds_of(stored: Union) -> list[KindTotal]:
     return sorted(found, key=lambda item: (-item.stored_bytes, -item.raw_bytes, item.root))
 
 
-def totals_of(stored: Union) -> Totals:
+def totals_of(stored: MergedView) -> Totals:
     """How much there is, and how much of it only once."""
     entries = list(stored.entries.values())
     blobs = {entry.digest: entry.size for entry in entries}
@@ -193,7 +193,7 @@ def _row(
     group: Sequence[Head],
     referrers: Mapping[PackId, set[Address]] | None,
     current: Address | None,
-) -> Row:
+) -> Listed:
     newest = max(group, key=lambda head: head.header.name.snapshot)
     name, summary = newest.header.name, newest.header.summary
     used_at = max(head.used_at for head in group)
@@ -202,7 +202,7 @@ def _row(
     )
     exclusive, shared = _shares(group, summary.stored_bytes, referrers)
     environment_key = name.address.environment_key
-    return Row(
+    return Listed(
         address=name.address,
         is_this_environment=current is not None and environment_key == current.environment_key,
         is_current=name.address == current,

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from b10_store import (
     OUT_OF_SPACE,
-    Brought,
+    LoadOutcome,
     NoSpaceError,
+    OpenRoot,
     Placed,
     StoreError,
-    Target,
     make_folder,
-    union,
+    merge,
 )
 from b10_transfer.caches.artifacts import bounds_of, find_files
 from b10_transfer.caches.exposure import exposure, others_can_write
@@ -41,7 +41,7 @@ from b10_transfer.local.root_origin import look_at, note_machine, origin_lines
 from b10_transfer.local.scan import walk_roots
 from b10_transfer.local.space import LocalSpace
 from b10_transfer.local.sweep import has_leftovers, sweep
-from b10_transfer.local.targets import choose_placements, not_here
+from b10_transfer.local.targets import choose_targets, not_here
 from b10_transfer.machine.checks import check_execution, check_tools
 from b10_transfer.machine.nearest import (
     named,
@@ -50,7 +50,7 @@ from b10_transfer.machine.nearest import (
     recorded_differences,
 )
 from b10_transfer.operations.context import exposure_line, reader_count, strict_line, worker_count
-from b10_transfer.operations.load_outcome import Counts, bring_problems, load_report
+from b10_transfer.operations.load_outcome import Counts, load_report, outcome_problems
 from b10_transfer.operations.newest_seen import note_newest, rollback_problem
 from b10_transfer.operations.progress import Meter
 from b10_transfer.operations.reports import (
@@ -66,7 +66,7 @@ from b10_transfer.units import count_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from b10_store import Digest, Fingerprint, Heads, OpenFolder, Placement, Union
+    from b10_store import Digest, Fingerprint, Heads, MergedView, OpenFolder, RestoreTarget
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.machine.environment import Difference
     from b10_transfer.operations.context import Context
@@ -111,8 +111,8 @@ def load_artifacts(
         raise CacheError(f"no manifest of this environment can be read: {'; '.join(problems)}")
     rolled_back = rollback_problem(context, heads)
     problems += [] if rolled_back is None else [rolled_back]
-    stored = union(heads.manifests)
-    chosen = choose_placements(
+    stored = merge(heads.manifests)
+    chosen = choose_targets(
         context.roots_by_name,
         context.environment,
         HostLibraries(context.settings.variables),
@@ -129,21 +129,21 @@ def load_artifacts(
         usable = _open_roots(locks, context, folders, problems)
         # Another load of this host may have brought everything while the lock was waited for.
         wanted = not_here([item for item in lacking if item.folder in usable])
-        brought = _bring(context, stored, wanted, usable, on_progress)
-        _remember({item.folder for item in placements} - (folders - usable.keys()), brought)
+        outcome = _bring(context, stored, wanted, usable, on_progress)
+        _remember({item.folder for item in placements} - (folders - usable.keys()), outcome)
     _plant_placeholders(context, placements)
     note_newest(context, (head.name.snapshot for head in heads.manifests))
     context.store.note_use(heads)
     unusable = sum(item.folder not in usable for item in lacking)
     already_here = len(placements) - unusable - len(wanted)
-    problems += bring_problems(brought, context.settings.store)
+    problems += outcome_problems(outcome, context.settings.store)
     counts = Counts(already_here, len(wanted), unusable)
-    report = load_report(context, counts, brought, problems, started)
+    report = load_report(context, counts, outcome, problems, started)
     if not (report.loaded or report.already_here):
         report = _nothing_for_host(report, stored)
     return replace(
         report,
-        left_aside=chosen.left_aside,
+        not_for_host=chosen.not_for_host,
         refused=count_refused(heads.problems),
         differences=_differences(context, heads),
     )
@@ -157,7 +157,7 @@ def _lacking_libraries(lacking: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _nothing_for_host(report: LoadReport, stored: Union) -> LoadReport:
+def _nothing_for_host(report: LoadReport, stored: MergedView) -> LoadReport:
     """Say so: nothing is here then, and the compilers start cold."""
     count = count_text(len(stored.entries), "artifact")
     roots = ", ".join(sorted({identity.root for identity in stored.entries})) or "no cache root"
@@ -195,7 +195,7 @@ def _examine_roots(context: Context) -> list[str]:
     return lines
 
 
-def _host_problems(context: Context, placements: Iterable[Placement]) -> list[str]:
+def _host_problems(context: Context, placements: Iterable[RestoreTarget]) -> list[str]:
     """Return what on this machine would keep its compilers from using the artifacts."""
     paths: defaultdict[str, list[str]] = defaultdict(list)
     for placement in placements:
@@ -250,14 +250,14 @@ def _nothing_stored(
 
 def _open_roots(
     held: contextlib.ExitStack, context: Context, folders: Iterable[str], problems: list[str]
-) -> dict[str, Target]:
+) -> dict[str, OpenRoot]:
     """Open and lock cache roots, and sweep what killed processes left; return the usable ones.
 
     The open folder is checked, and everything is placed into it: whoever takes its name meanwhile
     gets nothing. The order is always the same, so that two loads never wait for each other.
     """
     roots = {root.folder: root for root in context.roots}
-    usable: dict[str, Target] = {}
+    usable: dict[str, OpenRoot] = {}
     patience = Patience(_LOCK_SECONDS)
     for folder in sorted(folders):
         root = roots[folder]
@@ -277,7 +277,7 @@ def _open_roots(
                 raise NoSpaceError(error.strerror or str(error), folder) from error
             problems.append(describe_failure(root, error))
         else:
-            usable[folder] = Target(opened, bounds_of(root))
+            usable[folder] = OpenRoot(opened, bounds_of(root))
     return usable
 
 
@@ -306,33 +306,33 @@ def _sweep_idle(folders: Iterable[str]) -> None:
                     sweep(folder)
 
 
-def _remove_placeholders(context: Context, placements: Iterable[Placement]) -> None:
+def _remove_placeholders(context: Context, placements: Iterable[RestoreTarget]) -> None:
     root = context.roots_by_name.get(HEADERS.name)
     if root is not None and context.settings.full_headers:
         remove_placeholders(root.folder, _paths_in(root, placements))
 
 
-def _plant_placeholders(context: Context, placements: Iterable[Placement]) -> None:
+def _plant_placeholders(context: Context, placements: Iterable[RestoreTarget]) -> None:
     root = context.roots_by_name.get(HEADERS.name)
     if root is not None:
         texts = [path for path in _paths_in(root, placements) if path.endswith(".h")]
         plant_placeholders(root.folder, texts)
 
 
-def _paths_in(root: CacheRoot, placements: Iterable[Placement]) -> list[str]:
+def _paths_in(root: CacheRoot, placements: Iterable[RestoreTarget]) -> list[str]:
     identities = (item.entry.identity for item in placements)
     return [identity.path for identity in identities if identity.root == root.name]
 
 
 def _bring(
     context: Context,
-    stored: Union,
-    wanted: Sequence[Placement],
-    roots: Mapping[str, Target],
+    stored: MergedView,
+    wanted: Sequence[RestoreTarget],
+    roots: Mapping[str, OpenRoot],
     on_progress: ProgressCallback | None,
-) -> Brought:
+) -> LoadOutcome:
     if not wanted:
-        return Brought(Placed())
+        return LoadOutcome(Placed())
     space = LocalSpace((item.folder, item.entry.size) for item in wanted)
     space.require()
     meter = Meter(on_progress, sum(item.entry.size for item in wanted))
@@ -341,7 +341,7 @@ def _bring(
         space.watch(folder, size)
         meter.add(size)
 
-    brought = context.store.bring(
+    outcome = context.store.load(
         context.address,
         wanted,
         stored.packs,
@@ -350,21 +350,21 @@ def _bring(
         readers=reader_count(),
         roots=roots,
     )
-    if not (brought.damaged or brought.unread):
+    if not (outcome.damaged or outcome.unread):
         meter.finish()
-    return brought
+    return outcome
 
 
-def _remember(folders: Iterable[str], brought: Brought) -> None:
-    placed: defaultdict[str, list[tuple[Placement, Fingerprint]]] = defaultdict(list)
-    for placement, fingerprint in brought.placed.placed:
+def _remember(folders: Iterable[str], outcome: LoadOutcome) -> None:
+    placed: defaultdict[str, list[tuple[RestoreTarget, Fingerprint]]] = defaultdict(list)
+    for placement, fingerprint in outcome.placed.placed:
         placed[placement.folder].append((placement, fingerprint))
     for folder in folders:
         loaded = read_loaded(folder)
         sound = {(item.entry.digest, item.entry.location.pack) for item, _ in placed[folder]}
-        loaded.distrusted = (loaded.distrusted | set(brought.damaged.items())) - sound
+        loaded.distrusted = (loaded.distrusted | set(outcome.damaged.items())) - sound
         loaded.finished_ns = filesystem_now_ns(folder)
-        loaded.broken |= _broken_in(folder, brought.placed)
+        loaded.broken |= _broken_in(folder, outcome.placed)
         if placed[folder]:
             hashed = read_hashed(folder)
             for placement, fingerprint in placed[folder]:

@@ -12,7 +12,7 @@ from b10_transfer.status import OperationStatus
 from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
-    from b10_store import Brought, Placed
+    from b10_store import LoadOutcome, Placed
     from b10_transfer.operations.context import Context
 
 
@@ -31,7 +31,7 @@ class Counts(NamedTuple):
 
 
 def load_report(
-    context: Context, counts: Counts, brought: Brought, problems: list[str], started: float
+    context: Context, counts: Counts, outcome: LoadOutcome, problems: list[str], started: float
 ) -> LoadReport:
     """Return what a load did, when it was more than a failure.
 
@@ -42,25 +42,25 @@ def load_report(
     Args:
         context: of this host.
         counts: of the artifacts.
-        brought: what became of those that were wanted.
+        outcome: what became of those that were wanted.
         problems: a line each.
         started: when the operation began, by time.monotonic().
 
     Raises:
         CacheError: it was a failure.
     """
-    placed = [placement for placement, _ in brought.placed.placed]
-    kept = len(brought.placed.kept)
+    placed = [placement for placement, _ in outcome.placed.placed]
+    kept = len(outcome.placed.kept)
     lost = counts.wanted - len(placed) - kept
-    missed = lost + counts.unusable
+    unavailable = lost + counts.unusable
     # A kernel with one file for other machines is not lost.
-    not_taken = len(brought.placed.torn) + len(brought.placed.failed)
-    is_torn_alone = bool(brought.placed.torn) and missed <= not_taken
+    not_taken = len(outcome.placed.torn) + len(outcome.placed.failed)
+    is_torn_alone = bool(outcome.placed.torn) and unavailable <= not_taken
     is_lost = lost - not_taken > counts.already_here or any(
-        not isinstance(error, FileNotFoundError) for error in brought.unread.values()
+        not isinstance(error, FileNotFoundError) for error in outcome.unread.values()
     )
     is_failure = is_lost or not counts.already_here
-    if missed and not placed and not kept and not is_torn_alone and is_failure:
+    if unavailable and not placed and not kept and not is_torn_alone and is_failure:
         raise CacheError(f"no stored artifact could be loaded: {'; '.join(problems)}")
     return LoadReport(
         status=OperationStatus.SUCCESS if placed else OperationStatus.SKIPPED,
@@ -68,26 +68,26 @@ def load_report(
         loaded=len(placed),
         bytes_loaded=sum(placement.entry.size for placement in placed),
         already_here=counts.already_here + kept,
-        missed=missed,
+        unavailable=unavailable,
         problems=tuple(problems),
         seconds=time.monotonic() - started,
     )
 
 
-def bring_problems(brought: Brought, store: str) -> list[str]:
+def outcome_problems(outcome: LoadOutcome, store: str) -> list[str]:
     """Return what kept artifacts from being read from the store, a line for each cause."""
     problems: list[str] = []
-    if brought.damaged:
-        blobs = count_text(len(brought.damaged), "blob")
+    if outcome.damaged:
+        blobs = count_text(len(outcome.damaged), "blob")
         problems.append(f"{blobs} {'is' if blobs == '1 blob' else 'are'} damaged in the store")
     for noun, what, reasons in (
         (
             "blob",
             "could not be read",
-            [describe(error, store) for error in brought.unread.values()],
+            [describe(error, store) for error in outcome.unread.values()],
         ),
-        ("artifact", "could not be placed", [reason for _, reason in brought.placed.failed]),
-        ("artifact", "saved broken and left out", _named(brought.placed)),
+        ("artifact", "could not be placed", [reason for _, reason in outcome.placed.failed]),
+        ("artifact", "saved broken and left out", _named(outcome.placed)),
     ):
         if reasons:
             problems.append(f"{count_text(len(reasons), noun)} {what}: {min(reasons)}")

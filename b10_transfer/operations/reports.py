@@ -41,8 +41,8 @@ class LoadReport:
         loaded: artifacts that were brought.
         bytes_loaded: their size on disk, in bytes.
         already_here: stored artifacts whose file was here; it was left as it is.
-        missed: stored artifacts that could not be read; the compiler makes them again.
-        left_aside: stored artifacts of cache roots that are not used here, or native code for
+        unavailable: stored artifacts that could not be read; the compiler makes them again.
+        not_for_host: stored artifacts of cache roots that are not used here, or native code for
             other machines alone.
         refused: manifests of this environment and namespace that could be read and were not
             believed: not signed with one of the keys that are set, damaged, or another's under a
@@ -60,8 +60,8 @@ class LoadReport:
     loaded: int = 0
     bytes_loaded: int = 0
     already_here: int = 0
-    missed: int = 0
-    left_aside: int = 0
+    unavailable: int = 0
+    not_for_host: int = 0
     refused: int = 0
     differences: tuple[Difference, ...] = ()
     reason: str = ""
@@ -76,10 +76,10 @@ class LoadReport:
             f"{count_text(self.loaded, 'artifact')} loaded ({size_text(self.bytes_loaded)})",
             f"{self.already_here} already here",
         ]
-        if self.missed:
-            parts.append(f"{self.missed} could not be had and will be compiled")
-        if self.left_aside:
-            parts.append(f"{self.left_aside} are not for this host")
+        if self.unavailable:
+            parts.append(f"{self.unavailable} could not be had and will be compiled")
+        if self.not_for_host:
+            parts.append(f"{self.not_for_host} are not for this host")
         if self.refused:
             parts.append(_refused(self.refused))
         line = f"{', '.join(parts)} in {self.seconds:.2f} s"
@@ -102,7 +102,7 @@ class SaveReport:
             there was no room for them.
         uploaded_bytes: bytes of new packs in the store.
         stored_bytes: compressed bytes that the newest manifest references.
-        brought: artifacts here that are as a load brought or found them.
+        reused: artifacts here that are as a load brought or found them.
         compiled_kinds: how many artifacts of each kind a compiler made or replaced here since the
             last load; None when nothing was loaded here.
         left_out_files: files that are not saved, by the reason why: not whole, changed meanwhile,
@@ -120,7 +120,7 @@ class SaveReport:
     expired: int = 0
     uploaded_bytes: int = 0
     stored_bytes: int = 0
-    brought: int = 0
+    reused: int = 0
     compiled_kinds: Mapping[str, int] | None = None
     left_out_files: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict[str, tuple[str, ...]]
@@ -130,7 +130,7 @@ class SaveReport:
     seconds: float = 0.0
 
     @property
-    def compiled_anew(self) -> int | None:
+    def recompiled(self) -> int | None:
         """Artifacts that a compiler made or replaced since the last load; None without one."""
         return None if self.compiled_kinds is None else sum(self.compiled_kinds.values())
 
@@ -142,7 +142,7 @@ class SaveReport:
     @property
     def was_of_little_use(self) -> bool:
         """Whether much was compiled although much had been loaded."""
-        return is_little_use(self.compiled_anew or 0, self.brought)
+        return is_little_use(self.recompiled or 0, self.reused)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -160,8 +160,8 @@ class SaveReport:
         if self.expired:
             parts.append(f"{self.expired} expired")
         if self.compiled_kinds is not None:
-            parts.append(f"{self.brought} loaded before")
-            parts.append(f"{self.compiled_anew} compiled since{_kinds_in(self.compiled_kinds)}")
+            parts.append(f"{self.reused} loaded before")
+            parts.append(f"{self.recompiled} compiled since{_kinds_in(self.compiled_kinds)}")
         if self.left_out:
             named = _named(self.left_out_files)
             parts.append(f"{count_text(self.left_out, 'file')} left out ({named})")
@@ -170,9 +170,9 @@ class SaveReport:
         return f"{', '.join(parts)} in {self.seconds:.2f} s"
 
 
-def is_little_use(compiled: int, brought: int) -> bool:
+def is_little_use(compiled: int, reused: int) -> bool:
     """Whether much was compiled although much had been loaded, by the numbers of artifacts."""
-    return compiled > _LITTLE_USE * brought > 0
+    return compiled > _LITTLE_USE * reused > 0
 
 
 def difference_lines(differences: Iterable[Difference]) -> str:

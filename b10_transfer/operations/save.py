@@ -53,7 +53,7 @@ def save_artifacts(
     if (
         last is not None
         and last.state == state
-        and context.store.still_holds(context.address, last.basis)
+        and context.store.is_unchanged(context.address, last.store_state)
     ):
         return _unchanged_report(context, last, started)
     scan = scan_tree(
@@ -74,7 +74,7 @@ def save_artifacts(
     if is_made:
         _warn_of_local_store(context.settings.store)
     _remember(context, scan, outcome)
-    note_newest(context, (name.snapshot for name in outcome.basis.heads))
+    note_newest(context, (name.snapshot for name in outcome.store_state.heads))
     state = local_state(tree, context)
     # A manifest that was refused is reported by every save, so the next one must look again. What
     # is not fit to be saved is the same as long as the tree is.
@@ -85,12 +85,12 @@ def save_artifacts(
             tree,
             LastSave(
                 state,
-                outcome.basis,
+                outcome.store_state,
                 found,
                 outcome.stored_bytes,
                 by_reason(scan.skipped),
-                scan.brought,
-                scan.compiled_anew,
+                scan.reused,
+                scan.recompiled,
             ),
         )
     return _save_report(context, scan, outcome, started)
@@ -164,11 +164,11 @@ def _warn_of_local_store(store: str) -> None:
 
 def _not_cold(context: Context, scan: LocalScan) -> tuple[str, ...]:
     """Say that a start was not cold: artifacts from an earlier load were here."""
-    if context.settings.load_enabled or not scan.brought:
+    if context.settings.load_enabled or not scan.reused:
         return ()
     return (
         "B10_CACHE_LOAD=0 replaces nothing that was here before: "
-        f"{count_text(scan.brought, 'artifact')} from an earlier load; run `b10-transfer clear "
+        f"{count_text(scan.reused, 'artifact')} from an earlier load; run `b10-transfer clear "
         "--yes` and start again to replace what is stored",
     )
 
@@ -180,8 +180,8 @@ def _unchanged_report(context: Context, last: LastSave, started: float) -> SaveR
         found=last.found,
         stored_bytes=last.stored_bytes,
         left_out_files=last.left_out,
-        brought=last.brought,
-        compiled_kinds=last.compiled_anew,
+        reused=last.reused,
+        compiled_kinds=last.recompiled,
         problems=context.problems,
         seconds=time.monotonic() - started,
     )
@@ -203,8 +203,8 @@ def _save_report(
         expired=outcome.expired if outcome else 0,
         uploaded_bytes=outcome.uploaded_bytes if outcome else 0,
         stored_bytes=outcome.stored_bytes if outcome else 0,
-        brought=scan.brought,
-        compiled_kinds=scan.compiled_anew,
+        reused=scan.reused,
+        compiled_kinds=scan.recompiled,
         left_out_files=by_reason([*scan.skipped, *(outcome.left_out if outcome else ())]),
         refused=count_refused(problems),
         problems=(

@@ -63,10 +63,10 @@ if TYPE_CHECKING:
     from b10_store.gc.remove import Restored as Restored
     from b10_store.gc.report import GcReport as GcReport
     from b10_store.load import PACKS_AT_ONCE as PACKS_AT_ONCE
-    from b10_store.load import Brought as Brought
+    from b10_store.load import LoadOutcome as LoadOutcome
     from b10_store.manifests.headers import Seal as Seal
-    from b10_store.manifests.merge import Union as Union
-    from b10_store.manifests.merge import union as union
+    from b10_store.manifests.merge import MergedView as MergedView
+    from b10_store.manifests.merge import merge as merge
     from b10_store.manifests.problem import Problem as Problem
     from b10_store.manifests.reader import Heads as Heads
     from b10_store.paths import RECORD_FOLDER as RECORD_FOLDER
@@ -80,16 +80,16 @@ if TYPE_CHECKING:
     from b10_store.save.request import SaveOutcome as SaveOutcome
     from b10_store.save.request import SaveRequest as SaveRequest
     from b10_store.save.session import Wait as Wait
-    from b10_store.save.unchanged import Basis as Basis
+    from b10_store.save.unchanged import StoreState as StoreState
     from b10_store.save.use import Use as Use
     from b10_store.save.use import folder_of as folder_of
     from b10_store.store import Listing as Listing
     from b10_store.store import Store as Store
     from b10_store.tree.content_check import ContentCheck as ContentCheck
     from b10_store.tree.placement import LocalNames as LocalNames
+    from b10_store.tree.placement import OpenRoot as OpenRoot
     from b10_store.tree.placement import Placed as Placed
-    from b10_store.tree.placement import Placement as Placement
-    from b10_store.tree.placement import Target as Target
+    from b10_store.tree.placement import RestoreTarget as RestoreTarget
     from b10_store.tree.scan import CANONICAL_LIMIT as CANONICAL_LIMIT
     from b10_store.tree.scan import INCOMPLETE as INCOMPLETE
     from b10_store.tree.scan import JUDGED_LIMIT as JUDGED_LIMIT
@@ -147,9 +147,9 @@ HOMES = {
     "gc.plan": ("GcPolicy",),
     "gc.remove": ("Restored",),
     "gc.report": ("GcReport",),
-    "load": ("Brought", "PACKS_AT_ONCE"),
+    "load": ("LoadOutcome", "PACKS_AT_ONCE"),
     "manifests.headers": ("Seal",),
-    "manifests.merge": ("Union", "union"),
+    "manifests.merge": ("MergedView", "merge"),
     "manifests.problem": ("Problem",),
     "manifests.reader": ("Heads",),
     "folders": (
@@ -168,11 +168,11 @@ HOMES = {
     "save.expiry": ("CROWD_LIMIT",),
     "save.request": ("SaveOutcome", "SaveRequest"),
     "save.session": ("Wait",),
-    "save.unchanged": ("Basis",),
+    "save.unchanged": ("StoreState",),
     "save.use": ("Use", "folder_of"),
     "store": ("Listing", "Store"),
     "tree.content_check": ("ContentCheck",),
-    "tree.placement": ("LocalNames", "Placed", "Placement", "Target"),
+    "tree.placement": ("LocalNames", "Placed", "RestoreTarget", "OpenRoot"),
     "tree.scan": (
         "Broken",
         "CANONICAL_LIMIT",

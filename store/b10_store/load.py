@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from b10_store.format.manifest import Entry, Manifest, Pack
     from b10_store.format.names import PackId
     from b10_store.remote.protocol import Remote
-    from b10_store.tree.placement import Placement, Target
+    from b10_store.tree.placement import OpenRoot, RestoreTarget
 
 PACKS_AT_ONCE = 8
 _FRAMES_IN_FLIGHT_PER_WORKER = 8
@@ -31,7 +31,7 @@ _PATIENCE_SECONDS = 0.1
 
 
 @dataclass(slots=True)
-class Brought:
+class LoadOutcome:
     """The outcome for the artifacts that were to be loaded.
 
     Attributes:
@@ -54,17 +54,17 @@ class _Outcome:
     unread: dict[Digest, OSError]
 
 
-def bring(
+def load(
     remote: Remote,
-    placements: Sequence[Placement],
+    placements: Sequence[RestoreTarget],
     packs: Mapping[PackId, Pack],
     *,
     watch: Callable[[str, int], None],
     refresh: Callable[[], Sequence[Manifest]],
     workers: int,
     readers: int = PACKS_AT_ONCE,
-    roots: Mapping[str, Target] | None = None,
-) -> Brought:
+    roots: Mapping[str, OpenRoot] | None = None,
+) -> LoadOutcome:
     """Read, verify, write aside, and move into place.
 
     A blob that cannot be read is not an error: its artifacts are in neither list of `Placed`.
@@ -88,7 +88,7 @@ def bring(
         staging.expect(placements)
         pool = ThreadPoolExecutor(workers, "b10-decompress")
         fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT_PER_WORKER * workers)
-        result = Brought(Placed())
+        result = LoadOutcome(Placed())
         with _ending_soon(pool, fetcher):
             _PackReader(remote, fetcher, staging, readers).read_all(
                 [placement.entry for placement in placements], packs, refresh, result
@@ -134,7 +134,7 @@ class _PackReader:
         entries: Iterable[Entry],
         packs: Mapping[PackId, Pack],
         refresh: Callable[[], Sequence[Manifest]],
-        result: Brought,
+        result: LoadOutcome,
     ) -> None:
         """Read every entry's blob; look again where one is missing or damaged."""
         wanted = {entry.digest: entry for entry in entries}
@@ -157,7 +157,7 @@ class _PackReader:
             self._read(elsewhere, head.packs, result)
 
     def _read(
-        self, wanted: Mapping[Digest, Entry], packs: Mapping[PackId, Pack], result: Brought
+        self, wanted: Mapping[Digest, Entry], packs: Mapping[PackId, Pack], result: LoadOutcome
     ) -> None:
         by_pack: defaultdict[PackId, list[Wanted]] = defaultdict(list)
         for digest, entry in wanted.items():

@@ -16,7 +16,7 @@ from b10_store.format.names import TOUCH_INTERVAL_SECONDS, VISIT_INTERVAL_SECOND
 from b10_store.gc.remove import Restored, remove, restore, trashed_manifests
 from b10_store.gc.report import GcReport
 from b10_store.gc.visit import visit
-from b10_store.load import PACKS_AT_ONCE, Brought, bring
+from b10_store.load import PACKS_AT_ONCE, LoadOutcome, load
 from b10_store.manifests.headers import (
     HeadListing,
     Seal,
@@ -31,7 +31,7 @@ from b10_store.remote.folder_names import TRASH
 from b10_store.remote.patient import PatientRemote
 from b10_store.save.resign import sign_again
 from b10_store.save.save import save
-from b10_store.save.unchanged import Basis, holds
+from b10_store.save.unchanged import StoreState, is_unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from b10_store.gc.plan import GcPolicy
     from b10_store.remote.protocol import Remote
     from b10_store.save.request import SaveOutcome, SaveRequest
-    from b10_store.tree.placement import Placement, Target
+    from b10_store.tree.placement import OpenRoot, RestoreTarget
 
 
 _PARALLEL_READS = 16
@@ -89,18 +89,18 @@ class Store:
         check_format(self._remote)
         return self._reader.heads(address)
 
-    def bring(
+    def load(
         self,
         address: Address,
-        placements: Sequence[Placement],
+        placements: Sequence[RestoreTarget],
         packs: Mapping[PackId, Pack],
         *,
         watch: Callable[[str, int], None],
         workers: int,
         readers: int = PACKS_AT_ONCE,
-        roots: Mapping[str, Target] | None = None,
-    ) -> Brought:
-        """Bring artifacts of `address` to this host; see `b10_store.load.bring`."""
+        roots: Mapping[str, OpenRoot] | None = None,
+    ) -> LoadOutcome:
+        """Bring artifacts of `address` to this host; see `b10_store.load.load`."""
 
         def refresh() -> Sequence[Manifest]:
             try:
@@ -108,7 +108,7 @@ class Store:
             except (OSError, StoreError):
                 return ()
 
-        return bring(
+        return load(
             self._remote,
             placements,
             packs,
@@ -212,14 +212,16 @@ class Store:
         check_format(self._remote)
         return sign_again(self._remote, self._reader, self._scratch, address)
 
-    def still_holds(self, address: Address, basis: Basis) -> bool:
+    def is_unchanged(self, address: Address, store_state: StoreState) -> bool:
         """Whether nothing changed since a save that ended with `basis`; see `unchanged`.
 
         Raises:
             UnsupportedFormatError: the store is of another format version.
             OSError: it cannot be read.
         """
-        return check_format(self._remote) and holds(self._remote, self._reader, address, basis)
+        return check_format(self._remote) and is_unchanged(
+            self._remote, self._reader, address, store_state
+        )
 
     def has_format(self) -> bool:
         """Whether there is a store in the folder, and its FORMAT is as it should be.

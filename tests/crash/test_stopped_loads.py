@@ -68,7 +68,7 @@ def check_stopped_load(world: World, whole: Artifacts, own: Artifacts, stop: Sto
 def check_next_load(world: World, whole: Artifacts, stop: Stop) -> None:
     report = world.host.load()
     assert report.status.name in ("SUCCESS", "SKIPPED"), str(stop)
-    assert (report.problems, report.missed) == ((), 0), str(stop)
+    assert (report.problems, report.unavailable) == ((), 0), str(stop)
     assert differences(artifacts_of(world.host), whole) == [], str(stop)
     assert leftovers(world.host.root) == [], str(stop)
     assert leftovers(world.host.triton) == [], str(stop)

@@ -48,7 +48,7 @@ def loaded(world: World) -> Tree:
     host = Host(world.host.store, world.folder / "new")
     report = host.load()
     assert report.problems == ()
-    assert report.missed == 0
+    assert report.unavailable == 0
     return read_tree(host.root)
 
 

@@ -111,6 +111,6 @@ def test_defect_05_a_pack_that_is_valid_but_for_a_changed_library_installs_no_su
 
     loader = site.host("loader")
     report = loader.load()
-    assert (report.loaded, report.missed) == (1, 1)
+    assert (report.loaded, report.unavailable) == (1, 1)
     assert list(loader.tree()) == ["cd/other.bin"]
     assert "damaged" in "".join(report.problems)

@@ -162,7 +162,7 @@ def test_defect_09_and_12_a_slow_saver_loses_nothing_to_one_that_overtakes_it(
         out, err = saver.communicate(timeout=60)
     assert (out, err) == ("SUCCESS\n", "")
     loader = site.host("loader")
-    assert loader.load().missed == 0
+    assert loader.load().unavailable == 0
     assert loader.tree() == {**TREE, **first, **second}
 
 

@@ -115,7 +115,7 @@ def test_defect_20_a_load_never_writes_through_a_link_in_the_tree(
         os.lchown(loader.root / link, OTHER_USER, OTHER_USER)
     loader.root.chmod(0o777)
     report = loader.load()
-    assert (report.loaded, report.already_here, report.missed) == (1, 1, 2)
+    assert (report.loaded, report.already_here, report.unavailable) == (1, 1, 2)
     assert loader.tree() == {"gh/plain.py": b"4"}
     assert [path.name for path in outside.iterdir()] == ["secret.txt"]
     assert (loader.root / "ab").is_symlink()
@@ -198,7 +198,7 @@ def test_defect_31_a_tree_that_changes_while_it_is_read_gives_whole_artifacts_on
             # A save goes on without what was changed under its hands.
             assert saver.save().status in DONE
             loader = site.host(f"loader {number}")
-            assert loader.load().missed == 0
+            assert loader.load().unavailable == 0
             tree = loader.tree()
             assert tree.items() >= TREE.items()
             assert tree.pop("replaced.py", b"a" * 30_000) in versions

@@ -160,6 +160,6 @@ def test_a_trash_that_cannot_be_listed_costs_only_what_lies_there(folder: Path) 
     with wrapping(Faults(case)):
         report = world.host.load()
     assert report.status.name == "SUCCESS"
-    assert report.loaded + report.missed == len(stored)
+    assert report.loaded + report.unavailable == len(stored)
     assert report.loaded
-    assert report.missed
+    assert report.unavailable

@@ -15,11 +15,11 @@ from b10_store.format.keys import PrivateKey, SigningKey
 from b10_store.format.manifest_file import decode_manifest
 from b10_store.format.names import PackId, check_format_line, pack_path, parse_manifest_name
 from b10_store.format.pack_footer import read_footer
-from b10_store.manifests.merge import union
+from b10_store.manifests.merge import merge
 from b10_store.manifests.reader import ManifestReader
 from b10_store.remote.folder import FolderRemote
 from b10_store.store import Store
-from b10_store.tree.placement import Placement
+from b10_store.tree.placement import RestoreTarget
 from tests.formats.make_v1 import (
     CANONICAL_GROUP,
     KERNEL,
@@ -115,12 +115,12 @@ def test_a_signed_manifest_needs_its_key(address: Address, key: Key, tmp_path: P
 def test_the_golden_store_loads(tmp_path: Path) -> None:
     roots = {name: make_root(tmp_path / name) for name in ("inductor", "triton", "flashinfer")}
     store = Store(FolderRemote(str(STORE)), str(tmp_path))
-    stored = union(store.heads(PLAIN).manifests)
+    stored = merge(store.heads(PLAIN).manifests)
     placements = [
-        Placement(entry, str(roots[entry.identity.root])) for entry in stored.entries.values()
+        RestoreTarget(entry, str(roots[entry.identity.root])) for entry in stored.entries.values()
     ]
-    brought = store.bring(PLAIN, placements, stored.packs, watch=unwatched, workers=2)
-    assert (brought.damaged, brought.unread, brought.placed.failed) == ({}, {}, [])
+    outcome = store.load(PLAIN, placements, stored.packs, watch=unwatched, workers=2)
+    assert (outcome.damaged, outcome.unread, outcome.placed.failed) == ({}, {}, [])
     inductor = files_of(roots["inductor"])
     assert inductor["ab/cabc.py"] == b"import torch\n# better\n"
     assert inductor["ab/empty.gch"] == b""
@@ -132,4 +132,4 @@ def test_the_golden_store_loads(tmp_path: Path) -> None:
     assert stat.S_IMODE((roots["inductor"] / "ab/cabc.so").stat().st_mode) & stat.S_IXUSR
     timed = roots["flashinfer"] / "cached_ops/op/build.ninja"
     assert timed.stat().st_mtime_ns == 1_699_999_999_123_456_789
-    assert len(brought.placed.placed) == 11
+    assert len(outcome.placed.placed) == 11

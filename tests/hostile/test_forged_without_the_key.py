@@ -43,6 +43,6 @@ def test_what_others_put_beside_a_signed_manifest_is_refused_and_hides_nothing(
     loader = Host(saver.store, tmp_path / "loader")
     report = loader.load(B10_CACHE_SIGNING_KEY=KEY)
     assert report.status is OperationStatus.SUCCESS
-    assert report.missed == 0
+    assert report.unavailable == 0
     assert len(report.problems) >= 1
     assert differences(artifacts_of(loader), GOOD) == []

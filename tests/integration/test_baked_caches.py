@@ -285,7 +285,7 @@ def test_a_load_noted_while_the_clock_was_ahead_takes_nothing_compiled_later_for
         patch.setattr(time, "time_ns", lambda: now() + 2 * 86400 * 10**9)
         load_on(WIDE, host)
     host.write({"aa/second.py": b"2"})
-    assert save_on(WIDE, host).compiled_anew == 1
+    assert save_on(WIDE, host).recompiled == 1
 
 
 def test_a_clear_removes_what_was_moved_aside(site: Site) -> None:

@@ -74,4 +74,4 @@ def test_what_one_pack_has_not_comes_from_the_other(
     report = load_fresh(tmp_path)
     assert report.status is OperationStatus.SUCCESS
     assert (tmp_path / "fresh" / "ab" / "shared.py").read_text() == "shared.py" * 100
-    assert report.missed == which, "only the younger pack has something of its own"
+    assert report.unavailable == which, "only the younger pack has something of its own"

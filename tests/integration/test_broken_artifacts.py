@@ -70,14 +70,14 @@ def test_a_broken_artifact_in_the_store_is_not_placed_and_what_is_made_here_take
     save_carelessly(site.host("older", {**TREE, path: damage(TREE[path])}))
     host = site.host("host")
     report = host.load()
-    assert (report.status, report.loaded, report.missed) == (Status.SUCCESS, len(TREE) - 1, 1)
+    assert (report.status, report.loaded, report.unavailable) == (Status.SUCCESS, len(TREE) - 1, 1)
     assert path in "".join(report.problems)
     assert path not in host.tree()
     host.write({path: TREE[path]})
     assert host.save().status is Status.SUCCESS
     healed = site.host("healed")
     report = healed.load()
-    assert (report.missed, report.problems) == (0, ())
+    assert (report.unavailable, report.problems) == (0, ())
     assert healed.tree() == TREE
     assert healed.save().status is Status.SKIPPED
 
@@ -92,7 +92,7 @@ def test_a_broken_graph_leaves_the_store_with_the_next_save_though_none_takes_it
     host.write({other: b"\x80\x04K\x02."})
     host.save()
     healed = site.host("healed")
-    assert healed.load().missed == 0
+    assert healed.load().unavailable == 0
     assert other in healed.tree()
     assert GRAPH not in healed.tree()
 
@@ -102,7 +102,7 @@ def test_a_host_that_only_loads_what_is_broken_publishes_nothing(site: Site) -> 
     host = site.host("host")
     host.load()
     assert host.save().status is Status.SKIPPED
-    assert host.load().missed == 1
+    assert host.load().unavailable == 1
 
 
 def test_a_broken_file_here_sets_aside_the_same_in_the_store(site: Site) -> None:
@@ -113,7 +113,7 @@ def test_a_broken_file_here_sets_aside_the_same_in_the_store(site: Site) -> None
     assert (saved.added, saved.left_out) == (1, 1)
     host = site.host("host")
     report = host.load()
-    assert (report.missed, report.problems) == (0, ())
+    assert (report.unavailable, report.problems) == (0, ())
     assert SOURCE not in host.tree()
 
 
@@ -140,7 +140,7 @@ def test_a_kernel_with_a_broken_file_is_replaced_as_a_whole(site: Site) -> None:
     write_tree(folder, kernel)
     host.save()
     healed = site.host("healed")
-    assert healed.load().missed == 0
+    assert healed.load().unavailable == 0
     assert read_tree(healed.triton / TRITON_HASH)["kernel.ptx"] == b"made by the host"
 
 

@@ -136,8 +136,8 @@ def test_a_folder_with_native_code_goes_to_no_other_cpu_in_part(site: Site, kind
     host = site.host("host")
     with running_on(OTHER_CPU):
         report = kind.load(host)
-    assert (report.loaded, report.missed) == (len(BESIDE), 0)
-    assert report.left_aside == len(kind.parts)
+    assert (report.loaded, report.unavailable) == (len(BESIDE), 0)
+    assert report.not_for_host == len(kind.parts)
     assert read_tree(kind.root(host)) == {}
 
 
@@ -151,7 +151,7 @@ def test_each_cpu_finds_the_folder_that_its_own_kind_made(site: Site, kind: Kind
     for name, machine in makers.items():
         host = site.host(f"another of {name}")
         with running_on(machine):
-            assert kind.load(host).missed == 0
+            assert kind.load(host).unavailable == 0
         assert read_tree(kind.root(host)) == kind.tree(name)
 
 
@@ -163,7 +163,7 @@ def test_of_a_folder_without_native_code_every_cpu_gets_all(site: Site, kind: Ki
         kind.save(saver)
     host = site.host("host")
     with running_on(OTHER_CPU):
-        assert kind.load(host).left_aside == 0
+        assert kind.load(host).not_for_host == 0
     assert read_tree(kind.root(host)) == tree
 
 
@@ -176,9 +176,9 @@ def test_what_another_compilation_left_is_not_completed(site: Site, kind: Kind) 
     write_tree(kind.root(host), own)
     report = kind.load(host)
     assert (report.status, report.loaded) == (Status.SUCCESS, len(BESIDE))
-    assert report.missed == len(kind.parts) - len(own)
+    assert report.unavailable == len(kind.parts) - len(own)
     (line,) = [line for line in report.problems if "a part of the same kernel is here" in line]
-    assert f"{count_text(report.missed, 'artifact')} could not be placed" in line
+    assert f"{count_text(report.unavailable, 'artifact')} could not be placed" in line
     assert read_tree(kind.root(host)) == own
 
 
@@ -189,7 +189,7 @@ def test_what_lacks_beside_the_stored_parts_is_brought(site: Site, kind: Kind) -
     host = site.host("host")
     write_tree(kind.root(host), dict([*kind.tree().items()][:1]))
     report = kind.load(host)
-    assert (report.missed, report.problems) == (0, ())
+    assert (report.unavailable, report.problems) == (0, ())
     assert read_tree(kind.root(host)) == kind.tree()
 
 
@@ -209,5 +209,5 @@ def test_of_a_folder_of_which_a_part_cannot_be_had_nothing_is_placed(
     new.unlink()
     host = site.host("host")
     report = kind.load(host)
-    assert (report.loaded, report.missed) == (len(BESIDE), len(tree))
+    assert (report.loaded, report.unavailable) == (len(BESIDE), len(tree))
     assert read_tree(kind.root(host)) == {}

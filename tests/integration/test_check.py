@@ -147,7 +147,7 @@ def test_a_repair_copies_out_what_is_sound_before_it_sets_a_pack_aside(
     )
     loader = site.host("loader")
     report = loader.load()
-    assert (report.loaded, report.missed) == (len(WITHOUT_LARGE), 1)
+    assert (report.loaded, report.unavailable) == (len(WITHOUT_LARGE), 1)
     assert loader.tree() == WITHOUT_LARGE
     saver.save()
     healed = site.host("healed")

@@ -119,7 +119,7 @@ def save_on(machine: Machine, host: Host) -> SaveReport:
 def load_on(machine: Machine, host: Host) -> LoadReport:
     with running_on(machine) as environment:
         report = host.load()
-    assert report.missed == 0
+    assert report.unavailable == 0
     assert report.environment_key == environment.key
     return report
 

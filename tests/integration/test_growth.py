@@ -190,7 +190,7 @@ def load_counted(site: Site, remotes: list[MeasuringRemote], name: str = "loader
     """Load on a new host; nothing may be read twice."""
     host = site.host(name)
     report = host.load()
-    assert (report.missed, report.problems) == (0, ())
+    assert (report.unavailable, report.problems) == (0, ())
     for folder in ("manifests", "packs"):
         read = remotes[-1].read_in(folder)
         assert len(read) == len(set(read))

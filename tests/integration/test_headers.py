@@ -120,7 +120,7 @@ def test_where_the_text_could_not_be_had_there_is_no_placeholder_either(site: Si
         pack.unlink()
     host = site.host("host")
     report = host.load(B10_CACHE_HEADERS=PLAIN)
-    assert (report.loaded, report.missed) == (len(KERNELS), len(HEADER))
+    assert (report.loaded, report.unavailable) == (len(KERNELS), len(HEADER))
     assert headers_in(host) == {}
 
 
@@ -152,7 +152,7 @@ def test_a_read_only_folder_without_the_text_is_named_and_the_rest_is_loaded(sit
     headers_of(host).mkdir(parents=True)
     with read_only(headers_of(host)):
         report = host.load(B10_CACHE_HEADERS=PLAIN)
-    assert (report.status, report.loaded, report.missed) == (Status.SUCCESS, len(KERNELS), 1)
+    assert (report.status, report.loaded, report.unavailable) == (Status.SUCCESS, len(KERNELS), 1)
     assert [line for line in report.problems if str(headers_of(host)) in line]
     assert headers_in(host) == {}
     assert host.tree() == KERNELS
@@ -184,7 +184,7 @@ def test_a_precompiled_header_takes_the_place_of_a_placeholder(site: Site) -> No
     host.load(B10_CACHE_HEADERS=PLAIN)
     assert headers_in(host) == {**HEADER, **PLACEHOLDER}
     report = host.load(B10_CACHE_HEADERS=FULL)
-    assert (report.status, report.loaded, report.missed) == (Status.SUCCESS, 1, 0)
+    assert (report.status, report.loaded, report.unavailable) == (Status.SUCCESS, 1, 0)
     assert headers_in(host) == {**HEADER, **PRECOMPILED}
     assert host.load(B10_CACHE_HEADERS=PLAIN).status is Status.SKIPPED
     assert headers_in(host) == {**HEADER, **PRECOMPILED}
@@ -200,7 +200,7 @@ def test_a_placeholder_that_could_not_be_replaced_is_there_again(site: Site) -> 
     for pack in site.files("packs"):
         if pack not in other_packs:
             pack.unlink()
-    assert host.load(B10_CACHE_HEADERS=FULL).missed == 1
+    assert host.load(B10_CACHE_HEADERS=FULL).unavailable == 1
     assert headers_in(host) == {**HEADER, **PLACEHOLDER}
 
 
@@ -210,7 +210,7 @@ def test_where_placeholders_are_asked_for_a_stored_precompiled_header_is_not_loa
     compiling_host(site, "saver").save(B10_CACHE_HEADERS=FULL)
     host = site.host("host")
     report = host.load(B10_CACHE_HEADERS=PLAIN)
-    assert (report.loaded, report.left_aside) == (len(KERNELS) + len(HEADER), 0)
+    assert (report.loaded, report.not_for_host) == (len(KERNELS) + len(HEADER), 0)
     assert headers_in(host) == {**HEADER, **PLACEHOLDER}
     assert host.save(B10_CACHE_HEADERS=PLAIN).status is Status.SKIPPED
     late = site.host("late host")

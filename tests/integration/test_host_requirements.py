@@ -67,7 +67,7 @@ class Kind:
     def fresh(self) -> Host:
         """A new host that loaded what there is for it."""
         host = self.host()
-        assert self.load(host).missed == 0
+        assert self.load(host).unavailable == 0
         return host
 
 
@@ -112,7 +112,7 @@ def test_a_host_of_another_kind_gets_everything_but_native_code(ours: Kind, thei
     host = theirs.host()
     report = theirs.load(host)
     assert (report.status, report.loaded) == (OperationStatus.SUCCESS, len(portable(OURS)))
-    assert (report.missed, report.left_aside) == (0, len(native(OURS)))
+    assert (report.unavailable, report.not_for_host) == (0, len(native(OURS)))
     assert host.tree() == portable(OURS)
     # It made nothing itself, so that there is nothing to save.
     assert theirs.save(host).status is OperationStatus.SKIPPED

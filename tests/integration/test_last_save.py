@@ -45,7 +45,7 @@ def test_an_unchanged_tree_is_skipped_without_being_hashed_and_nothing_is_writte
     before = snapshot(site.folder)
     report = saved.save()
     assert (report.status, report.found) == (Status.SKIPPED, len(TREE))
-    assert (report.stored_bytes, report.compiled_anew) == (closer.stored_bytes, None)
+    assert (report.stored_bytes, report.recompiled) == (closer.stored_bytes, None)
     assert snapshot(site.folder) == before
 
 
@@ -91,7 +91,7 @@ def test_damage_in_the_store_is_seen_and_healed_by_the_host_that_has_the_bytes(
     assert saved.save().status is Status.SUCCESS
     loader = site.host("loader")
     report = loader.load()
-    assert (report.loaded, report.missed) == (len(TREE), 0)
+    assert (report.loaded, report.unavailable) == (len(TREE), 0)
     assert loader.tree() == TREE
 
 

@@ -96,7 +96,7 @@ def test_a_link_to_nowhere_keeps_a_load_from_what_would_be_behind_it_and_is_name
     (loader.root / "fxgraph").symlink_to("nowhere")
     report = loader.load()
     behind = sum(path.startswith("fxgraph/") for path in TREE)
-    assert (report.loaded, report.missed) == (len(TREE) - behind, behind)
+    assert (report.loaded, report.unavailable) == (len(TREE) - behind, behind)
     (line,) = report.problems
     assert f"{loader.root}/fxgraph is in the way: a link that leads to no folder" in line
 

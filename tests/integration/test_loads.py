@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from b10_store.folders import OpenFolder
-    from b10_store.tree.placement import Placed, Placement, Target
+    from b10_store.tree.placement import OpenRoot, Placed, RestoreTarget
     from b10_store.tree.scan import Fingerprint
     from b10_transfer.local.clear_survey import Survey
     from tests.support.sites import Site
@@ -55,7 +55,7 @@ def test_a_load_leaves_every_local_file_as_it_is_and_brings_the_rest(site: Site)
     before = {path: (loader.root / path).stat() for path in own}
     report = loader.load()
     assert (report.status, report.loaded) == (OperationStatus.SUCCESS, len(lacking))
-    assert (report.already_here, report.missed) == (len(here), 0)
+    assert (report.already_here, report.unavailable) == (len(here), 0)
     assert report.bytes_loaded == sum(len(TREE[path]) for path in lacking)
     assert loader.tree() == {**TREE, **own}
     after = {path: (loader.root / path).stat() for path in own}
@@ -93,7 +93,11 @@ def test_what_the_store_has_lost_is_a_failure_when_it_is_more_than_what_is_here(
     saver.save()
     pack_of_few.unlink()
     report = site.host("with many", many).load()
-    assert (report.status, report.already_here, report.missed) == (OperationStatus.SKIPPED, 4, 2)
+    assert (report.status, report.already_here, report.unavailable) == (
+        OperationStatus.SKIPPED,
+        4,
+        2,
+    )
     assert "2 could not be had and will be compiled" in str(report)
     (pack_of_many,) = site.files("packs")
     pack_of_many.unlink()
@@ -141,7 +145,7 @@ def test_two_loads_of_one_host_at_once_leave_one_whole_tree(site: Site) -> None:
     results = run_together([Act("load", host.variables()) for _ in range(2)])
     assert {result.status for result in results} <= {"SUCCESS", "SKIPPED"}, results
     assert sum(result.report["loaded"] for result in results) == len(LARGE)
-    assert [result.report["missed"] for result in results] == [0, 0]
+    assert [result.report["unavailable"] for result in results] == [0, 0]
     assert host.tree() == LARGE
     assert leftovers(host.root) == []
 
@@ -200,7 +204,7 @@ def test_a_missing_pack_costs_the_artifacts_in_it_and_no_others(site: Site) -> N
     loader = site.host("loader")
     report = loader.load()
     assert report.status is OperationStatus.SUCCESS
-    assert (report.loaded, report.missed) == (4, 4)
+    assert (report.loaded, report.unavailable) == (4, 4)
     assert loader.tree() == compiled_graph("another model", 1)
     assert any(first_pack.name in problem for problem in report.problems)
 
@@ -238,8 +242,8 @@ def test_a_compiler_at_work_in_the_tree_meanwhile_keeps_its_own_files(
 
     def compile_then_place(
         staging: OpenFolder,
-        target: Target,
-        written: Sequence[tuple[Placement, Fingerprint]],
+        target: OpenRoot,
+        written: Sequence[tuple[RestoreTarget, Fingerprint]],
         result: Placed,
     ) -> None:
         loader.write(own)

@@ -60,7 +60,7 @@ def loaded(site: Site, namespace: str | None, host: str = "new host") -> Tree:
     """What a new host of a namespace gets."""
     loader = site.host(f"{host} of {namespace or 'none'}")
     report = loader.load(B10_CACHE_NAMESPACE=namespace)
-    assert (report.missed, report.problems) == (0, ())
+    assert (report.unavailable, report.problems) == (0, ())
     return loader.tree()
 
 

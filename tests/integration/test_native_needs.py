@@ -73,7 +73,7 @@ def test_a_library_that_the_host_lacks_is_a_miss_and_one_that_it_has_is_none(
     saver.save(LD_LIBRARY_PATH=str(runtime.parent))
     without = site.host("without")
     report = without.load(LD_LIBRARY_PATH="")
-    assert (report.status, report.loaded, report.left_aside) == (Status.SUCCESS, 1, 1)
+    assert (report.status, report.loaded, report.not_for_host) == (Status.SUCCESS, 1, 1)
     assert "libb10omp.so.5" in "".join(report.problems)
     assert without.tree() == REST
     beside = site.host("beside")

@@ -116,7 +116,7 @@ def assert_load_is_cheap_and_right(
     loader = server.site.host("loader")
     remotes = counted_stores(monkeypatch)
     report = loader.load()
-    assert (report.missed, report.problems) == (0, ())
+    assert (report.unavailable, report.problems) == (0, ())
     packs = remotes[-1].read_in("packs")
     assert len(packs) == len(set(packs)) == len(server.manifests[-1].packs)
     assert len(remotes[-1].read_in("manifests")) == 1

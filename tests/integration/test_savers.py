@@ -45,7 +45,7 @@ print(b10_transfer.save().status.name)
 
 def loaded_by_a_new_host(site: Site, name: str = "new host") -> Tree:
     host = site.host(name)
-    assert host.load().missed == 0
+    assert host.load().unavailable == 0
     return host.tree()
 
 
@@ -132,7 +132,7 @@ def test_what_a_compiler_put_in_the_place_of_a_loaded_artifact_supersedes_it(sit
     (second.root / "ab/new").replace(second.root / "ab/x.py")
     report = second.save()
     assert (report.added, report.superseded) == (0, 1)
-    assert report.compiled_anew == 1
+    assert report.recompiled == 1
     better = {"ab/x.py": b"compiled again, and better", "cd/y.py": b"fine"}
     assert loaded_by_a_new_host(site) == better
     # The host that had the stale one all along did not load it, and does not bring it back.

@@ -14,7 +14,7 @@ import pytest
 
 import b10_transfer
 from b10_store.format.names import pack_path
-from b10_store.manifests.merge import union
+from b10_store.manifests.merge import merge
 from b10_transfer import OperationStatus as Status
 from b10_transfer.operations.context import open_context
 from tests.support.cache_trees import TRITON_HASH, compiled_graph, elf, read_tree, write_tree
@@ -59,7 +59,7 @@ def sglang_saver(site: Site) -> ServerHost:
 def damage(saver: ServerHost, path: str) -> None:
     """Flip a byte in the store of a large artifact that shares this part of its pack with none."""
     context = open_context(saver.host.settings(**saver.outside))
-    stored = union(context.store.heads(context.address).manifests)
+    stored = merge(context.store.heads(context.address).manifests)
     (entry,) = [entry for identity, entry in stored.entries.items() if identity.path == path]
     frames = stored.packs[entry.location.pack].frames
     alone = frames.covering(entry.location.offset, entry.size)[0]
@@ -86,7 +86,7 @@ def test_the_compile_caches_of_vllm_arrive_as_they_were_and_nothing_else(
     assert sorted(saver.stored()) == [("vllm", path, "") for path in sorted(expected)]
     loaded = loader.load(in_server=loaded_inside)
     assert (loaded.status, loaded.loaded, loaded.problems) == (Status.SUCCESS, len(expected), ())
-    assert (loaded.missed, loaded.left_aside) == (0, 0)
+    assert (loaded.unavailable, loaded.not_for_host) == (0, 0)
     assert files_below(loader.root) == expected
 
 
@@ -126,7 +126,7 @@ def test_a_loaded_server_that_compiles_nothing_has_nothing_to_save(site: Site) -
     for in_server in (False, True):
         report = loader.save(in_server=in_server)
         assert (report.status, report.added, report.superseded) == (Status.SKIPPED, 0, 0)
-        assert report.compiled_anew == 0
+        assert report.recompiled == 0
 
 
 @pytest.mark.parametrize("make", [vllm_saver, sglang_saver])
@@ -144,7 +144,7 @@ def test_a_kernel_of_deep_gemm_of_which_a_part_is_damaged_is_left_out_whole(
     assert [path for path in found if path.startswith(KERNEL)] == []
     assert not (loader.root / KERNEL).exists(), "DeepGEMM takes a folder for a kernel"
     assert [path for path in found if path.startswith(OTHER_KERNEL)] != []
-    assert report.missed == 4
+    assert report.unavailable == 4
 
 
 def test_a_list_of_graphs_does_not_come_without_the_graphs(site: Site) -> None:
@@ -224,7 +224,7 @@ def fill_roots(host: Host) -> None:
 
 def roots_stored(host: Host) -> set[str]:
     context = open_context(host.settings())
-    stored = union(context.store.heads(context.address).manifests)
+    stored = merge(context.store.heads(context.address).manifests)
     return {identity.root for identity in stored.entries}
 
 
@@ -246,7 +246,7 @@ def test_a_host_that_does_not_know_a_folder_of_the_users_leaves_it_aside(site: S
     write_tree(saver.folder / "mine", {"a": b"a", "b": b"b"})
     saver.save(B10_CACHE_ROOTS=f"default,mine={saver.folder / 'mine'}")
     report = loader.load()
-    assert (report.loaded, report.left_aside) == (len(compiled_graph("model")), 2)
+    assert (report.loaded, report.not_for_host) == (len(compiled_graph("model")), 2)
 
 
 def test_a_save_of_chosen_roots_leaves_the_others_out(site: Site) -> None:
@@ -269,11 +269,11 @@ def test_a_load_into_chosen_roots_leaves_the_others_aside(site: Site) -> None:
     assert loader.tree() == compiled_graph("model")
     assert report.loaded == len(compiled_graph("model"))
     others = len(vllm_artifacts(vllm_host(loader).root)) + 1
-    assert report.left_aside == others
+    assert report.not_for_host == others
     assert not loader.triton.exists()
     assert not vllm_host(loader).root.exists()
     report = loader.load()
-    assert (report.loaded, report.left_aside) == (others, 0)
+    assert (report.loaded, report.not_for_host) == (others, 0)
 
 
 def test_the_roots_in_a_folder_that_cannot_be_a_root_itself_are_used_all_the_same(

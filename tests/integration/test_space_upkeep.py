@@ -46,7 +46,7 @@ def unfinished(site: Site) -> list[str]:
 
 def loaded(site: Site, name: str, **changes: str | None) -> dict[str, bytes]:
     host = site.host(name)
-    assert host.load(**changes).missed == 0
+    assert host.load(**changes).unavailable == 0
     return host.tree()
 
 

@@ -90,7 +90,7 @@ def test_timings_that_were_loaded_and_united_are_not_taken_for_newly_compiled(si
     host = site.host("host", timings({"local": 9.0}))
     host.load()
     report = host.save()
-    assert (report.brought, report.compiled_kinds) == (1 + len(REST), {})
+    assert (report.reused, report.compiled_kinds) == (1 + len(REST), {})
 
 
 # Saves.
@@ -171,7 +171,7 @@ def test_timings_too_large_to_be_united_are_saved_and_loaded_as_they_are(site: S
     assert host.tree() == large
     other = site.host("other", {**timings({"local": 9.0}), **REST})
     loaded = other.load()
-    assert (loaded.already_here, loaded.missed) == (1, 0)
+    assert (loaded.already_here, loaded.unavailable) == (1, 0)
     assert measured_by(other) == {"local": 9.0}
 
 

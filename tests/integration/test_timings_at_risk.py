@@ -87,7 +87,7 @@ def test_timings_of_over_a_mebibyte_are_loaded_united_and_saved(site: Site) -> N
     site.host("saver", timings(MANY)).save()
     host = site.host("host", timings({"local": 9.0}))
     report = host.load()
-    assert (report.missed, report.problems) == (0, ())
+    assert (report.unavailable, report.problems) == (0, ())
     assert measured_by(host) == {**MANY, "local": 9.0}
     assert host.save().status is Status.SUCCESS
     assert stored_in(site) == {**MANY, "local": 9.0}
@@ -129,7 +129,7 @@ def test_a_compiler_that_measures_while_loads_come_never_finds_a_file_that_is_no
             measure(saver, {f"stored {number}": float(number)})
             saver.save()
             report = host.load()
-            assert (report.missed, report.problems) == (0, ())
+            assert (report.unavailable, report.problems) == (0, ())
     finally:
         done.set()
         compiler.join()

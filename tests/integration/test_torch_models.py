@@ -198,10 +198,10 @@ def test_a_replica_with_an_empty_temporary_folder_builds_no_precompiled_header(
     runs = runs_of(server)
     cold, warm = runs.cold_replica.host_temporary, runs.warm_replica.host_temporary
     built = {path.name: path for path in cold.rglob("*.gch")}
-    brought = {path.name: path for path in warm.rglob("*.gch")}
-    assert brought
+    reused = {path.name: path for path in warm.rglob("*.gch")}
+    assert reused
     # gcc never writes the same bytes twice: what is equal was brought.
-    assert all(filecmp.cmp(built[name], path, shallow=False) for name, path in brought.items())
+    assert all(filecmp.cmp(built[name], path, shallow=False) for name, path in reused.items())
 
 
 @pytest.mark.parametrize(

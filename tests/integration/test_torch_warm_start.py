@@ -135,7 +135,7 @@ def test_a_replica_that_loaded_compiles_nothing(
     assert loaded_by(outcome).status == "SUCCESS"
     assert loaded_by(outcome).loaded == saved_by(cold.outcome).added
     assert outcome.calls[0].made == ()
-    assert saved_by(outcome).compiled_anew == 0
+    assert saved_by(outcome).recompiled == 0
     assert contents(replica.cache_root).keys() == contents(cold.replica.cache_root).keys()
 
 
@@ -190,7 +190,7 @@ def test_a_second_shape_adds_only_itself_and_the_next_replica_has_both(
     saved, first_saved = saved_by(adding), saved_by(cold.outcome)
     assert (known.made, known.equal) == ((), True)
     assert saved.status == "SUCCESS"
-    assert saved.added == saved.compiled_anew == len(unknown.made) > 0
+    assert saved.added == saved.recompiled == len(unknown.made) > 0
     # A save that wrote the first shape again would write all that the manifest references. What is
     # new is about half of it: other shapes are other kernels.
     assert saved.stored_bytes > first_saved.stored_bytes

@@ -217,7 +217,7 @@ def test_of_a_kernel_that_is_damaged_in_the_store_nothing_is_placed(
             pack.write_bytes(DAMAGE[kind](pack.read_bytes()))
         loader = own.host("loader")
         report = loader.load()
-        assert (report.loaded, report.missed) == (len(compiled.tree) - len(FILES), len(FILES))
+        assert (report.loaded, report.unavailable) == (len(compiled.tree) - len(FILES), len(FILES))
         assert not compiled.kernel_in(loader.folder / place).exists()
         folders.append(loader.folder / place)
     answers = zip(cases, make_in(compiled.replica, folders), strict=True)
@@ -266,7 +266,9 @@ def test_what_lacks_here_of_a_kernel_is_brought(
         folder = host.folder / place
         write_tree(folder, compiled.damaged(folder, case))
         report = host.load()
-        assert (report.loaded, report.missed, report.problems) == (len(case), 0, ()), label(case)
+        assert (report.loaded, report.unavailable, report.problems) == (len(case), 0, ()), label(
+            case
+        )
         assert content_of(read_tree(folder)) == content_of(compiled.tree_in(folder)), label(case)
         folders.append(folder)
     answers = zip(cases, make_in(compiled.replica, folders), strict=True)
@@ -300,7 +302,7 @@ def test_a_kernel_that_is_damaged_here_is_made_no_worse(
         report = host.load()
         assert snapshot(kernel) == before, label(case)
         missing = list(case.values()).count(GONE)
-        assert (report.loaded, report.missed) == (0, missing), label(case)
+        assert (report.loaded, report.unavailable) == (0, missing), label(case)
         assert len(report.problems) == bool(missing)
         assert all("a part of the same kernel is here" in line for line in report.problems)
     made = make_in(compiled.replica, [*loaded, *untouched])

@@ -67,7 +67,7 @@ def replica(site: Site, number: int) -> Host:
 def loaded_by_a_new_host(site: Site, name: str = "new host") -> Tree:
     host = site.host(name)
     report = host.load()
-    assert (report.missed, report.problems) == (0, ())
+    assert (report.unavailable, report.problems) == (0, ())
     return host.tree()
 
 

@@ -200,8 +200,8 @@ def test_nothing_is_brought_of_what_was_made_for_another_cpu(
     assert (report.status, report.loaded) == (OperationStatus.DOES_NOT_EXIST, 0)
     assert loader.tree() == {}
     assert leftovers(loader.root) == []
-    brought = site.host("its own").load(ATEN_CPU_CAPABILITY=made_for)
-    assert brought.loaded == saved.added > 0
+    reused = site.host("its own").load(ATEN_CPU_CAPABILITY=made_for)
+    assert reused.loaded == saved.added > 0
 
 
 @pytest.mark.parametrize("capability", OTHER)

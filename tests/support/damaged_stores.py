@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from b10_store.format.names import pack_path
-from b10_store.manifests.merge import superseded_by, union
+from b10_store.manifests.merge import merge, superseded_by
 from b10_store.manifests.reader import ManifestReader
 from b10_store.remote.folder import FolderRemote
 from tests.support.cache_trees import LOCAL_RECORD, elf
@@ -103,7 +103,7 @@ class Original:
         """The names of all artifacts of which the manifest and the bytes are what they were."""
         readable = [item for item in self._manifests if item.name.manifest_path not in case.files]
         superseded = superseded_by(readable)
-        stored = union([item for item in readable if item.name.snapshot not in superseded])
+        stored = merge([item for item in readable if item.name.snapshot not in superseded])
         stored_names: set[str] = set()
         verifiable: set[str] = set()
         for identity, entry in stored.entries.items():

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from b10_store.format.manifest import Identity
-from b10_store.manifests.merge import union
+from b10_store.manifests.merge import merge
 from b10_store.save.request import SaveOutcome, SaveRequest
 from b10_store.store import Store
-from b10_store.tree.placement import LocalNames, Placement
+from b10_store.tree.placement import LocalNames, RestoreTarget
 from b10_store.tree.scan import LocalFile, hash_files
 from b10_store.tree.walk import walk
 from tests.support.cache_trees import write_tree
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from b10_store.digest import Digest
     from b10_store.format.keys import SigningKey
     from b10_store.format.names import Address
-    from b10_store.load import Brought
-    from b10_store.manifests.merge import Union
+    from b10_store.load import LoadOutcome
+    from b10_store.manifests.merge import MergedView
     from b10_store.manifests.reader import Heads
     from b10_store.remote.protocol import Remote
     from b10_store.tree.scan import Scanned
@@ -77,9 +77,9 @@ class EngineHost:
         """The heads as it reads them now."""
         return self.store().heads(self.address)
 
-    def stored(self) -> Union:
+    def stored(self) -> MergedView:
         """What it would load."""
-        return union(self.heads().manifests)
+        return merge(self.heads().manifests)
 
     def artifacts(self) -> list[Scanned]:
         """What is here, hashed."""
@@ -115,22 +115,22 @@ class EngineHost:
         self._remember({item.candidate.identity: item.digest for item in request.artifacts})
         return outcome
 
-    def load(self) -> Brought:
+    def load(self) -> LoadOutcome:
         """Bring what is not here yet."""
         store = self.store()
         heads = store.heads(self.address)
-        stored = union(heads.manifests)
+        stored = merge(heads.manifests)
         names = LocalNames(str(self.root))
         placements = [
-            Placement(item, str(self.root))
+            RestoreTarget(item, str(self.root))
             for item in stored.entries.values()
             if not names.has(item.identity.path)
         ]
-        brought = store.bring(self.address, placements, stored.packs, watch=unwatched, workers=2)
+        outcome = store.load(self.address, placements, stored.packs, watch=unwatched, workers=2)
         store.note_use(heads)
-        for placement, _ in brought.placed.placed:
+        for placement, _ in outcome.placed.placed:
             self.loaded[placement.entry.identity] = placement.entry.digest
-        return brought
+        return outcome
 
     def _remember(self, here: Mapping[Identity, Digest]) -> None:
         for identity, item in self.stored().entries.items():

@@ -98,8 +98,8 @@ class Loads:
             report = host.load(B10_CACHE_NAMESPACE=namespace)
             # Where there is nothing, the problems tell of what there is for others.
             wrong = [] if report.status.name == "DOES_NOT_EXIST" else list(report.problems)
-            if report.missed:
-                wrong.append(f"{report.missed} artifacts could not be had")
+            if report.unavailable:
+                wrong.append(f"{report.unavailable} artifacts could not be had")
             return artifacts_of(host), wrong
         finally:
             shutil.rmtree(folder)

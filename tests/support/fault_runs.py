@@ -205,7 +205,7 @@ class FaultRun:
         whole = {**state.stored, **state.here}
         if state.stored:
             report = host.load()
-            if (report.missed, report.problems) != (0, ()):
+            if (report.unavailable, report.problems) != (0, ()):
                 yield f"the next load says {report}; {report.problems}"
         if differences(artifacts_of(host), whole):
             # A save never brings what only the store has.

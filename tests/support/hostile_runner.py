@@ -119,10 +119,10 @@ def _load(store: Path, scratch: Path, outcome: Outcome) -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
         report = b10_transfer.load()
-        found |= {"status": report.status.name, "missed": report.missed}
+        found |= {"status": report.status.name, "unavailable": report.unavailable}
         found["problems"] = list(report.problems)
     except CacheError as error:
-        found |= {"status": type(error).__name__, "missed": 0, "problems": [str(error)]}
+        found |= {"status": type(error).__name__, "unavailable": 0, "problems": [str(error)]}
     found["again"] = b10_transfer.load_compile_cache().name
     listed = [b10_transfer.list_available_caches(), b10_transfer.get_cache_info()]
     found["listed"] = len(json.dumps(listed, ensure_ascii=False).encode())

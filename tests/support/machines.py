@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from b10_transfer import Environment
-from b10_transfer.machine import versions as probes
+from b10_transfer.machine import versions as versions
 from b10_transfer.machine.cpu import Cpu
 from b10_transfer.machine.environment import assemble
 from b10_transfer.machine.gpus import FoundGpu, Gpu
@@ -77,7 +77,7 @@ class Machine:
         with contextlib.ExitStack() as patches:
             for name, value in read.items():
                 found = mock.Mock(return_value=_reading(value))
-                patches.enter_context(mock.patch.object(probes, name, found))
+                patches.enter_context(mock.patch.object(versions, name, found))
             return self._assembled()
 
     def _assembled(self) -> Environment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from b10_store.format.names import Address, SnapshotName
-from b10_store.gc.references import Referrer, Survey
+from b10_store.gc.references import Reference, References
 from tests.support.values import ADDRESS, pack_id, snapshot
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def referrer(
     loaded_days_ago: float = 0.0,
     published_hours_ago: float | None = None,
     is_trusted: bool = True,
-) -> Referrer:
+) -> Reference:
     """A manifest.
 
     Args:
@@ -43,9 +43,9 @@ def referrer(
         packs: size of each pack, by number.
         loaded_days_ago: before `NOW`.
         published_hours_ago: before `NOW`; by default it was when it was begun.
-        is_trusted: see `Referrer`.
+        is_trusted: see `Reference`.
     """
-    return Referrer(
+    return Reference(
         name=name,
         supersedes=frozenset(other.snapshot for other in supersedes),
         packs={pack_id(number): size for number, size in (packs or {}).items()},
@@ -55,6 +55,6 @@ def referrer(
     )
 
 
-def surveyed(*referrers: Referrer) -> Survey:
+def surveyed(*referrers: Reference) -> References:
     """All manifests of a store."""
-    return Survey(tuple(referrers))
+    return References(tuple(referrers))

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from b10_store.format.manifest import Location
-from b10_store.manifests.merge import Union
-from b10_store.save.facts import Knowledge
+from b10_store.manifests.merge import MergedView
+from b10_store.save.facts import PlanInputs
 from b10_store.save.plan import SavePlan, finish_entries, plan_save
 from tests.support.values import pack, pack_id
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from b10_store.tree.artifact import Candidate
 
 
-def stored(entries: Iterable[Entry]) -> Union:
+def stored(entries: Iterable[Entry]) -> MergedView:
     """The union of one head."""
     listed = list(entries)
     packs = {item.location.pack: pack(raw=10_000) for item in listed}
-    return Union({item.identity: item for item in listed}, packs)
+    return MergedView({item.identity: item for item in listed}, packs)
 
 
 def knowledge(
@@ -34,9 +34,9 @@ def knowledge(
     distrusted: Iterable[tuple[Digest, PackId]] = (),
     elsewhere: dict[Digest, Location] | None = None,
     cold: bool = False,
-) -> Knowledge:
+) -> PlanInputs:
     """What a saver knows; pack 1 is in the store by default."""
-    return Knowledge(
+    return PlanInputs(
         frozenset(pack_id(number) for number in good),
         loaded=loaded or {},
         distrusted=frozenset(distrusted),
@@ -45,18 +45,20 @@ def knowledge(
     )
 
 
-def carried_out(plan: SavePlan, saved_ms: int, pack_number: int = 1) -> Union:
+def carried_out(plan: SavePlan, saved_ms: int, pack_number: int = 1) -> MergedView:
     """What the manifest holds after the plan was carried out."""
     uploaded = {digest: Location(pack_id(pack_number), 0) for digest in plan.uploads}
     return stored(finish_entries(plan, uploaded, saved_ms).values())
 
 
-def saved(before: Union, local: Sequence[Candidate], known: Knowledge, saved_ms: int) -> Union:
+def saved(
+    before: MergedView, local: Sequence[Candidate], known: PlanInputs, saved_ms: int
+) -> MergedView:
     """The union after a save."""
     return carried_out(plan_save(before, local, known), saved_ms)
 
 
-def in_common(after: Union, local: Sequence[Candidate]) -> dict[Identity, Digest]:
+def in_common(after: MergedView, local: Sequence[Candidate]) -> dict[Identity, Digest]:
     """What a host remembers after a save: which of its artifacts are stored as they are here."""
     return {
         item.identity: item.digest
@@ -65,9 +67,11 @@ def in_common(after: Union, local: Sequence[Candidate]) -> dict[Identity, Digest
     }
 
 
-def saves_until_rest(before: Union, local: Sequence[Candidate], known: Knowledge) -> list[Union]:
+def saves_until_rest(
+    before: MergedView, local: Sequence[Candidate], known: PlanInputs
+) -> list[MergedView]:
     """The unions after each save of one host, until one finds nothing to do; at most 9."""
-    unions: list[Union] = []
+    unions: list[MergedView] = []
     for saved_ms in range(100, 109):
         plan = plan_save(before, local, known)
         if not plan.additions:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.manifests.merge import union
+from b10_store.manifests.merge import merge
 from b10_transfer.operations.context import open_context
 from tests.support.cache_trees import (
     TRITON_HASH,
@@ -72,7 +72,7 @@ class ServerHost(NamedTuple):
     def stored(self) -> Mapping[Identity, Entry]:
         """What the store has for this host's environment."""
         context = open_context(self.host.settings(**self.outside))
-        return union(context.store.heads(context.address).manifests).entries
+        return merge(context.store.heads(context.address).manifests).entries
 
 
 _UNSET: dict[str, str | None] = dict.fromkeys(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from b10_store.digest import digest_of
 from b10_store.folders import Bounds, open_folder
 from b10_store.paths import RECORD_FOLDER
-from b10_store.tree.placement import Placement, Target
+from b10_store.tree.placement import OpenRoot, RestoreTarget
 from b10_store.tree.staging import Staging
 from tests.support.values import entry
 
@@ -47,9 +47,9 @@ def placement_of(
     order: int = 0,
     bundle: str = "",
     restore: Callable[[bytes], bytes] | None = None,
-) -> Placement:
+) -> RestoreTarget:
     """An artifact that is to come to `root`."""
-    return Placement(entry_of(path, data), str(root), order, restore, bundle)
+    return RestoreTarget(entry_of(path, data), str(root), order, restore, bundle)
 
 
 def make_root(root: Path) -> Path:
@@ -59,10 +59,10 @@ def make_root(root: Path) -> Path:
 
 
 def staged(
-    placements: Iterable[Placement],
+    placements: Iterable[RestoreTarget],
     contents: Iterable[bytes],
     watch: Callable[[str, int], None] = unwatched,
-    roots: Mapping[str, Target] | None = None,
+    roots: Mapping[str, OpenRoot] | None = None,
 ) -> Staging:
     """A staging into which the contents came."""
     staging = Staging(watch, roots)
@@ -84,7 +84,7 @@ def bring_all(
         placement_of(root, path, data, order=orders.get(path, 0)) for path, data in tree.items()
     ]
     with open_folder(str(root)) as opened:
-        target = Target(opened, bounds or Bounds())
+        target = OpenRoot(opened, bounds or Bounds())
         staging = staged(placements, dict.fromkeys(tree.values()), roots={str(root): target})
         try:
             return staging.place()
@@ -106,7 +106,7 @@ def leftovers(root: Path) -> list[str]:
     return sorted(os.listdir(root / RECORD_FOLDER))
 
 
-def paths(placements: Iterable[Placement]) -> set[str]:
+def paths(placements: Iterable[RestoreTarget]) -> set[str]:
     """The paths of placements."""
     return {placement.entry.identity.path for placement in placements}
 

@@ -11,7 +11,7 @@ from b10_store.errors import StoreError
 from b10_store.format.manifest_file import decode_manifest
 from b10_store.format.names import SnapshotName, pack_id_of, parse_manifest_name, parse_pack_name
 from b10_store.gc.trash import read_trash
-from b10_store.manifests.merge import superseded_by, union
+from b10_store.manifests.merge import merge, superseded_by
 from b10_store.remote.folder_names import PACKS
 from tests.support.packed import whole_file
 
@@ -178,7 +178,7 @@ class _Packs:
             for entry in head.entries.values():
                 places[entry.digest].add(entry.location.pack)
         found: Offers = {}
-        for identity, entry in union(heads).entries.items():
+        for identity, entry in merge(heads).entries.items():
             if any(self._can_be_read(pack) for pack in places[entry.digest]):
                 in_packs = self._is_relied_on(entry)
                 found[identity.path] = Offered(

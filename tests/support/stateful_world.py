@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from b10_store import load as bring
+from b10_store import load as load_module
 from b10_store import store as store_module
 from b10_store.check import check
 from b10_store.digest import digest_of
@@ -48,7 +48,7 @@ ADDRESSES = (Address("a" * 32), Address("a" * 32, "model"), Address("b" * 32, "m
 KEPT = Address("c" * 32)
 """One more, to which nothing happens: where there is no manifest at all, nothing is collected."""
 
-_SERIAL = (bring, check, dedup, heads, pack, rewrite, rewritten, scan)
+_SERIAL = (load_module, check, dedup, heads, pack, rewrite, rewritten, scan)
 
 
 class NoThread:

@@ -62,7 +62,7 @@ def load_elsewhere(store: Path) -> Artifacts:
         host = Host(store, folder)
         report = host.load()
         assert report.problems == ()
-        assert report.missed == 0
+        assert report.unavailable == 0
         return artifacts_of(host)
     finally:
         shutil.rmtree(folder)

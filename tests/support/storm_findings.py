@@ -142,8 +142,8 @@ def _losses(host: Host, namespace: str, kept: Mapping[str, str]) -> Iterator[str
     if report.status is not OperationStatus.DOES_NOT_EXIST:
         # Else the one problem is a line about other namespaces.
         yield from (f"{namespace}: {problem}" for problem in report.problems)
-    if report.missed:
-        yield f"{namespace}: {report.missed} missed"
+    if report.unavailable:
+        yield f"{namespace}: {report.unavailable} missed"
     tree = artifacts_of(host)
     for name, artifact in tree.items():
         if artifact.data != content(name):

@@ -117,8 +117,8 @@ class Worker:
     def _load(self, settings: Settings) -> None:
         report = transfer.load(settings)
         absent = report.status is OperationStatus.DOES_NOT_EXIST
-        if report.missed or (report.problems and not absent):
-            what = f"{settings.namespace}: missed {report.missed}, {report.problems}"
+        if report.unavailable or (report.problems and not absent):
+            what = f"{settings.namespace}: missed {report.unavailable}, {report.problems}"
             self._journal.note("load", what)
 
     def _save(self, settings: Settings) -> bool:

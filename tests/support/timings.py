@@ -51,5 +51,5 @@ def stored_in(site: Site) -> Measured:
     """What a new host gets."""
     host = site.host(f"new {secrets.token_hex(4)}")
     report = host.load()
-    assert (report.missed, report.problems) == (0, ())
+    assert (report.unavailable, report.problems) == (0, ())
     return measured_by(host)

@@ -9,7 +9,7 @@ import pytest
 from b10_store.format.manifest import Lineage, Manifest, summarize
 from b10_store.format.manifest_file import Header
 from b10_store.format.names import Address
-from b10_store.manifests.merge import Union, superseded_by
+from b10_store.manifests.merge import MergedView, superseded_by
 from b10_transfer.operations.listing import (
     Head,
     KindTotal,
@@ -128,7 +128,7 @@ def test_artifacts_are_grouped_by_root_and_kind_the_largest_first() -> None:
         entry("h/k.py", root="triton", pack=2, size=1000),
     ]
     packs = {pack_id(1): pack(), pack_id(2): pack()}
-    stored = Union({item.identity: item for item in entries}, packs)
+    stored = MergedView({item.identity: item for item in entries}, packs)
     assert kinds_of(stored) == [
         KindTotal("triton", ".py", 1, 1000, 100),
         KindTotal("inductor", "fxgraph", 1, 800, 80),
@@ -140,7 +140,7 @@ def test_a_blob_that_two_artifacts_share_is_counted_once() -> None:
     one = entry("ab/a.py", "same", size=500)
     entries = [one, entry("ab/b.py", "same", size=500), entry("c.py", offset=500, size=500)]
     packs = {pack_id(1): pack(), pack_id(9): pack()}
-    totals = totals_of(Union({item.identity: item for item in entries}, packs))
+    totals = totals_of(MergedView({item.identity: item for item in entries}, packs))
     assert (totals.artifacts, totals.blobs) == (3, 2)
     assert (totals.raw_bytes, totals.blob_bytes, totals.stored_bytes) == (1500, 1000, 100)
     assert (totals.packs, totals.pack_bytes) == (1, pack().size)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from b10_transfer.machine import versions as probes
+from b10_transfer.machine import versions as versions
 from b10_transfer.machine.cpu import Cpu
 from b10_transfer.machine.environment import Difference, Environment, Field, assemble, diff
 from b10_transfer.machine.gpus import FoundGpu, Gpu
@@ -166,7 +166,7 @@ def test_python_and_the_operating_system_are_in_the_key(monkeypatch: pytest.Monk
     keys = {ON_GPU.environment().key}
     for name in ("python_implementation", "python_abi", "operating_system"):
         with monkeypatch.context() as patch:
-            patch.setattr(probes, name, lambda: Reading("another", "a test"))
+            patch.setattr(versions, name, lambda: Reading("another", "a test"))
             keys.add(ON_GPU.environment().key)
     assert len(keys) == 4
 

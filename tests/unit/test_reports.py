@@ -34,13 +34,13 @@ def test_a_load_is_told_in_one_line_with_counts_bytes_and_seconds() -> None:
 
 
 def test_what_a_load_missed_is_told_where_there_is_any() -> None:
-    line = str(dataclasses.replace(LOADED, missed=3))
+    line = str(dataclasses.replace(LOADED, unavailable=3))
     assert line.endswith("3 could not be had and will be compiled in 0.50 s")
 
 
 def test_what_a_load_left_aside_is_told_where_there_is_any() -> None:
     assert "not for this host" not in str(LOADED)
-    line = str(dataclasses.replace(LOADED, left_aside=5))
+    line = str(dataclasses.replace(LOADED, not_for_host=5))
     assert ", 2 already here, 5 are not for this host in 0.50 s" in line
 
 
@@ -66,23 +66,23 @@ def test_a_save_is_told_in_one_line_with_counts_bytes_and_seconds() -> None:
 
 def test_what_was_compiled_since_a_load_is_told_by_kind_the_most_frequent_first() -> None:
     kinds = {".py": 2, "fxgraph": 3, ".so": 2}
-    line = str(dataclasses.replace(SAVED, brought=20, compiled_kinds=kinds))
+    line = str(dataclasses.replace(SAVED, reused=20, compiled_kinds=kinds))
     assert ", 20 loaded before, 7 compiled since (3 fxgraph, 2 .py, 2 .so) in 1.25 s" in line
 
 
 def test_that_nothing_was_compiled_since_a_load_is_told_without_kinds() -> None:
-    line = str(dataclasses.replace(SAVED, brought=20, compiled_kinds={}))
+    line = str(dataclasses.replace(SAVED, reused=20, compiled_kinds={}))
     assert ", 20 loaded before, 0 compiled since in 1.25 s" in line
 
 
 def test_without_a_load_a_save_says_nothing_of_what_was_compiled_since() -> None:
-    assert SAVED.compiled_anew is None
+    assert SAVED.recompiled is None
     assert "loaded before" not in str(SAVED)
     assert "compiled since" not in str(SAVED)
 
 
 @pytest.mark.parametrize(
-    ("brought", "kinds", "of_little_use"),
+    ("reused", "kinds", "of_little_use"),
     [
         pytest.param(0, None, False, id="no load"),
         pytest.param(0, {".so": 9}, False, id="a load that brought nothing"),
@@ -93,9 +93,9 @@ def test_without_a_load_a_save_says_nothing_of_what_was_compiled_since() -> None
     ],
 )
 def test_a_load_was_of_little_use_when_more_than_a_quarter_of_it_was_compiled_all_the_same(
-    brought: int, kinds: dict[str, int] | None, of_little_use: bool
+    reused: int, kinds: dict[str, int] | None, of_little_use: bool
 ) -> None:
-    report = dataclasses.replace(SAVED, brought=brought, compiled_kinds=kinds)
+    report = dataclasses.replace(SAVED, reused=reused, compiled_kinds=kinds)
     assert report.was_of_little_use is of_little_use
 
 

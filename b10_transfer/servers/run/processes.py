@@ -93,7 +93,7 @@ class Kinship:
 
             self._prctl = ctypes.CDLL(None).prctl
 
-    def tie(self) -> None:
+    def die_with_parent(self) -> None:
         """In a new process: end it when its parent is killed, or was already."""
         if self._prctl is not None:
             self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -136,7 +136,7 @@ def start_command(
         return pid
     code = NOT_EXECUTABLE
     try:
-        kinship.tie()
+        kinship.die_with_parent()
         inherited.restore()
         code = become(program, command, variables)
     finally:
@@ -218,7 +218,7 @@ def start_helper(task: Callable[[int], int], kinship: Kinship) -> Helper:
         return Helper(pid, _control=writing)
     code = 1
     try:
-        kinship.tie()
+        kinship.die_with_parent()
         os.close(writing)
         ignore_all()
         give_up_descriptors()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from b10_store.format.names import Address, PackId, SnapshotName
-    from b10_store.gc.references import Referrer, Survey
+    from b10_store.gc.references import Reference, References
     from b10_store.remote.protocol import FileStat
 
 
@@ -35,7 +35,7 @@ class GcPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Departures:
+class GcPlan:
     """The manifests that may go.
 
     Attributes:
@@ -53,17 +53,17 @@ class Departures:
         """All of them, in the order in which they go: what is superseded first, oldest first."""
         return tuple(dict.fromkeys((*self.superseded, *self.expired)))
 
-    def only(self, gone: Collection[SnapshotName]) -> Departures:
+    def only(self, gone: Collection[SnapshotName]) -> GcPlan:
         """Those that really went; an address has expired when all that it had is gone."""
         staying = {name.address for name in self.expired if name not in gone}
-        return Departures(
+        return GcPlan(
             tuple(name for name in self.superseded if name in gone),
             tuple(name for name in self.expired if name in gone),
             tuple(address for address in self.addresses if address not in staying),
         )
 
 
-def choose_departures(found: Survey, policy: GcPolicy, now: float) -> Departures:
+def choose_departures(found: References, policy: GcPolicy, now: float) -> GcPlan:
     """Decide which manifests may go.
 
     Args:
@@ -81,14 +81,16 @@ def choose_departures(found: Survey, policy: GcPolicy, now: float) -> Departures
     gone = _expired(parts, policy, now)
     staying = {part.address for part in parts if part not in gone}
     expired = [referrer.name for part in gone for referrer in part.referrers]
-    return Departures(
+    return GcPlan(
         tuple(sorted(superseded, key=lambda name: name.snapshot)),
         tuple(sorted(expired, key=lambda name: name.snapshot)),
         tuple(dict.fromkeys(part.address for part in gone if part.address not in staying)),
     )
 
 
-def referenced_packs(found: Survey, without: Collection[SnapshotName] = ()) -> frozenset[PackId]:
+def referenced_packs(
+    found: References, without: Collection[SnapshotName] = ()
+) -> frozenset[PackId]:
     """Return the packs that manifests reference, but for manifests that may go."""
     gone = frozenset(without)
     return frozenset(
@@ -110,7 +112,7 @@ def choose_packs(unreferenced: Mapping[PackId, FileStat], now: float) -> tuple[P
     )
 
 
-def _superseded(referrers: Iterable[Referrer], begun_before: float) -> list[SnapshotName]:
+def _superseded(referrers: Iterable[Reference], begun_before: float) -> list[SnapshotName]:
     known = list(referrers)
     since = superseders(known)
     return [
@@ -133,15 +135,15 @@ class _Part(NamedTuple):
     is_trusted: bool
     loaded_at: float
     address: Address
-    referrers: tuple[Referrer, ...]
+    referrers: tuple[Reference, ...]
 
 
-def _parts(found: Survey) -> list[_Part]:
+def _parts(found: References) -> list[_Part]:
     """The manifests by address and trust: what expires first where room is short comes first.
 
     A manifest that somebody planted must not drive out what was signed, nor keep it.
     """
-    groups: defaultdict[tuple[Address, bool], list[Referrer]] = defaultdict(list)
+    groups: defaultdict[tuple[Address, bool], list[Reference]] = defaultdict(list)
     for referrer in found.referrers:
         groups[referrer.name.address, referrer.is_trusted or not found.has_keys].append(referrer)
     parts = [

@@ -26,7 +26,7 @@ _LISTINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Referrer:
+class Reference:
     """A manifest, as far as garbage collection is concerned.
 
     Attributes:
@@ -52,7 +52,7 @@ class Referrer:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class References:
     """Every manifest of a store, as read at one moment.
 
     Attributes:
@@ -62,20 +62,20 @@ class Survey:
         half_dead: packs that are at least half unused.
     """
 
-    referrers: tuple[Referrer, ...]
+    referrers: tuple[Reference, ...]
     problems: tuple[Problem, ...] = ()
     half_dead: frozenset[PackId] = frozenset()
     has_keys: bool = False
 
-    def by_address(self) -> Mapping[Address, Sequence[Referrer]]:
+    def by_address(self) -> Mapping[Address, Sequence[Reference]]:
         """The manifests of each address."""
-        found: defaultdict[Address, list[Referrer]] = defaultdict(list)
+        found: defaultdict[Address, list[Reference]] = defaultdict(list)
         for referrer in self.referrers:
             found[referrer.name.address].append(referrer)
         return found
 
 
-def superseders(referrers: Sequence[Referrer]) -> Mapping[SnapshotId, float]:
+def superseders(referrers: Sequence[Reference]) -> Mapping[SnapshotId, float]:
     """Return the superseded manifests of one address, and since when they are.
 
     Only a manifest that can be trusted supersedes, and is superseded: whoever can write to the
@@ -104,7 +104,7 @@ def survey(
     *,
     now: float = float("inf"),
     measures: bool = False,
-) -> Survey:
+) -> References:
     """Read every manifest of a store, whoever signed it.
 
     A signature that this host cannot check, or does not know, is no reason to let the packs go that
@@ -126,7 +126,7 @@ def survey(
     return _measured(remote, found, may_go_on) if measures else found
 
 
-def _measured(remote: Remote, found: Survey, may_go_on: Callable[[], bool]) -> Survey:
+def _measured(remote: Remote, found: References, may_go_on: Callable[[], bool]) -> References:
     sizes: dict[PackId, int] = {}
     for pack in sorted({pack for referrer in found.referrers for pack in referrer.packs}):
         if not may_go_on():
@@ -158,12 +158,12 @@ class _Surveyor:
         self._scratch = scratch
         self._keys = keys
         self._may_go_on = may_go_on
-        self._known: dict[SnapshotName, Referrer] = {}
+        self._known: dict[SnapshotName, Reference] = {}
         # By pack: the size of each blob in use by its offset, and the size of the whole.
         self._used: defaultdict[PackId, dict[int, int]] = defaultdict(dict)
         self._raw_sizes: dict[PackId, int] = {}
 
-    def look(self) -> Survey:
+    def look(self) -> References:
         listed: set[SnapshotName] = set()
         problems: list[Problem] = []
         for _ in range(_LISTINGS):
@@ -179,7 +179,7 @@ class _Surveyor:
             for pack, blobs in self._used.items()
             if 2 * sum(blobs.values()) <= self._raw_sizes[pack]
         )
-        return Survey(tuple(referrers), tuple(problems), half_dead, bool(self._keys))
+        return References(tuple(referrers), tuple(problems), half_dead, bool(self._keys))
 
     def _read(self, wanted: Sequence[SnapshotName]) -> list[Problem]:
         problems: list[Problem] = []
@@ -205,7 +205,7 @@ class _Surveyor:
             return [Problem(name.manifest_path, str(error), missing=True)]
         except OSError as error:
             return [Problem(name.manifest_path, str(error), unreachable=True)]
-        self._known[name] = Referrer(
+        self._known[name] = Reference(
             name,
             manifest.lineage.supersedes,
             {pack: known.size for pack, known in manifest.packs.items()},

@@ -23,7 +23,7 @@ from b10_store.format.names import (
     snapshot_milliseconds,
 )
 from b10_store.manifests.lineage import lineage_like_newest
-from b10_store.manifests.merge import union, with_good_packs
+from b10_store.manifests.merge import merge, with_good_packs
 from b10_store.manifests.reader import ManifestReader
 from b10_store.packs.health import present_packs
 from b10_store.packs.reader import Fetcher, Wanted
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from b10_store.format.keys import Key
     from b10_store.format.manifest import Entry
     from b10_store.format.names import Address, PackId
-    from b10_store.manifests.merge import Union
+    from b10_store.manifests.merge import MergedView
     from b10_store.manifests.reader import Heads
     from b10_store.remote.protocol import Remote
     from b10_store.save.session import Session
@@ -148,7 +148,7 @@ def _publish_moved(
         raise StoreError(f"{heads.problems[0].name}: {heads.problems[0].reason}")
     if not parents:
         return Moved()
-    stored = with_good_packs(union(parents), parents, present_packs(remote))
+    stored = with_good_packs(merge(parents), parents, present_packs(remote))
     moving = {
         entry.digest: entry for entry in stored.entries.values() if entry.location.pack in packs
     }
@@ -184,7 +184,9 @@ class _Spooled:
                 yield block
 
 
-def _fetch(remote: Remote, stored: Union, entries: Sequence[Entry], folder: str) -> list[_Spooled]:
+def _fetch(
+    remote: Remote, stored: MergedView, entries: Sequence[Entry], folder: str
+) -> list[_Spooled]:
     by_pack: defaultdict[PackId, list[Wanted]] = defaultdict(list)
     for entry in entries:
         location = entry.location

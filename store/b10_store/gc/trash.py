@@ -73,21 +73,21 @@ class TrashFolder:
         """The folder's name in the store."""
         return f"{TRASH}/{self.name}"
 
-    def ripe_at(self) -> float:
+    def due_at(self) -> float:
         """When its next stage may be taken (I6), in seconds since the epoch."""
         if self.stage is Stage.FILLING:
             return 0.0
-        ripe = self.marks[self.stage] + STAGE_DISTANCE_SECONDS
+        due = self.marks[self.stage] + STAGE_DISTANCE_SECONDS
         if self.stage is Stage.CONDEMNED:
-            ripe += STAGE_DISTANCE_SECONDS
+            due += STAGE_DISTANCE_SECONDS
         if self.stage is Stage.FENCED:
             condemned = self.marks.get(Stage.CONDEMNED, self.marks[self.stage])
-            ripe = max(ripe, condemned + TRASH_SECONDS)
-        return ripe
+            due = max(due, condemned + TRASH_SECONDS)
+        return due
 
-    def is_ripe(self, now: float) -> bool:
+    def is_due(self, now: float) -> bool:
         """Whether its next stage may be taken."""
-        return now >= self.ripe_at()
+        return now >= self.due_at()
 
 
 def read_trash(remote: Remote, may_go_on: Callable[[], bool] = lambda: True) -> list[TrashFolder]:

@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 
     from b10_store.format.keys import Key
     from b10_store.format.names import PackId, SnapshotName
-    from b10_store.gc.plan import Departures, GcPolicy
-    from b10_store.gc.references import Survey
+    from b10_store.gc.plan import GcPlan, GcPolicy
+    from b10_store.gc.references import References
     from b10_store.remote.protocol import FileStat, Remote
 
 
@@ -133,13 +133,13 @@ class _Visit:
             return self._report
         now = self._remote.now()
         folders = read_trash(self._remote, self._may_go_on)
-        ripe = [folder for folder in folders if folder.is_ripe(now)]
+        due = [folder for folder in folders if folder.is_due(now)]
         for folder in folders:
             self._stages.restart(folder, now)
-        for folder in ripe:
+        for folder in due:
             if self._may_go_on():
                 self._stages.advance(folder, now)
-        fenced = [folder for folder in ripe if folder.stage is Stage.FENCED and self._may_go_on()]
+        fenced = [folder for folder in due if folder.stage is Stage.FENCED and self._may_go_on()]
         adopted = [folder for folder in map(self._stages.adopt, fenced) if folder is not None]
         # Read after the adoption, and ten minutes or more after the last fence: whatever a fenced
         # or ended session published shows.
@@ -155,7 +155,7 @@ class _Visit:
         self._tell_waiting()
         return self._report
 
-    def _survey(self, now: float) -> Survey:
+    def _survey(self, now: float) -> References:
         return survey(
             self._remote,
             self._scratch,
@@ -165,7 +165,7 @@ class _Visit:
             measures=bool(self._policy.max_store_bytes),
         )
 
-    def _is_sound(self, found: Survey) -> bool:
+    def _is_sound(self, found: References) -> bool:
         """Whether anything may be concluded from the manifests."""
         refused = self._report.refused
         refused += [f"{problem.name}: {problem.reason}" for problem in found.problems]
@@ -196,7 +196,7 @@ class _Visit:
 
     # Condemn.
 
-    def _condemn(self, found: Survey, filling: list[TrashFolder], now: float) -> None:
+    def _condemn(self, found: References, filling: list[TrashFolder], now: float) -> None:
         departures = choose_departures(found, self._policy, now)
         packs = self._unreferenced(found, departures, now)
         own = TrashFolder(str(new_snapshot_id(now)), frozenset(), {})
@@ -227,7 +227,7 @@ class _Visit:
             self._remove_empty(folder)
         self._count(departures.only(gone), moved)
 
-    def _put_back_packs(self, found: Survey, departures: Departures) -> frozenset[SnapshotName]:
+    def _put_back_packs(self, found: References, departures: GcPlan) -> frozenset[SnapshotName]:
         """Put packs back that lie in trash and that departing manifests reference.
 
         A session that nobody witnessed for the pack's folder may have read such a manifest, and
@@ -261,7 +261,7 @@ class _Visit:
         return True
 
     def _unreferenced(
-        self, found: Survey, departures: Departures, now: float
+        self, found: References, departures: GcPlan, now: float
     ) -> dict[PackId, FileStat]:
         """The packs that may go, with their sizes."""
         referenced = referenced_packs(found, departures.names)
@@ -275,13 +275,13 @@ class _Visit:
                     known[pack] = self._remote.stat(f"{PACKS}/{name}")
         return {pack: known[pack] for pack in choose_packs(known, now)}
 
-    def _count(self, departures: Departures, packs: dict[PackId, FileStat]) -> None:
+    def _count(self, departures: GcPlan, packs: dict[PackId, FileStat]) -> None:
         self._report.superseded = len(departures.superseded)
         self._report.expired = departures.addresses
         self._report.condemned_packs = len(packs)
         self._report.condemned_bytes = sum(known.size for known in packs.values())
 
-    def _rewrite(self, found: Survey) -> None:
+    def _rewrite(self, found: References) -> None:
         """Move what is used of half-dead packs into new ones; a later visit condemns the old."""
         for address, referrers in found.by_address().items():
             packs = found.half_dead.intersection(pack for item in referrers for pack in item.packs)

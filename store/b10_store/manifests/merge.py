@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Union:
+class MergedView:
     """Everything that the heads of one address hold."""
 
     entries: Mapping[Identity, Entry]
@@ -35,7 +35,7 @@ def superseded_by(manifests: Iterable[Manifest | Header]) -> frozenset[SnapshotI
     )
 
 
-def union(heads: Sequence[Manifest]) -> Union:
+def merge(heads: Sequence[Manifest]) -> MergedView:
     """Unite the heads of one address.
 
     Where two heads have an artifact, the entry that superseded more often wins (it descends from
@@ -59,10 +59,12 @@ def union(heads: Sequence[Manifest]) -> Union:
                 _put(entries, identity, entry)
     for members in groups.values():
         entries.update(members)
-    return Union(entries, packs)
+    return MergedView(entries, packs)
 
 
-def with_good_packs(stored: Union, heads: Iterable[Manifest], good: Collection[PackId]) -> Union:
+def with_good_packs(
+    stored: MergedView, heads: Iterable[Manifest], good: Collection[PackId]
+) -> MergedView:
     """Take blobs whose pack is not good from another head that has the same bytes in a good one.
 
     Whoever publishes this union supersedes the heads: a location that is dropped here is known to
@@ -86,7 +88,7 @@ def with_good_packs(stored: Union, heads: Iterable[Manifest], good: Collection[P
         identity: replace(entry, location=places[entry.digest]) if entry.digest in places else entry
         for identity, entry in stored.entries.items()
     }
-    return Union(entries, stored.packs)
+    return MergedView(entries, stored.packs)
 
 
 def _credible_entries(head: Manifest, packs: Mapping[PackId, Pack]) -> Mapping[Identity, Entry]:

@@ -17,7 +17,7 @@ HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Knowledge:
+class PlanInputs:
     """The facts that a saver has beside the manifests.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
 from b10_store.format.names import pack_path
-from b10_store.manifests.merge import Union
+from b10_store.manifests.merge import MergedView
 from b10_store.packs.reader import Fetcher, Wanted
 from b10_store.tree.scan import UNITED_LIMIT, Scanned
 
@@ -27,7 +27,7 @@ _FRAMES_IN_FLIGHT = 8
 
 def unite_rewritten(
     remote: Remote,
-    stored: Union,
+    stored: MergedView,
     artifacts: Sequence[Scanned],
     good_packs: Collection[PackId],
     *,
@@ -50,7 +50,7 @@ def unite_rewritten(
     Returns:
         The artifacts in their order.
     """
-    views = [stored, *(Union(parent.entries, parent.packs) for parent in parents)]
+    views = [stored, *(MergedView(parent.entries, parent.packs) for parent in parents)]
     versions: dict[Identity, list[Entry]] = {}
     for item in artifacts:
         if item.file.unite is not None and item.size <= UNITED_LIMIT:
@@ -76,7 +76,7 @@ def unite_rewritten(
 
 
 def _other_versions(
-    item: Scanned, views: Sequence[Union], good_packs: Collection[PackId]
+    item: Scanned, views: Sequence[MergedView], good_packs: Collection[PackId]
 ) -> list[Entry]:
     """The stored bytes of an artifact that are not those which are here; the union's come last."""
     found: dict[Digest, Entry] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from b10_store.format.manifest import GENERATION_LIMIT, Entry, Identity, Location
-from b10_store.save.facts import HOUR_MS, Knowledge
+from b10_store.save.facts import HOUR_MS, PlanInputs
 from b10_store.save.variants import GroupPolicy, limit_groups
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from b10_store.digest import Digest
     from b10_store.format.manifest import Pack
     from b10_store.format.names import PackId
-    from b10_store.manifests.merge import Union
+    from b10_store.manifests.merge import MergedView
     from b10_store.tree.artifact import Candidate
 
 _REPLACED_FREELY = 4
@@ -100,7 +100,7 @@ def _bundle_of(addition: Addition) -> tuple[str, str]:
     return addition.candidate.identity.root, addition.candidate.bundle
 
 
-def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -> SavePlan:
+def plan_save(stored: MergedView, local: Sequence[Candidate], inputs: PlanInputs) -> SavePlan:
     """Decide what a save adds.
 
     - An artifact that no head has is added. A member of a variant group only when the group is new
@@ -116,17 +116,17 @@ def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -
     - An artifact whose stored bytes cannot be read is uploaded again. One whose bytes are not whole
       is no longer carried on, whether or not something takes its place.
     """
-    known_blobs = _trusted_locations(stored, knowledge)
-    groups = GroupPolicy(stored, local, knowledge)
+    known_blobs = _trusted_locations(stored, inputs)
+    groups = GroupPolicy(stored, local, inputs)
     additions: list[Addition] = []
     for candidate in local:
         present = stored.entries.get(candidate.identity)
-        if present is None and stored.entries and candidate.identity in knowledge.dormant:
+        if present is None and stored.entries and candidate.identity in inputs.dormant:
             # Savers let it expire. Offered again, it would push out what others need, in turns.
             continue
         if present is None:
             generation = groups.generation_of_new(candidate)
-        elif _stays(present, candidate, knowledge):
+        elif _stays(present, candidate, inputs):
             continue
         else:
             generation = min(present.generation + 1, GENERATION_LIMIT)
@@ -135,15 +135,15 @@ def plan_save(stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -
     return SavePlan(groups.kept_entries(), tuple(additions))
 
 
-def _stays(present: Entry, candidate: Candidate, knowledge: Knowledge) -> bool:
-    if not knowledge.trusts(present):
+def _stays(present: Entry, candidate: Candidate, inputs: PlanInputs) -> bool:
+    if not inputs.trusts(present):
         return False
     if present.digest == candidate.digest or present.group_length:
         return True
-    if knowledge.cold or candidate.is_united:
+    if inputs.cold or candidate.is_united:
         return False
-    was_loaded = knowledge.loaded.get(candidate.identity) == present.digest
-    return not was_loaded or knowledge.is_younger(present, _replacing_delay_ms(present))
+    was_loaded = inputs.loaded.get(candidate.identity) == present.digest
+    return not was_loaded or inputs.is_younger(present, _replacing_delay_ms(present))
 
 
 def _replacing_delay_ms(present: Entry) -> int:
@@ -154,10 +154,10 @@ def _replacing_delay_ms(present: Entry) -> int:
     return min(HOUR_MS << min(times_too_many, 8), _LONGEST_DELAY_MS)
 
 
-def _trusted_locations(stored: Union, knowledge: Knowledge) -> dict[Digest, Location]:
-    locations = dict(knowledge.elsewhere)
+def _trusted_locations(stored: MergedView, inputs: PlanInputs) -> dict[Digest, Location]:
+    locations = dict(inputs.elsewhere)
     for entry in stored.entries.values():
-        if knowledge.trusts(entry):
+        if inputs.trusts(entry):
             locations[entry.digest] = entry.location
     return locations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from b10_store.format.names import Address, PackId, SnapshotName
     from b10_store.manifests.problem import Problem
     from b10_store.save.session import Wait
-    from b10_store.save.unchanged import Basis
+    from b10_store.save.unchanged import StoreState
     from b10_store.tree.scan import Scanned, Skipped
 
 
@@ -31,7 +31,7 @@ class SaveRequest:
         artifacts: what is here.
         loaded: the stored digest of an artifact that this host and the store last had in common.
         distrusted: (digest, pack) that failed verification here twice.
-        broken: see `Knowledge.broken`.
+        broken: see `PlanInputs.broken`.
         cold: the start was cold on purpose: what is here replaces what is stored.
         use: which of them are in use.
         size_limit: most compressed bytes that one manifest may reference.
@@ -74,13 +74,13 @@ class SaveOutcome:
         stored_bytes: compressed bytes that the newest manifest accounts for.
         left_out: files of artifacts that were to be added and are not.
         problems: manifests that could not be read.
-        basis: the state of the address in which nothing is left to save.
+        store_state: the state of the address in which nothing is left to save.
         stored: the digest that the store now has of each local artifact.
         sound_packs: packs that were written, or read and verified whole, by this save.
     """
 
     published: SnapshotName | None
-    basis: Basis
+    store_state: StoreState
     added: int = 0
     superseded: int = 0
     expired: int = 0

@@ -9,7 +9,7 @@ from b10_store.format.keys import signer_of
 from b10_store.format.manifest import Manifest, referenced_packs
 from b10_store.format.manifest_file import encode_manifest
 from b10_store.manifests.lineage import lineage_like_newest
-from b10_store.manifests.merge import union, with_good_packs
+from b10_store.manifests.merge import merge, with_good_packs
 from b10_store.packs.health import present_packs
 from b10_store.save.session import open_session
 
@@ -70,7 +70,7 @@ def _publish(
     for problem in heads.problems:
         if problem.unreachable:
             raise StoreError(f"{problem.name} cannot be read: {problem.reason}")
-    stored = with_good_packs(union(heads.manifests), heads.manifests, present)
+    stored = with_good_packs(merge(heads.manifests), heads.manifests, present)
     manifest = Manifest(
         session.name,
         lineage_like_newest(heads, heads.manifests, reader.keys),

@@ -20,7 +20,7 @@ from b10_store.format.manifest_file import encode_manifest
 from b10_store.format.marker import check_format, write_format
 from b10_store.format.names import FENCED_ATTEMPTS, snapshot_milliseconds
 from b10_store.manifests.lineage import lineage_of
-from b10_store.manifests.merge import union, with_good_packs
+from b10_store.manifests.merge import merge, with_good_packs
 from b10_store.packs.health import Packs, look_at_packs
 from b10_store.packs.writer import Written, write_packs
 from b10_store.save.dedup import WORTHWHILE_BYTES, find_elsewhere
@@ -31,12 +31,12 @@ from b10_store.save.expiry import (
     limit_crowds,
     renew,
 )
-from b10_store.save.facts import Knowledge
+from b10_store.save.facts import PlanInputs
 from b10_store.save.mergeable import unite_rewritten
 from b10_store.save.plan import SavePlan, finish_entries, move_small_packs, plan_save
 from b10_store.save.request import SaveOutcome, SaveRequest
 from b10_store.save.session import open_session
-from b10_store.save.unchanged import Basis
+from b10_store.save.unchanged import StoreState
 from b10_store.tree.scan import CHANGED, INCOMPLETE, Skipped
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from b10_store.format.keys import Key
     from b10_store.format.manifest import Entry, Identity, Location, Pack
     from b10_store.format.names import PackId
-    from b10_store.manifests.merge import Union
+    from b10_store.manifests.merge import MergedView
     from b10_store.manifests.reader import Heads, ManifestReader
     from b10_store.remote.protocol import Remote
     from b10_store.save.session import Session
@@ -71,7 +71,7 @@ class _View(NamedTuple):
 
     heads: Heads
     parents: tuple[Manifest, ...]
-    stored: Union
+    stored: MergedView
     packs: Packs
     artifacts: tuple[Scanned, ...]
     plan: SavePlan
@@ -198,7 +198,7 @@ def _look(
             raise StoreError(f"{problem.name} cannot be read: {problem.reason}")
     # Manifests that only others can verify are neither carried on nor moved away.
     parents = tuple(head for head in heads.manifests if reader.keys or not head.signed)
-    stored = union(parents)
+    stored = merge(parents)
     packs = look_at_packs(remote, _pack_sizes(stored.packs), suspects)
     stored = with_good_packs(stored, parents, packs.good)
     artifacts = unite_rewritten(
@@ -210,13 +210,13 @@ def _look(
 
 
 def _plan(
-    stored: Union,
+    stored: MergedView,
     artifacts: Sequence[Scanned],
     request: SaveRequest,
     packs: Packs,
     elsewhere: Mapping[Digest, Location],
 ) -> SavePlan:
-    knowledge = Knowledge(
+    inputs = PlanInputs(
         good_packs=packs.good,
         loaded=request.loaded,
         distrusted=frozenset(item for item in request.distrusted if item[1] not in packs.verified),
@@ -226,7 +226,7 @@ def _plan(
         cold=request.cold,
         now_ms=time.time_ns() // 1_000_000,
     )
-    return plan_save(stored, [item.candidate for item in artifacts], knowledge)
+    return plan_save(stored, [item.candidate for item in artifacts], inputs)
 
 
 def _with_elsewhere(
@@ -341,7 +341,7 @@ def _identities(request: SaveRequest) -> frozenset[Identity]:
 def _nothing_new(view: _View, request: SaveRequest) -> SaveOutcome:
     return SaveOutcome(
         published=None,
-        basis=Basis(
+        store_state=StoreState(
             listed=frozenset(view.heads.listed),
             heads=frozenset(head.name for head in view.parents),
             packs=_pack_sizes(view.stored.packs),
@@ -362,7 +362,7 @@ def _outcome(
     ]
     return SaveOutcome(
         published=manifest.name,
-        basis=Basis(
+        store_state=StoreState(
             listed=frozenset({*view.heads.listed, manifest.name}),
             heads=frozenset({manifest.name}),
             packs=_pack_sizes(manifest.packs),

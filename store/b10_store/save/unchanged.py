@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
+class StoreState:
     """The state of an address in which everything local was stored.
 
     Attributes:
@@ -35,18 +35,20 @@ class Basis:
     packs: Mapping[PackId, int]
 
 
-def holds(remote: Remote, reader: ManifestReader, address: Address, basis: Basis) -> bool:
+def is_unchanged(
+    remote: Remote, reader: ManifestReader, address: Address, store_state: StoreState
+) -> bool:
     """Whether the store is as it was: the same manifests, none damaged, and no pack damaged.
 
     Raises:
         OSError: the store cannot be read.
     """
     listed = frozenset(name for name in reader.names() if name.address == address)
-    if listed != basis.listed:
+    if listed != store_state.listed:
         return False
-    for name in basis.heads:
+    for name in store_state.heads:
         try:
             reader.verify(name)
         except (StoreError, OSError):
             return False
-    return look_at_packs(remote, basis.packs).good.issuperset(basis.packs)
+    return look_at_packs(remote, store_state.packs).good.issuperset(store_state.packs)

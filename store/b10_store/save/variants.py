@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from b10_store.format.manifest import GENERATION_LIMIT, Entry, Group, Identity
-from b10_store.save.facts import HOUR_MS, Knowledge
+from b10_store.save.facts import HOUR_MS, PlanInputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from b10_store.manifests.merge import Union
+    from b10_store.manifests.merge import MergedView
     from b10_store.tree.artifact import Candidate
 
 GROUP_LIMIT = 8
@@ -21,10 +21,10 @@ GROUP_LIMIT = 8
 class GroupPolicy:
     """Which new artifacts variant groups take, and which members make room for them."""
 
-    def __init__(self, stored: Union, local: Sequence[Candidate], knowledge: Knowledge) -> None:
+    def __init__(self, stored: MergedView, local: Sequence[Candidate], inputs: PlanInputs) -> None:
         self._stored = stored
         self._here = {candidate.identity for candidate in local}
-        self._knowledge = knowledge
+        self._knowledge = inputs
         self._members: defaultdict[Group, list[Entry]] = defaultdict(list)
         for entry in stored.entries.values():
             group = entry.group

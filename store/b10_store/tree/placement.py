@@ -42,7 +42,7 @@ _NO_LINKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class RestoreTarget:
     """Where and how one artifact comes to be on this host.
 
     Attributes:
@@ -85,16 +85,16 @@ class Placed:
             fault, and every load gets the same.
     """
 
-    placed: list[tuple[Placement, Fingerprint]] = field(
-        default_factory=list[tuple[Placement, Fingerprint]]
+    placed: list[tuple[RestoreTarget, Fingerprint]] = field(
+        default_factory=list[tuple[RestoreTarget, Fingerprint]]
     )
-    kept: list[Placement] = field(default_factory=list[Placement])
-    failed: list[tuple[Placement, str]] = field(default_factory=list[tuple[Placement, str]])
-    torn: list[Placement] = field(default_factory=list[Placement])
-    broken: list[tuple[Placement, str]] = field(default_factory=list[tuple[Placement, str]])
+    kept: list[RestoreTarget] = field(default_factory=list[RestoreTarget])
+    failed: list[tuple[RestoreTarget, str]] = field(default_factory=list[tuple[RestoreTarget, str]])
+    torn: list[RestoreTarget] = field(default_factory=list[RestoreTarget])
+    broken: list[tuple[RestoreTarget, str]] = field(default_factory=list[tuple[RestoreTarget, str]])
 
 
-class Target(NamedTuple):
+class OpenRoot(NamedTuple):
     """A cache root that artifacts are placed into.
 
     Attributes:
@@ -138,13 +138,13 @@ class _Unit(NamedTuple):
 
     relative: str
     is_folder: bool
-    members: list[tuple[Placement, Fingerprint]]
+    members: list[tuple[RestoreTarget, Fingerprint]]
 
 
 def place_staged(
     staging: OpenFolder,
-    target: Target,
-    written: Sequence[tuple[Placement, Fingerprint]],
+    target: OpenRoot,
+    written: Sequence[tuple[RestoreTarget, Fingerprint]],
     result: Placed,
 ) -> None:
     """Move staged files of one cache root to their places, those of a lower order first.
@@ -161,7 +161,7 @@ def place_staged(
 
 
 class _Mover:
-    def __init__(self, staging: OpenFolder, target: Target, result: Placed) -> None:
+    def __init__(self, staging: OpenFolder, target: OpenRoot, result: Placed) -> None:
         self._staging = staging
         self._target = target
         self._result = result
@@ -172,15 +172,15 @@ class _Mover:
         for opened in self._open.values():
             opened.close()
 
-    def move(self, written: Sequence[tuple[Placement, Fingerprint]]) -> None:
+    def move(self, written: Sequence[tuple[RestoreTarget, Fingerprint]]) -> None:
         for unit in self._units(written):
             if unit.is_folder:
                 self._move_folder(unit)
             else:
                 self._move_file(*unit.members[0])
 
-    def _units(self, written: Sequence[tuple[Placement, Fingerprint]]) -> list[_Unit]:
-        folders: defaultdict[str, list[tuple[Placement, Fingerprint]]] = defaultdict(list)
+    def _units(self, written: Sequence[tuple[RestoreTarget, Fingerprint]]) -> list[_Unit]:
+        folders: defaultdict[str, list[tuple[RestoreTarget, Fingerprint]]] = defaultdict(list)
         units: list[_Unit] = []
         for item in written:
             missing = self._first_missing_folder(item[0])
@@ -192,7 +192,7 @@ class _Mover:
         units.sort(key=lambda unit: max(placement.order for placement, _ in unit.members))
         return units
 
-    def _first_missing_folder(self, placement: Placement) -> str | None:
+    def _first_missing_folder(self, placement: RestoreTarget) -> str | None:
         path = placement.entry.identity.path
         end = path.find("/")
         while end >= 0:
@@ -264,7 +264,7 @@ class _Mover:
         reason = f"{self._target.folder.locate(unit.relative)} is in the way: {told}"
         self._result.failed.extend((placement, reason) for placement, _ in unit.members)
 
-    def _move_file(self, placement: Placement, fingerprint: Fingerprint) -> None:
+    def _move_file(self, placement: RestoreTarget, fingerprint: Fingerprint) -> None:
         path = placement.entry.identity.path
         above, _, name = path.rpartition("/")
         try:

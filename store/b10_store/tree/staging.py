@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from b10_store.errors import OUT_OF_SPACE, NoSpaceError
 from b10_store.folders import open_folder, remove_tree
 from b10_store.paths import RECORD_FOLDER
-from b10_store.tree.placement import Placed, Placement, Target, place_staged
+from b10_store.tree.placement import OpenRoot, Placed, RestoreTarget, place_staged
 from b10_store.tree.scan import CANONICAL_LIMIT, Fingerprint, fingerprint_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Staging:
     """
 
     def __init__(
-        self, watch: Callable[[str, int], None], roots: Mapping[str, Target] | None = None
+        self, watch: Callable[[str, int], None], roots: Mapping[str, OpenRoot] | None = None
     ) -> None:
         """Write nothing yet.
 
@@ -61,16 +61,16 @@ class Staging:
         """
         self._watch = watch
         self._roots = dict(roots or {})
-        self._targets: defaultdict[Digest, list[Placement]] = defaultdict(list)
+        self._targets: defaultdict[Digest, list[RestoreTarget]] = defaultdict(list)
         self._folders: dict[str, OpenFolder] = {}
         self._held = contextlib.ExitStack()
         self._removals = contextlib.ExitStack()
-        self._written: list[tuple[Placement, Fingerprint]] = []
-        self._failed: list[tuple[Placement, str]] = []
-        self._broken: list[tuple[Placement, str]] = []
+        self._written: list[tuple[RestoreTarget, Fingerprint]] = []
+        self._failed: list[tuple[RestoreTarget, str]] = []
+        self._broken: list[tuple[RestoreTarget, str]] = []
         self._lock = threading.Lock()
 
-    def expect(self, placements: Iterable[Placement]) -> None:
+    def expect(self, placements: Iterable[RestoreTarget]) -> None:
         """Prepare folders for what will come.
 
         Raises:
@@ -96,7 +96,7 @@ class Staging:
 
     def stream(self, digest: Digest) -> StagedBlob:
         """Write every file that has these bytes, in parts."""
-        placements: list[Placement] = []
+        placements: list[RestoreTarget] = []
         for placement in self._targets.get(digest, ()):
             if placement.restore is None:
                 placements.append(placement)
@@ -156,14 +156,14 @@ class Staging:
         thread.start()
         thread.join(seconds)
 
-    def open_file(self, placement: Placement) -> int:
+    def open_file(self, placement: RestoreTarget) -> int:
         """Create the staged file of an artifact; returns its descriptor."""
         mode = 0o777 if placement.entry.executable else 0o666
         staging = self._folders[placement.folder]
         path = placement.entry.identity.path
         return os.open(staging.at(path), _FLAGS, mode, dir_fd=staging.handle)
 
-    def write(self, placement: Placement, handle: int, data: bytes | memoryview) -> None:
+    def write(self, placement: RestoreTarget, handle: int, data: bytes | memoryview) -> None:
         """Write bytes of an artifact.
 
         Raises:
@@ -179,7 +179,7 @@ class Staging:
                 raise self._full(placement, error) from error
             raise
 
-    def finish_file(self, placement: Placement, handle: int) -> None:
+    def finish_file(self, placement: RestoreTarget, handle: int) -> None:
         """Note a staged file as whole."""
         if placement.entry.mtime_ns is not None:
             os.utime(handle, ns=(placement.entry.mtime_ns, placement.entry.mtime_ns))
@@ -187,13 +187,13 @@ class Staging:
         with self._lock:
             self._written.append((placement, fingerprint))
 
-    def remove_file(self, placement: Placement) -> None:
+    def remove_file(self, placement: RestoreTarget) -> None:
         """Remove a staged file that is not whole."""
         staging = self._folders[placement.folder]
         with contextlib.suppress(OSError):
             os.unlink(staging.at(placement.entry.identity.path), dir_fd=staging.handle)
 
-    def _remove_folder(self, placement: Placement) -> None:
+    def _remove_folder(self, placement: RestoreTarget) -> None:
         """Remove the staged folder of an artifact, and those above it, once nothing is in them."""
         staging = self._folders[placement.folder]
         folder = placement.entry.identity.path.rpartition("/")[0]
@@ -202,7 +202,7 @@ class Staging:
                 os.rmdir(staging.at(folder), dir_fd=staging.handle)
                 folder = folder.rpartition("/")[0]
 
-    def note_failure(self, placement: Placement, error: OSError) -> None:
+    def note_failure(self, placement: RestoreTarget, error: OSError) -> None:
         """Note an artifact that this filesystem does not take (its name, say); the load goes on.
 
         Raises:
@@ -212,19 +212,19 @@ class Staging:
             raise self._full(placement, error) from error
         self._fail(placement, str(error))
 
-    def _full(self, placement: Placement, error: OSError) -> NoSpaceError:
+    def _full(self, placement: RestoreTarget, error: OSError) -> NoSpaceError:
         expected = {id(item): item for items in self._targets.values() for item in items}
         expected[id(placement)] = placement
         here = (item for item in expected.values() if item.folder == placement.folder)
         needed = sum(item.entry.size for item in here)
         return NoSpaceError(error.strerror or str(error), placement.folder, needed)
 
-    def note_broken(self, placement: Placement, flaw: str) -> None:
+    def note_broken(self, placement: RestoreTarget, flaw: str) -> None:
         """Note an artifact whose stored bytes are not whole."""
         with self._lock:
             self._broken.append((placement, flaw))
 
-    def _write_file(self, placement: Placement, data: bytes | memoryview) -> None:
+    def _write_file(self, placement: RestoreTarget, data: bytes | memoryview) -> None:
         check = _check_of(placement)
         if check is not None:
             check.feed(data)
@@ -248,14 +248,14 @@ class Staging:
         finally:
             os.close(handle)
 
-    def _fail(self, placement: Placement, reason: str) -> None:
+    def _fail(self, placement: RestoreTarget, reason: str) -> None:
         with self._lock:
             self._failed.append((placement, reason))
 
     def _open_folder(self, root: str) -> OpenFolder:
         target = self._roots.get(root)
         if target is None:
-            target = self._roots[root] = Target(self._held.enter_context(open_folder(root)))
+            target = self._roots[root] = OpenRoot(self._held.enter_context(open_folder(root)))
         own = self._held.enter_context(target.folder.enter_child(RECORD_FOLDER))
         name = STAGING_PREFIX + secrets.token_hex(8)
         try:
@@ -272,10 +272,10 @@ class Staging:
 class StagedBlob:
     """A blob of several frames on its way into its files; a `fetch.BlobStream`."""
 
-    def __init__(self, staging: Staging, placements: Sequence[Placement]) -> None:
+    def __init__(self, staging: Staging, placements: Sequence[RestoreTarget]) -> None:
         """Create the files."""
         self._staging = staging
-        self._open: list[tuple[Placement, int]] = []
+        self._open: list[tuple[RestoreTarget, int]] = []
         self._checks: dict[int, ContentCheck] = {}
         try:
             for placement in placements:
@@ -340,5 +340,5 @@ def _make_folders(staging: OpenFolder, folder: str, made: set[str]) -> None:
     made.add(folder)
 
 
-def _check_of(placement: Placement) -> ContentCheck | None:
+def _check_of(placement: RestoreTarget) -> ContentCheck | None:
     return placement.check() if placement.check is not None else None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store import load as bring
+from b10_store import load as load_module
 from b10_store.digest import digest_of
 from b10_store.errors import FencedError
 from b10_store.format.manifest_file import decode_manifest
@@ -23,7 +23,7 @@ from b10_store.format.names import Address, parse_manifest_name
 from b10_store.gc import visit as gc_module
 from b10_store.gc.stages import Stages
 from b10_store.manifests import reader as heads
-from b10_store.manifests.merge import superseded_by, union
+from b10_store.manifests.merge import merge, superseded_by
 from b10_store.save import dedup, save, session
 from b10_store.store import Store
 from tests.support.aging_stores import AgingMemory
@@ -65,7 +65,7 @@ SEEDS = 150
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each program does all its effects in one thread, and relies on packs of others gladly."""
-    for module in (bring, dedup, heads):
+    for module in (load_module, dedup, heads):
         monkeypatch.setattr(module, "ThreadPoolExecutor", SerialPool)
     threads = SimpleNamespace(Event=threading.Event, Thread=NoThread)
     monkeypatch.setattr(session, "threading", threads)
@@ -169,7 +169,7 @@ class Crowd:
         self._names = names
         there = {name.rpartition("/")[2] for name in names if name.startswith(("packs/", "trash/"))}
         for host in self.acknowledged:
-            stored = union(self._heads(host.address)).entries
+            stored = merge(self._heads(host.address)).entries
             by_path = {identity.path: entry for identity, entry in stored.items()}
             for path, data in self._trees[host.folder.name].items():
                 entry = by_path.get(path)

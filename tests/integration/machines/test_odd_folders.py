@@ -13,7 +13,7 @@ import pytest
 
 from b10_transfer import CacheError
 from b10_transfer import OperationStatus as Status
-from b10_transfer.local.targets import choose_placements
+from b10_transfer.local.targets import choose_targets
 from b10_transfer.operations import transfer
 from tests.support.bare_machines import lines_about
 from tests.support.cache_trees import (
@@ -56,7 +56,7 @@ def assert_refused_when_strict(host: Host, path: str, *parts: str) -> None:
     before = sorted(os.listdir(host.root))
     report = host.load(PATH=path, B10_STRICT_ROOTS="1")
     assert report.status is Status.DOES_NOT_EXIST
-    assert (report.loaded, report.left_aside) == (0, len(TREE))
+    assert (report.loaded, report.not_for_host) == (0, len(TREE))
     saved = host.save(PATH=path, B10_STRICT_ROOTS="1")
     assert saved.status is Status.SKIPPED
     assert saved.found == 0
@@ -194,7 +194,7 @@ def test_a_root_that_another_user_makes_after_the_look_at_it_is_refused_or_named
     def squat(*arguments: Any) -> Any:
         host.root.mkdir(parents=True)
         os.chown(host.root, OTHER_USER, OTHER_USER)
-        return choose_placements(*arguments)
+        return choose_targets(*arguments)
 
     monkeypatch.setattr("b10_transfer.operations.load.choose_placements", squat)
     if strict == "1":
@@ -230,7 +230,7 @@ def test_the_other_roots_are_used_when_one_is_left_out(saved: Site, ordinary: st
     host.root.mkdir(parents=True)
     host.root.chmod(0o777)
     report = host.load(PATH=ordinary, B10_STRICT_ROOTS="1")
-    assert (report.loaded, report.left_aside) == (len(kernel), len(TREE))
+    assert (report.loaded, report.not_for_host) == (len(kernel), len(TREE))
     assert read_tree(host.triton).keys() == {f"{TRITON_HASH}/{name}" for name in kernel}
 
 

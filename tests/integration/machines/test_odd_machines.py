@@ -191,13 +191,13 @@ def test_a_home_that_cannot_be_written_is_named_and_the_rest_is_loaded(
     with read_only(home):
         report = host.load(PATH=ordinary, HOME=str(home), TRITON_CACHE_DIR=None)
         assert (report.status, report.loaded) == (Status.SUCCESS, len(TREE))
-        assert report.missed == 4
+        assert report.unavailable == 4
         (line,) = report.problems
         assert f"the cache root {home}/.triton/cache cannot be written by this user" in line
         assert f"made in {home} (Read-only file system): set TRITON_CACHE_DIR to a folder" in line
         again = host.load(PATH=ordinary, HOME=str(home), TRITON_CACHE_DIR=None)
         assert (again.status, again.already_here) == (Status.SKIPPED, len(TREE))
-        assert (again.missed, again.problems) == (4, (line,))
+        assert (again.unavailable, again.problems) == (4, (line,))
         host.write(MORE)
         saved = host.save(PATH=ordinary, HOME=str(home), TRITON_CACHE_DIR=None)
         assert (saved.status, saved.added, saved.problems) == (Status.SUCCESS, len(MORE), ())

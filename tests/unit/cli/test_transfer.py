@@ -74,15 +74,15 @@ def test_reports_as_json_have_all_their_names(
     saved = json.loads(ran("save --json --no-wait", capsys))
     assert saved.keys() == {
         *("status", "environment_key", "found", "added", "superseded", "expired", "uploaded_bytes"),
-        *("stored_bytes", "brought", "compiled_kinds", "left_out_files", "refused", "problems"),
-        *("seconds", "namespace", "store", "compiled_anew", "left_out"),
+        *("stored_bytes", "reused", "compiled_kinds", "left_out_files", "refused", "problems"),
+        *("seconds", "namespace", "store", "recompiled", "left_out"),
     }
     assert (saved["status"], saved["added"]) == ("success", len(TREE))
     loaded = json.loads(ran("load --json", capsys))
     assert loaded.keys() == {
-        *("status", "environment_key", "loaded", "bytes_loaded", "already_here", "missed"),
+        *("status", "environment_key", "loaded", "bytes_loaded", "already_here", "unavailable"),
         *(
-            "left_aside",
+            "not_for_host",
             "refused",
             "differences",
             "problems",

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from b10_transfer.machine import versions as probes
+from b10_transfer.machine import versions as versions
 from b10_transfer.machine.environment import Environment, Field
 from b10_transfer.machine.versions import Reading, TorchRelease
 from tests.support.bare_machines import programs
@@ -48,7 +48,7 @@ def test_a_torch_for_gpus_that_sees_none_is_worth_a_note(
 ) -> None:
     reading = Reading("2.13.0", "a test")
     release = TorchRelease(reading, reading, cuda, hip, None)
-    with mock.patch.object(probes, "torch_release", return_value=release):
+    with mock.patch.object(versions, "torch_release", return_value=release):
         finding = one(host, "host.no_gpu")
         assert problem_codes(host) == []
     assert (cuda or hip or "") in finding.text
@@ -58,7 +58,7 @@ def test_a_torch_for_gpus_that_sees_none_is_worth_a_note(
 def test_a_torch_for_cpus_misses_no_gpu(host: Host) -> None:
     reading = Reading("2.13.0+cpu", "a test")
     release = TorchRelease(reading, reading, None, None, None)
-    with mock.patch.object(probes, "torch_release", return_value=release):
+    with mock.patch.object(versions, "torch_release", return_value=release):
         assert found(host, "host.no_gpu") == []
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b10_store.gc.plan import GcPolicy, choose_departures, choose_packs, referenced_packs
-from b10_store.gc.references import Survey
+from b10_store.gc.references import References
 from b10_store.remote.protocol import FileStat
 from tests.support.referrers import DAY, HOUR, NOW, address, named, referrer, surveyed
 from tests.support.values import ADDRESS, pack_id
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from b10_store.format.names import Address, SnapshotName
-    from b10_store.gc.plan import Departures
-    from b10_store.gc.references import Referrer
+    from b10_store.gc.plan import GcPlan
+    from b10_store.gc.references import Reference
 
 KEEP_ALL = GcPolicy(max_age_seconds=0)
 
 
-def superseded(*referrers: Referrer, now: float = NOW) -> tuple[SnapshotName, ...]:
+def superseded(*referrers: Reference, now: float = NOW) -> tuple[SnapshotName, ...]:
     return choose_departures(surveyed(*referrers), KEEP_ALL, now).superseded
 
 
-def expired(policy: GcPolicy, *referrers: Referrer) -> tuple[Address, ...]:
+def expired(policy: GcPolicy, *referrers: Reference) -> tuple[Address, ...]:
     return choose_departures(surveyed(*referrers), policy, NOW).addresses
 
 
@@ -216,7 +216,7 @@ def test_the_last_address_may_expire_by_age() -> None:
 # Expired by size.
 
 
-def sized(number: int, packs: Mapping[int, int], days: float) -> Referrer:
+def sized(number: int, packs: Mapping[int, int], days: float) -> Reference:
     return referrer(named(500, at=address(number)), packs=packs, loaded_days_ago=days)
 
 
@@ -293,7 +293,7 @@ def test_what_no_key_signed_neither_stays_nor_drives_out_what_one_did() -> None:
     own = sized(1, {1: 100}, 20)
     beside = referrer(named(400, at=address(1)), packs={3: 900})
     planted = [sized(2, {2: 900}, 0), beside, sized(3, {1: 100}, 0)]
-    found = Survey((own, *(replace(item, is_trusted=False) for item in planted)), has_keys=True)
+    found = References((own, *(replace(item, is_trusted=False) for item in planted)), has_keys=True)
     departures = choose_departures(found, limit(100), NOW)
     assert set(departures.expired) == {planted[0].name, beside.name}
     assert departures.addresses == (address(2),)
@@ -305,7 +305,7 @@ def test_what_no_key_signed_neither_stays_nor_drives_out_what_one_did() -> None:
 # Packs.
 
 
-def plan(found: Survey, policy: GcPolicy = KEEP_ALL) -> Departures:
+def plan(found: References, policy: GcPolicy = KEEP_ALL) -> GcPlan:
     return choose_departures(found, policy, NOW)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from b10_store.digest import digest_of
 from b10_store.errors import NoSpaceError
 from b10_store.paths import RECORD_FOLDER
-from b10_store.tree.placement import Placement
+from b10_store.tree.placement import RestoreTarget
 from b10_store.tree.staging import STAGING_PREFIX, Staging
 from tests.support.staged import (
     bring_all,
@@ -79,7 +79,7 @@ def test_the_staging_folder_is_private(root: Path) -> None:
 def test_modes_are_those_that_this_host_gives_new_files(
     root: Path, executable: bool, mode: int
 ) -> None:
-    placement = Placement(entry_of("bin/a", b"x", executable=executable), str(root))
+    placement = RestoreTarget(entry_of("bin/a", b"x", executable=executable), str(root))
     before = os.umask(0o027)
     try:
         staging = staged([placement], [b"x"])
@@ -92,8 +92,8 @@ def test_modes_are_those_that_this_host_gives_new_files(
 
 def test_a_time_is_restored_where_the_entry_has_one(root: Path) -> None:
     wanted = 1_600_000_000_123_456_700
-    timed = Placement(entry_of("a", b"x", mtime_ns=wanted), str(root))
-    untimed = Placement(entry_of("b", b"x"), str(root))
+    timed = RestoreTarget(entry_of("a", b"x", mtime_ns=wanted), str(root))
+    untimed = RestoreTarget(entry_of("b", b"x"), str(root))
     staging = staged([timed, untimed], [b"x"])
     staging.place()
     staging.close()

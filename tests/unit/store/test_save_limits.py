@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from b10_store.errors import SizeLimitError
 from b10_store.format.frame import FrameTable
 from b10_store.format.manifest import Entry, Identity, Location, Pack, stored_bytes
-from b10_store.manifests.merge import Union
+from b10_store.manifests.merge import MergedView
 from b10_store.save.expiry import expire_oldest
 from b10_store.save.plan import (
     SMALL_PACK_LIMIT,
@@ -25,18 +25,18 @@ SMALL = Pack(SMALL_PACK_SIZE - 1, pack().frames)
 LARGE = Pack(SMALL_PACK_SIZE, pack().frames)
 
 
-def scattered(count: int, known: Pack = SMALL) -> Union:
+def scattered(count: int, known: Pack = SMALL) -> MergedView:
     """As many artifacts, each in a pack of its own."""
     entries = [entry(f"{number}", pack=number) for number in range(count)]
     packs = {pack_id(number): known for number in range(count)}
-    return Union({item.identity: item for item in entries}, packs)
+    return MergedView({item.identity: item for item in entries}, packs)
 
 
 def local(count: int) -> list[str]:
     return [f"{number}" for number in range(count)]
 
 
-def moves(before: Union, here: list[str]) -> set[str]:
+def moves(before: MergedView, here: list[str]) -> set[str]:
     candidates = [candidate(name) for name in here]
     plan = plan_save(before, candidates, knowledge(good=range(100)))
     moved = move_small_packs(plan, before.packs, candidates).moves

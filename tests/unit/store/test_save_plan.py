@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b10_store.format.manifest import GENERATION_LIMIT, Group, Location
-from b10_store.manifests.merge import Union
+from b10_store.manifests.merge import MergedView
 from b10_store.save.plan import finish_entries, plan_save
 from b10_store.save.variants import GROUP_LIMIT
 from tests.support.saves import carried_out, knowledge, saved, saves_until_rest, stored
 from tests.support.values import candidate, digest, entry, pack_id
 
 if TYPE_CHECKING:
-    from b10_store.save.facts import Knowledge
+    from b10_store.save.facts import PlanInputs
     from b10_store.save.plan import SavePlan
     from b10_store.tree.artifact import Candidate
 
 GROUP = "fxgraph/aa/key"
-NOTHING = Union({}, {})
+NOTHING = MergedView({}, {})
 
 
 def added(plan: SavePlan) -> dict[str, int]:
@@ -110,7 +110,7 @@ def test_of_other_bytes_the_first_good_ones_stay() -> None:
     ],
     ids=["replaced after a load", "cold on purpose", "gone", "failed here twice"],
 )
-def test_other_bytes_supersede_when_there_is_a_reason(known: Knowledge) -> None:
+def test_other_bytes_supersede_when_there_is_a_reason(known: PlanInputs) -> None:
     before = stored([entry("a", "stored", generation=4)])
     plan = plan_save(before, [candidate("a", "local")], known)
     assert added(plan) == {"a": 5}
@@ -128,7 +128,7 @@ def test_other_bytes_supersede_when_there_is_a_reason(known: Knowledge) -> None:
     ],
     ids=["loaded another", "distrusts another", "distrusts another pack"],
 )
-def test_what_is_known_of_something_else_is_no_reason(known: Knowledge) -> None:
+def test_what_is_known_of_something_else_is_no_reason(known: PlanInputs) -> None:
     before = stored([entry("a", "stored")])
     assert plan_save(before, [candidate("a", "local")], known).additions == ()
 
@@ -144,7 +144,7 @@ def test_the_same_bytes_are_no_news_even_when_the_start_was_cold() -> None:
     [knowledge(good=[]), knowledge(distrusted=[(digest("a"), pack_id(1))])],
     ids=["gone", "damaged"],
 )
-def test_bytes_that_cannot_be_had_are_uploaded_again(known: Knowledge) -> None:
+def test_bytes_that_cannot_be_had_are_uploaded_again(known: PlanInputs) -> None:
     plan = plan_save(stored([entry("a")]), [candidate("a")], known)
     assert added(plan) == {"a": 1}
     assert set(plan.uploads) == {digest("a")}
@@ -237,13 +237,15 @@ _KNOWLEDGE = st.builds(
 
 
 @given(_STORED, _LOCAL, _KNOWLEDGE)
-def test_every_host_comes_to_rest(before: Union, local: list[Candidate], known: Knowledge) -> None:
+def test_every_host_comes_to_rest(
+    before: MergedView, local: list[Candidate], known: PlanInputs
+) -> None:
     assert len(saves_until_rest(before, local, known)) <= 3
 
 
 @given(_STORED, _LOCAL, _KNOWLEDGE)
 def test_what_is_outside_groups_is_never_lost(
-    before: Union, local: list[Candidate], known: Knowledge
+    before: MergedView, local: list[Candidate], known: PlanInputs
 ) -> None:
     after = saved(before, local, known, saved_ms=9)
     alone = [item.identity for item in before.entries.values() if not item.group_length]
@@ -253,7 +255,7 @@ def test_what_is_outside_groups_is_never_lost(
 
 @given(_STORED, _LOCAL, _KNOWLEDGE)
 def test_no_entry_goes_back_a_generation(
-    before: Union, local: list[Candidate], known: Knowledge
+    before: MergedView, local: list[Candidate], known: PlanInputs
 ) -> None:
     after = saved(before, local, known, saved_ms=9)
     for identity, item in after.entries.items():

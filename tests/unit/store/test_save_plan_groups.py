@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.manifests.merge import Union
+from b10_store.manifests.merge import MergedView
 from b10_store.save.plan import plan_save
 from b10_store.save.variants import GROUP_LIMIT
 from tests.support.saves import carried_out, knowledge, saved, saves_until_rest, stored
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from b10_store.tree.artifact import Candidate
 
 GROUP = "fxgraph/aa/key"
-NOTHING = Union({}, {})
+NOTHING = MergedView({}, {})
 
 
 def added(plan: SavePlan) -> dict[str, int]:
@@ -88,7 +88,7 @@ def grown(count: int) -> list[Candidate]:
 
 
 def test_a_group_keeps_its_newest_members() -> None:
-    before: Union = NOTHING
+    before: MergedView = NOTHING
     for number in range(1, GROUP_LIMIT + 4):
         here = [candidate(path.rpartition("/")[2], group=GROUP) for _, path, _ in before.entries]
         before = saved(before, [*here, grown(number)[-1]], knowledge(), saved_ms=number)

@@ -105,12 +105,12 @@ def test_a_listing_goes_back_to_the_newest_readable_manifest(
 def test_a_save_is_still_good_while_nothing_changed(
     saver: EngineHost, remote: MemoryRemote
 ) -> None:
-    basis = saver.write(TREE).save().basis
+    store_state = saver.write(TREE).save().store_state
     counting = CountingRemote(remote)
     saver.remote = counting
-    assert saver.store().still_holds(ADDRESS, basis)
+    assert saver.store().is_unchanged(ADDRESS, store_state)
     assert counting.changes == []
-    assert saver.save().basis == basis
+    assert saver.save().store_state == store_state
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_a_save_is_not_good_any_more_when_something_changed(
         "a damaged pack": lambda: rewrite(remote, pack, whole_file(remote, pack)[:-1] + b"x"),
     }
     changes[change]()
-    assert not saver.store().still_holds(ADDRESS, outcome.basis)
+    assert not saver.store().is_unchanged(ADDRESS, outcome.store_state)

@@ -9,7 +9,7 @@ import pytest
 
 from b10_store.errors import NoSpaceError
 from b10_store.remote.memory import MemoryRemote
-from b10_store.tree.placement import Placement
+from b10_store.tree.placement import RestoreTarget
 from tests.support.blobs import prose
 from tests.support.cache_trees import noise
 from tests.support.clocks import TickingClock
@@ -22,7 +22,7 @@ from tests.support.values import ADDRESS
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
-    from b10_store.load import Brought
+    from b10_store.load import LoadOutcome
     from tests.support.engine_hosts import EngineHost
     from tests.support.wrapped_remote import Call
 
@@ -38,9 +38,9 @@ def remote() -> MemoryRemote:
 
 def test_files_that_share_a_blob_all_come(saver: EngineHost, loader: EngineHost) -> None:
     saver.write(LARGE).save()
-    brought = loader.load()
+    outcome = loader.load()
     assert loader.tree() == LARGE
-    assert (brought.damaged, brought.unread) == ({}, {})
+    assert (outcome.damaged, outcome.unread) == ({}, {})
     assert leftovers(loader.root) == []
 
 
@@ -97,10 +97,10 @@ def test_a_damaged_pack_costs_only_what_lies_in_the_damaged_frame(
     (pack,) = saver.stored().packs
     saver.write({"late.py": b"in another pack"}).save()
     rewrite(remote, f"packs/{pack}.pack", bytes(1000))
-    brought = loader.load()
+    outcome = loader.load()
     assert loader.tree() == {"late.py": b"in another pack"}
-    assert len(brought.damaged) == len(TREE)
-    assert set(brought.damaged.values()) == {pack}
+    assert len(outcome.damaged) == len(TREE)
+    assert set(outcome.damaged.values()) == {pack}
 
 
 class Flaky(WrappedRemote):
@@ -124,9 +124,9 @@ def test_what_fails_once_is_read_again_through_a_fresh_open(
 ) -> None:
     saver.write(TREE).save()
     loader.remote = Flaky(remote, "packs/")
-    brought = loader.load()
+    outcome = loader.load()
     assert loader.tree() == TREE
-    assert (brought.damaged, brought.unread) == ({}, {})
+    assert (outcome.damaged, outcome.unread) == ({}, {})
 
 
 def test_a_pack_that_gc_moved_to_trash_is_found_there(
@@ -147,8 +147,8 @@ def test_damage_in_trash_is_damage(
     name = the_pack(remote)
     rewrite(remote, name, bytes(5000))
     remote.rename(name, f"trash/bb/{name.partition('/')[2]}")
-    brought = loader.load()
-    assert len(brought.damaged) == len(TREE)
+    outcome = loader.load()
+    assert len(outcome.damaged) == len(TREE)
     assert loader.tree() == {}
 
 
@@ -159,10 +159,10 @@ def test_a_pack_that_is_nowhere_is_a_miss_and_no_damage(
     remote.delete(the_pack(remote))
     saver.write({"late.py": b"x"}).save()
     remote.delete(the_pack(remote))
-    brought = loader.load()
+    outcome = loader.load()
     assert loader.tree() == {}
-    assert brought.damaged == {}
-    assert len(brought.unread) == len(TREE) + 1
+    assert outcome.damaged == {}
+    assert len(outcome.unread) == len(TREE) + 1
     assert leftovers(loader.root) == []
 
 
@@ -182,9 +182,9 @@ def test_what_was_healed_while_a_load_ran_is_loaded_from_its_new_place(
                 saver.write({"more": b"x"}).save()
 
     loader.remote = HealedMeanwhile(remote)
-    brought = loader.load()
+    outcome = loader.load()
     assert loader.tree() == TREE
-    assert (brought.damaged, brought.unread) == ({}, {})
+    assert (outcome.damaged, outcome.unread) == ({}, {})
 
 
 def test_the_heads_are_asked_for_only_once_more(
@@ -214,9 +214,9 @@ def test_a_store_that_goes_away_during_a_load_is_a_miss(
                 raise OSError(107, "transport endpoint is not connected")
 
     loader.remote = GoesAway(remote)
-    brought = loader.load()
-    assert len(brought.unread) == len(TREE)
-    assert {error.errno for error in brought.unread.values()} == {107}
+    outcome = loader.load()
+    assert len(outcome.unread) == len(TREE)
+    assert {error.errno for error in outcome.unread.values()} == {107}
     assert leftovers(loader.root) == []
 
 
@@ -231,9 +231,9 @@ def test_a_damaged_head_leaves_what_the_others_have(
     assert loader.tree() == TREE
 
 
-def bring_with(host: EngineHost, room: int) -> Brought:
+def bring_with(host: EngineHost, room: int) -> LoadOutcome:
     stored = host.stored()
-    placements = [Placement(item, str(host.root)) for item in stored.entries.values()]
+    placements = [RestoreTarget(item, str(host.root)) for item in stored.entries.values()]
     left = [room]
 
     def watch(folder: str, size: int) -> None:
@@ -241,7 +241,7 @@ def bring_with(host: EngineHost, room: int) -> Brought:
         if left[0] < 0:
             raise NoSpaceError(folder)
 
-    return host.store().bring(ADDRESS, placements, stored.packs, watch=watch, workers=2)
+    return host.store().load(ADDRESS, placements, stored.packs, watch=watch, workers=2)
 
 
 @pytest.mark.parametrize("room", [0, 1, 5000, 24_000, (3 << 20) + 24_000])

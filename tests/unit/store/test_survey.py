@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_store.format.keys import SigningKey
-from b10_store.gc.references import Survey, superseders, survey
+from b10_store.gc.references import References, superseders, survey
 from b10_store.remote.memory import MemoryRemote
 from tests.support.clocks import SleepingClock
 from tests.support.published import damage, publish
@@ -43,11 +43,11 @@ def look(
     tmp_path: Path,
     *keys: SigningKey,
     may_go_on: Callable[[], bool] = lambda: True,
-) -> Survey:
+) -> References:
     return survey(remote, str(tmp_path), keys, may_go_on)
 
 
-def trusted(found: Survey) -> dict[SnapshotName, bool]:
+def trusted(found: References) -> dict[SnapshotName, bool]:
     return {item.name: item.is_trusted for item in found.referrers}
 
 

@@ -39,38 +39,38 @@ def test_witness_and_fence_are_some_minutes_after_the_stage_before(
     stage: Stage, minutes: float
 ) -> None:
     marked = folder({Stage.CONDEMNED: NOW - DAY, stage: NOW})
-    assert not marked.is_ripe(NOW)
-    assert not marked.is_ripe(NOW + (minutes - 0.01) * MINUTE)
-    assert marked.is_ripe(NOW + minutes * MINUTE)
-    assert marked.ripe_at() == NOW + minutes * MINUTE
+    assert not marked.is_due(NOW)
+    assert not marked.is_due(NOW + (minutes - 0.01) * MINUTE)
+    assert marked.is_due(NOW + minutes * MINUTE)
+    assert marked.due_at() == NOW + minutes * MINUTE
 
 
 def test_a_fenced_folder_is_ripe_a_day_after_it_was_condemned() -> None:
     marked = folder({Stage.CONDEMNED: NOW, Stage.FENCED: NOW + 20 * MINUTE})
-    assert not marked.is_ripe(NOW + 23.99 * 60 * MINUTE)
-    assert marked.is_ripe(NOW + DAY)
+    assert not marked.is_due(NOW + 23.99 * 60 * MINUTE)
+    assert marked.is_due(NOW + DAY)
 
 
 def test_a_folder_that_was_fenced_late_still_waits_ten_minutes() -> None:
     marked = folder({Stage.CONDEMNED: NOW, Stage.FENCED: NOW + DAY})
-    assert not marked.is_ripe(NOW + DAY + 9.99 * MINUTE)
-    assert marked.is_ripe(NOW + DAY + 10 * MINUTE)
+    assert not marked.is_due(NOW + DAY + 9.99 * MINUTE)
+    assert marked.is_due(NOW + DAY + 10 * MINUTE)
 
 
 def test_a_fenced_folder_without_its_first_mark_waits_a_day_from_the_last() -> None:
     marked = folder({Stage.FENCED: NOW})
-    assert not marked.is_ripe(NOW + 23.99 * 60 * MINUTE)
-    assert marked.is_ripe(NOW + DAY)
+    assert not marked.is_due(NOW + 23.99 * 60 * MINUTE)
+    assert marked.is_due(NOW + DAY)
 
 
 @pytest.mark.parametrize("stage", [Stage.CONDEMNED, Stage.WITNESSED, Stage.FENCED])
 def test_nothing_is_ripe_when_the_clock_went_back(stage: Stage) -> None:
     marked = folder({Stage.CONDEMNED: NOW, stage: NOW})
-    assert not marked.is_ripe(NOW - 300 * DAY)
+    assert not marked.is_due(NOW - 300 * DAY)
 
 
 def test_a_folder_that_is_being_filled_is_taken_along_at_any_time() -> None:
-    assert folder({}).is_ripe(0.0)
+    assert folder({}).is_due(0.0)
 
 
 def test_trash_is_read_with_its_marks_and_without_what_is_not_ours() -> None:

@@ -38,7 +38,7 @@ def patching(world: UpkeepWorld, faults: Faults) -> Generator[None]:
     calls = FaultyCalls(str(world.keeper.store), faults)
     with (
         calls.put_in_place(),
-        mock.patch("b10_transfer.operations.upkeep.FolderRemote", return_value=world.remote),
+        mock.patch("b10_transfer.operations.context.FolderRemote", return_value=world.remote),
     ):
         yield
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def wrapping(world: UpkeepWorld, faults: Faults) -> AbstractContextManager[object]:
     """Let the remote that the upkeep opens meet the faults."""
     remote = FaultyRemote(world.remote, faults)
-    return mock.patch("b10_transfer.operations.upkeep.FolderRemote", return_value=remote)
+    return mock.patch("b10_transfer.operations.context.FolderRemote", return_value=remote)
 
 
 @pytest.fixture

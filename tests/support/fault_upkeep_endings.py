@@ -210,7 +210,7 @@ def _restore(world: UpkeepWorld, target: Stored) -> Restored:
 
 def _healthy(world: UpkeepWorld) -> AbstractContextManager[object]:
     """Let the upkeep use the store while nothing fails."""
-    return mock.patch("b10_transfer.operations.upkeep.FolderRemote", return_value=world.remote)
+    return mock.patch("b10_transfer.operations.context.FolderRemote", return_value=world.remote)
 
 
 def _target(expected: Expectation) -> Stored:

@@ -15,10 +15,11 @@ from b10_transfer.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal, TextIO
+    from typing import TextIO
 
     from rich.console import Console as RichConsole
     from rich.table import Table
+    from rich.text import Text
 
 PROGRAM = "b10-transfer"
 
@@ -85,14 +86,15 @@ class Console:
         """Standard error, for what draws there."""
         return self._err
 
-    @property
-    def overflow(self) -> Literal["ellipsis", "crop"]:
-        """How a text that is cut ends: with an ellipsis, where standard output has that letter."""
+    def cut_cell(self, text: str) -> Text:
+        """A cell of a rich table; where it is cut, an ellipsis, if the stream has that letter."""
+        from rich.text import Text
+
         try:
             "…".encode((self._out and self._out.encoding) or "ascii")
         except UnicodeError:
-            return "crop"
-        return "ellipsis"
+            return Text(text, no_wrap=True, overflow="crop")
+        return Text(text, no_wrap=True, overflow="ellipsis")
 
     def drawn_on_err(self) -> RichConsole:
         """Standard error, as rich draws on it."""

@@ -10,6 +10,8 @@ from b10_transfer.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.table import Table
+
     from b10_transfer.cli.console import Console
 
 _GAP = "  "
@@ -54,8 +56,18 @@ def print_table(
     texts = [titles, *([printable(text) for text in row] for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*texts, strict=True)]
     if console.width is not None:
-        kept = _fitting(columns, widths, console.width - len(indent))
-        _draw(console, columns, texts[1:], kept, highlighted, indent)
+        narrowest = [
+            min(width, max(column.least, len(column.title))) if column.least else width
+            for column, width in zip(columns, widths, strict=True)
+        ]
+        kept = _fitting(columns, narrowest, console.width - len(indent))
+        table = _rich_table(
+            [columns[place] for place in kept], [narrowest[place] for place in kept]
+        )
+        for number, row in enumerate(texts[1:]):
+            drawn = [console.cut_cell(row[place]) for place in kept]
+            table.add_row(*drawn, style="green" if number in highlighted else None)
+        console.draw(table, indent)
         return
     for row in texts:
         cells = [
@@ -65,12 +77,8 @@ def print_table(
         console.line(indent + _GAP.join(cells).rstrip())
 
 
-def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+def _fitting(columns: Sequence[Column], narrowest: Sequence[int], width: int) -> list[int]:
     """Choose the columns that fit, each as narrow as it may be."""
-    narrowest = [
-        min(widths[place], max(column.least, len(column.title))) if column.least else widths[place]
-        for place, column in enumerate(columns)
-    ]
     kept = list(range(len(columns)))
     while sum(narrowest[place] + len(_GAP) for place in kept) - len(_GAP) > width:
         last = max(kept, key=lambda place: columns[place].rank)
@@ -80,27 +88,16 @@ def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> li
     return kept
 
 
-def _draw(
-    console: Console,
-    columns: Sequence[Column],
-    rows: Sequence[Sequence[str]],
-    kept: Sequence[int],
-    highlighted: frozenset[int],
-    indent: str,
-) -> None:
+def _rich_table(columns: Sequence[Column], narrowest: Sequence[int]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for column in (columns[place] for place in kept):
+    for column, width in zip(columns, narrowest, strict=True):
         table.add_column(
             Text(column.title),
             justify="right" if column.right else "left",
-            min_width=max(column.least, len(column.title)) if column.least else None,
+            min_width=width if column.least else None,
             no_wrap=not column.least,
         )
-    overflow = console.overflow
-    for number, row in enumerate(rows):
-        cells = [Text(row[place], no_wrap=True, overflow=overflow) for place in kept]
-        table.add_row(*cells, style="green" if number in highlighted else None)
-    console.draw(table, indent)
+    return table

@@ -30,13 +30,11 @@ class Step:
 
     Attributes:
         facts: what came of it; see `mount_probe`.
-        seconds: how long it took.
         error: what the filesystem said; "" when it was done.
         errno: the number of that.
     """
 
     facts: Mapping[str, Any]
-    seconds: float = 0.0
     error: str = ""
     errno: int = 0
 
@@ -177,6 +175,4 @@ def _note(said: Mapping[str, Any], answers: Answers) -> None:
         answers.pending = said["begin"]
         return
     answers.pending = ""
-    answers.steps[said["step"]] = Step(
-        said["facts"], said["seconds"], said["error"] or "", said["errno"] or 0
-    )
+    answers.steps[said["step"]] = Step(said["facts"], said["error"] or "", said["errno"] or 0)

@@ -86,7 +86,7 @@ def test_it_does_not_wait_for_ever(site: Site, host: Host) -> None:
 
 def test_it_does_not_wait_for_a_shared_folder_for_ever(host: Host) -> None:
     """Nor does the end of the process wait for the thread that still does."""
-    hanging = "import time; from b10_transfer import transfer\n"
+    hanging = "import time; from b10_transfer.operations import transfer\n"
     hanging += "transfer.load = lambda *_, **__: time.sleep(1000)\n"
     hanging += "transfer.save = transfer.load\n"
     port = free_port()

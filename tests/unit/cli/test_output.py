@@ -151,6 +151,10 @@ def test_a_table_is_cut_before_it_loses_columns() -> None:
     assert shown(22)[0].split() == ["KEY", "SIZE"]
 
 
+def test_a_column_is_no_wider_than_what_is_in_it() -> None:
+    assert shown(80, [("1", "b", "c", "1 B")]) == shown(None, [("1", "b", "c", "1 B")])
+
+
 def test_rows_are_highlighted_on_a_terminal_alone() -> None:
     terminal = on_terminal(COLUMNS="80")
     print_table(terminal.console, COLUMNS, ROWS, highlighted=frozenset({1}), indent="  ")
@@ -201,7 +205,7 @@ def test_letters_that_the_stream_does_not_have_are_spelled_out(encoding: str) ->
 
 
 def test_an_ellipsis_ends_a_cut_text_where_the_stream_has_that_letter() -> None:
-    endings = [on_pipe(encoding)[0].overflow for encoding in ("utf-8", "ascii")]
+    endings = [on_pipe(encoding)[0].cut_cell("").overflow for encoding in ("utf-8", "ascii")]
     assert endings == ["ellipsis", "crop"]
 
 

@@ -130,8 +130,7 @@ def test_what_another_user_may_not_do_is_named(open_site: Site) -> None:
     assert look_as_another_user(store) == ["store.read_only"]
 
 
-def test_space_and_owner_are_among_the_answers(site: Site) -> None:
+def test_space_is_among_the_answers(site: Site) -> None:
     with tmpfs(site.store, 8 << 20):
         answers = look_at(str(site.store))
     assert answers.facts("space")["size"] == 8 << 20
-    assert answers.facts("status")["mode"] == 0o777

@@ -231,7 +231,8 @@ class _Company:
             settings, self.stop, is_alive=alive, pace=self.pace, on_progress=self.on_progress
         )
         self.note(result)
-        if self.options.watch_seconds > 0 and not self.stop.is_set():
+        # Told to end during that save, it saves what has come since, unless that save failed.
+        if self.options.watch_seconds > 0 and not (self.stop.is_set() and result.error):
             later = keep_saving(
                 settings,
                 self.stop,

@@ -203,12 +203,14 @@ def run_round(folder: Path, seed: str, kills: int) -> tuple[int, int]:
 def test_processes_killed_at_any_moment_lose_nothing_and_leave_no_part_of_a_file(
     folder: Path, kills: int
 ) -> None:
-    saves = loads = 0
-    for number in range(kills // _KILLS_A_ROUND):
+    saves = loads = number = 0
+    # On a busy machine a process gets less far before it is killed: then it takes more rounds.
+    while number < kills // _KILLS_A_ROUND or min(saves, loads) < kills // 20:
+        assert number < kills, f"{saves} in a save, {loads} in a load or clear"
         seed = f"round {number}"
         # Shown when the test fails: the last one is that of the round which failed.
         sys.stdout.write(f"seed {seed!r}\n")
         in_a_save, in_a_load = run_round(folder / str(number), seed, _KILLS_A_ROUND)
         saves += in_a_save
         loads += in_a_load
-    assert min(saves, loads) >= kills // 20, f"{saves} in a save, {loads} in a load or clear"
+        number += 1

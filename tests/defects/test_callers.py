@@ -56,7 +56,7 @@ def run_script(script: Path, code: str, variables: dict[str, str]) -> str:
         env=variables,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

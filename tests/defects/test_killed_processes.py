@@ -159,7 +159,7 @@ def test_defect_09_and_12_a_slow_saver_loses_nothing_to_one_that_overtakes_it(
         assert [path for path in half_written if path.exists()] == half_written
 
         saver.send_signal(signal.SIGCONT)
-        out, err = saver.communicate(timeout=60)
+        out, err = saver.communicate(timeout=300)
     assert (out, err) == ("SUCCESS\n", "")
     loader = site.host("loader")
     assert loader.load().unavailable == 0
@@ -202,7 +202,7 @@ def test_defect_11_a_loader_that_hangs_stops_neither_another_host_nor_for_ever_i
         assert host.tree() == TREE
 
         hanging.send_signal(signal.SIGCONT)
-        out, err = hanging.communicate(timeout=60)
+        out, err = hanging.communicate(timeout=300)
     assert (out, err) == ("SKIPPED\n", "")
     assert host.tree() == TREE
     assert leftovers(host.root) == []

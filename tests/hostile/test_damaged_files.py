@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _STORE_LIMIT = 64 << 10
 _FEW = 6
-_SECONDS = 60.0
-_SECONDS_A_CASE = 0.2
+_SECONDS = 300.0
+_SECONDS_A_CASE = 1.0
 _HEALED_KINDS = ("zeros", "empty", "gone", "swap")
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 GOOD = compiled("good")
 MIB = 1 << 20
-_SECONDS = 15.0
+_SECONDS = 300.0
 
 
 @pytest.fixture

@@ -230,7 +230,8 @@ def test_a_save_with_a_second_slot_does_not_wait_for_another_environment(site: S
     host = site.host("host", FIRST)
     started = time.monotonic()
     assert host.save(MAX_CONCURRENT_SAVES="2").status is OperationStatus.SUCCESS
-    assert time.monotonic() - started < 10
+    # It takes a fraction of a second, and on a busy machine seconds; a slot is waited for for 60.
+    assert time.monotonic() - started < 40
 
 
 def test_no_more_saves_write_at_the_same_time_than_there_are_slots(site: Site) -> None:

@@ -35,6 +35,7 @@ pytestmark = [
 ]
 
 _LONG_SECONDS = 180.0
+_ATTEMPTS = 5
 _CONTROLS = 5
 
 _EXPECTED_REFUSALS = (
@@ -62,20 +63,16 @@ def assert_nobody_failed(noted: Journals, counts: Counter[str]) -> None:
     assert odd == []
 
 
-def assert_it_was_a_storm(noted: Journals, counts: Counter[str], seconds: float) -> None:
-    """Otherwise the test proves nothing. On a busy machine a short one may not get to deleting."""
+def missing_from(noted: Journals, counts: Counter[str], seconds: float) -> list[str]:
+    """What did not happen, so that it was no storm; a short one may not get to deleting."""
     collected = ("visits", "condemned_packs", "freed_files")
-    lacking = [
-        name
-        for name, count in {
-            "killed": counts["killed"],
-            "stopped": counts["stopped"],
-            "acknowledged": noted.saves,
-            **{what: noted.counts[what] for what in collected[: 3 if seconds >= 60 else 2]},
-        }.items()
-        if not count
-    ]
-    assert lacking == []
+    happened = {
+        "killed": counts["killed"],
+        "stopped": counts["stopped"],
+        "acknowledged": noted.saves,
+        **{what: noted.counts[what] for what in collected[: 3 if seconds >= 60 else 2]},
+    }
+    return [name for name, count in happened.items() if not count]
 
 
 def assert_nothing_is_lost(store: Path, noted: Journals) -> None:
@@ -111,14 +108,23 @@ def tell(noted: Journals, counts: Counter[str]) -> None:
 def test_a_storm_loses_nothing_and_leaves_nothing_behind(
     folder: Path, workers: int, seconds: float
 ) -> None:
-    store = folder / "store"
-    clients = clients_of(store, folder)
-    counts = run_storm(clients, folder, workers=workers, seconds=seconds, seed="local")
-    noted = read_journals(folder)
-    tell(noted, counts)
-    assert_nothing_is_lost(store, noted)
-    assert_nobody_failed(noted, counts)
-    assert_it_was_a_storm(noted, counts, seconds)
+    missing = ["everything"]
+    # On a busy machine little may happen in a short time: then there is another storm.
+    for number in range(_ATTEMPTS):
+        place = folder / str(number)
+        place.mkdir()
+        store = place / "store"
+        clients = clients_of(store, place)
+        seed = f"local {number}"
+        counts = run_storm(clients, place, workers=workers, seconds=seconds, seed=seed)
+        noted = read_journals(place)
+        tell(noted, counts)
+        assert_nothing_is_lost(store, noted)
+        assert_nobody_failed(noted, counts)
+        missing = missing_from(noted, counts, seconds)
+        if not missing:
+            break
+    assert missing == []
 
 
 @pytest.mark.slow
@@ -166,4 +172,4 @@ def test_a_storm_on_two_clients_of_a_network_filesystem_loses_nothing(tmp_path: 
         assert_nothing_is_lost(mounts[0] / "store", noted)
         assert find_losses(mounts[1] / "store", noted.promised) == []
     assert_nobody_failed(noted, counts)
-    assert_it_was_a_storm(noted, counts, _LONG_SECONDS)
+    assert missing_from(noted, counts, _LONG_SECONDS) == []

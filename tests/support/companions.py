@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.support.fake_servers import SECONDS, eventually, running
+from tests.support.fake_servers import running
+from tests.support.waiting import SECONDS, eventually
 
 if TYPE_CHECKING:
     import subprocess
@@ -100,7 +101,7 @@ def companion_beside(
     }
     text = re.sub("|".join(texts), lambda match: texts[match.group()], script)
     # Whatever goes wrong, no companion stays for long.
-    bounded = {"B10_TRANSFER_TIMEOUT_S": "60", **server.variables(variables)}
+    bounded = {"B10_TRANSFER_TIMEOUT_S": "300", **server.variables(variables)}
     with running(["/bin/bash", "-c", text], bounded) as shell:
         yield Beside(shell, folder)
 

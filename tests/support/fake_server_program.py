@@ -111,6 +111,7 @@ def _status(state: _State, path: str, authorization: str | None) -> int:
         if not state.is_ready:
             return 503
         # It generates a token first.
+        (state.gates / "asked").touch()
         time.sleep(float(os.environ.get("FAKE_HEALTH_SECONDS", "0")))
     return 200 if path in {"/health", "/v1/models"} else 404
 
@@ -121,8 +122,12 @@ def _listen(server: http.server.ThreadingHTTPServer) -> None:
 
 
 def _wait_for(gate: Path, gates: Path) -> None:
-    while not gate.exists():
-        if (gates / "end").exists():
+    while True:
+        # The end first: what was allowed before it is done before it.
+        is_over = (gates / "end").exists()
+        if gate.exists():
+            return
+        if is_over:
             sys.exit(0)
         if (gates / "crash").exists():
             os._exit(3)

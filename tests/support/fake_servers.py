@@ -10,18 +10,17 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.cache_trees import write_tree
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Generator, Mapping
 
 PROGRAM = Path(__file__).with_name("fake_server_program.py")
-SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +105,6 @@ def running(command: list[str], variables: Mapping[str, str]) -> Generator[subpr
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
-
-
-def eventually(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
-    """Wait for something; it must come."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 def free_port() -> int:

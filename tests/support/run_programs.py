@@ -105,6 +105,14 @@ class Run:
         lines = file.read_text().splitlines() if file.exists() else []
         return [Recorded(name, float(at)) for name, at in map(str.split, lines)]
 
+    def end(self) -> None:
+        """Let the command end."""
+        (self.folder / "end").touch()
+
+    def wait_for_log(self, text: str) -> None:
+        """Wait until something was logged."""
+        self.wait_for(lambda: text in self.log)
+
     def wait_for_signals(self, count: int) -> None:
         """Wait until so many have reached the command."""
         self.wait_for(lambda: len(self.signals()) >= count)

@@ -3,7 +3,7 @@
 What it does is told by the environment variable RECORDER, a JSON object: `folder`, where it notes;
 `compile`, a folder that it copies into the inductor root at its start; `later`, the same when the
 file `go` turns up in its folder; `listen`, a port on which it answers 200; `ends`, whether SIGTERM
-and SIGINT end it; `lives`, seconds after which it ends; `exit`, its exit code.
+and SIGINT end it; `exit`, its exit code. The file `end` in its folder ends it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import shutil
 import signal
 import threading
 import time
+
+_LONGEST_LIFE = 600.0
 
 
 class _Healthy(http.server.BaseHTTPRequestHandler):
@@ -54,8 +56,9 @@ def main() -> int:
     with open(os.path.join(folder, "started.tmp"), "w") as file:
         file.write(str(os.getpid()))
     os.rename(os.path.join(folder, "started.tmp"), os.path.join(folder, "started"))
-    deadline = time.monotonic() + plan.get("lives", 120)
-    while not over.wait(0.02) and time.monotonic() < deadline:
+    deadline = time.monotonic() + _LONGEST_LIFE
+    end = os.path.join(folder, "end")
+    while not (over.wait(0.02) or os.path.exists(end) or time.monotonic() > deadline):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, "go"))
             copy(plan["later"])

@@ -157,7 +157,7 @@ def _unmount(mount: Path) -> None:
 def _end(program: subprocess.Popen[bytes]) -> None:
     program.terminate()
     try:
-        program.wait(10)
+        program.wait(300)
     except subprocess.TimeoutExpired:
         program.kill()
         program.wait()

@@ -48,7 +48,7 @@ _CALM_SECONDS = 2.0
 _DIE_WITH_THE_PARENT = 1
 """PR_SET_PDEATHSIG of Linux, prctl(2): SIGKILL ends a stopped process too."""
 
-_GRACE_SECONDS = 90.0
+_GRACE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def test_its_result_is_that_of_the_load(site: Site, monkeypatch: pytest.MonkeyPa
     host = become(site.host("host"), monkeypatch)
     calls: list[Progress] = []
     begun = b10_transfer.load_compile_cache_async(on_progress=calls.append)
-    assert begun.result(timeout=60) is OperationStatus.SUCCESS
+    assert begun.result(timeout=300) is OperationStatus.SUCCESS
     assert begun.done()
     assert begun.result() is OperationStatus.SUCCESS, "as often as one asks"
     assert host.tree() == TREE
@@ -47,7 +47,7 @@ def test_the_caller_goes_on_meanwhile_and_a_wait_that_is_too_short_is_an_error(
     answer = threading.Event()
 
     def load() -> OperationStatus:
-        answer.wait(60)
+        answer.wait(300)
         return OperationStatus.SKIPPED
 
     begun = BackgroundLoad(load)
@@ -56,7 +56,7 @@ def test_the_caller_goes_on_meanwhile_and_a_wait_that_is_too_short_is_an_error(
         assert begun.result(timeout=0.01) is OperationStatus.ERROR
     assert "not over after 0.0 s" in caplog.text
     answer.set()
-    assert begun.result(timeout=60) is OperationStatus.SKIPPED
+    assert begun.result(timeout=300) is OperationStatus.SKIPPED
 
 
 def test_without_a_thread_the_load_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:

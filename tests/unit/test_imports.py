@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _CALLS = (
     "load_compile_cache()",
-    "load_compile_cache_async().result(30)",
+    "load_compile_cache_async().result(300)",
     "save_compile_cache()",
     "clear_local_cache()",
     "get_cache_info()",
@@ -31,7 +31,7 @@ class Watch:
             self.names.append(name)
 sys.meta_path.insert(0, Watch())
 import b10_transfer
-print(b10_transfer.load_compile_cache_async().result(60).name)
+print(b10_transfer.load_compile_cache_async().result(300).name)
 print(*(name for name in Watch.names if name in sys.modules))
 """
 
@@ -48,10 +48,10 @@ sys.meta_path.insert(0, Slow())
 import b10_transfer
 thread = threading.Thread(target=b10_transfer.load_compile_cache)
 thread.start()
-begun.wait(30)
+begun.wait(300)
 pid = os.fork()
 if pid == 0:
-    faulthandler.dump_traceback_later(30, exit=True)
+    faulthandler.dump_traceback_later(300, exit=True)
     print(b10_transfer.load_compile_cache().name, flush=True)
     os._exit(0)
 thread.join()
@@ -62,7 +62,7 @@ _ASKED_IN_THE_CHILD = """
 import os, threading
 from b10_transfer.operations.background import BackgroundLoad
 go = threading.Event()
-begun = BackgroundLoad(lambda: go.wait(30))
+begun = BackgroundLoad(lambda: go.wait(300))
 pid = os.fork()
 if pid == 0:
     print(begun.result().name, begun.done(), flush=True)

@@ -52,7 +52,7 @@ with contextlib.ExitStack() as held:
     for folder in {folders}:
         held.enter_context(lock_root(folder, 0))
     print(flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 TREE = compiled_graph("model")

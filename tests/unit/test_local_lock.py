@@ -24,7 +24,7 @@ import sys, time
 from b10_transfer.local.lock import lock_root
 with lock_root({folder!r}, 0) as held:
     print(held, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 FORK = """
@@ -33,7 +33,7 @@ from b10_transfer.local.lock import lock_root
 with lock_root({folder!r}, 0):
     child = os.fork()
     if child == 0:
-        time.sleep(60)
+        time.sleep(600)
         os._exit(0)
 with lock_root({folder!r}, 0) as held:
     print(held)
@@ -54,7 +54,7 @@ def test_a_second_holder_waits_for_its_time_and_then_goes_on_without(tmp_path: P
         started = time.monotonic()
         with lock_root(str(tmp_path), 0.2) as held:
             assert not held
-        assert 0.2 <= time.monotonic() - started < 5
+        assert time.monotonic() - started >= 0.2
     with lock_root(str(tmp_path), 0) as held:
         assert held
 
@@ -63,7 +63,7 @@ def test_a_second_holder_gets_the_lock_when_the_first_lets_go(tmp_path: Path) ->
     held_by_second: list[bool | None] = []
 
     def hold() -> None:
-        with lock_root(str(tmp_path), 30) as held:
+        with lock_root(str(tmp_path), 300) as held:
             held_by_second.append(held)
 
     second = threading.Thread(target=hold)
@@ -102,7 +102,7 @@ def test_a_lock_that_was_removed_while_it_was_waited_for_is_taken_in_its_new_pla
     both: list[bool | None] = []
 
     def wait_and_look() -> None:
-        with lock_root(str(tmp_path), 30) as held:
+        with lock_root(str(tmp_path), 300) as held:
             both.append(held)
             with lock_root(str(tmp_path), 0) as again:
                 both.append(again)
@@ -123,7 +123,7 @@ def test_where_there_are_no_locks_it_is_neither_held_nor_anybody_elses(
         raise OSError(errno.ENOTSUP, f"descriptor {handle}, operation {operation}")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with lock_root(str(tmp_path), 30) as held:
+    with lock_root(str(tmp_path), 300) as held:
         assert held is None
 
 

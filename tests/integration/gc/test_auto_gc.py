@@ -82,7 +82,7 @@ def test_all_hosts_together_make_one_visit_a_day(site: Site) -> None:
     age(visited(site), DAY + 3600)
     site.host("late", compiled_graph("late")).save(B10_AUTO_GC=ON)
     assert not leftover.exists()
-    assert time.time() - visited(site).stat().st_mtime < 60
+    assert time.time() - visited(site).stat().st_mtime < 600
 
 
 def test_the_mark_of_the_last_visit_survives_visits(site: Site) -> None:

@@ -44,7 +44,7 @@ for _ in range(1000):
             os._exit(0)
         os._exit(0)
     os.waitpid(child, 0)
-deadline = time.monotonic() + 10
+deadline = time.monotonic() + 300
 def dead():
     found = 0
     for name in os.listdir("/proc"):
@@ -85,7 +85,7 @@ def test_a_command_that_cannot_be_started_says_so_before_the_load(
 ) -> None:
     plain = tmp_path / "plain"
     plain.write_text("no program")
-    # What was asked for would take a minute, if the store were looked at first.
+    # If the store were looked at first, a second line would tell of a load that was given up.
     with hung_mount(tmp_path / "hung") as hung:
         variables = host.variables(B10FS_CACHE_DIR=str(hung / "store"))
         for command, code in (
@@ -96,9 +96,8 @@ def test_a_command_that_cannot_be_started_says_so_before_the_load(
             (str(plain), 126),
             (str(tmp_path), 126),
         ):
-            started = time.monotonic()
             done = run_to_the_end([command], variables, load_timeout=20)
-            assert (done.returncode, time.monotonic() - started < 5) == (code, True), command
+            assert done.returncode == code, command
             assert done.stdout == b""
             assert command.encode() in done.stderr
             assert done.stderr.count(b"\n") == 1
@@ -191,7 +190,7 @@ def test_the_pipes_of_the_command_end_when_it_does(host: Host, tmp_path: Path) -
         variables = host.variables(B10FS_CACHE_DIR=str(hung / "store"))
         reading, writing = os.pipe()
         with subprocess.Popen(
-            run_arguments(["sh", "-c", "echo out"], load=False, save_timeout=3),
+            run_arguments(["sh", "-c", "echo out"], load=False, save_timeout=300),
             env=variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -210,6 +209,7 @@ def test_the_pipes_of_the_command_end_when_it_does(host: Host, tmp_path: Path) -
             assert process.poll() is None
             with pytest.raises(BrokenPipeError):
                 os.write(process.stdin.fileno(), b"x")
+            process.kill()
 
 
 def test_it_keeps_nothing_open_beside_the_command(host: Host) -> None:

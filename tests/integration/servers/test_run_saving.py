@@ -28,9 +28,12 @@ from tests.support.run_programs import (
     started_run,
 )
 from tests.support.sites import Site
+from tests.support.waiting import SECONDS, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.sites import Host
 
 
 FIRST = compiled_graph("first")
@@ -51,6 +54,11 @@ def stored(site: Site) -> set[str]:
     return set(host.tree())
 
 
+def is_saved(host: Host) -> bool:
+    """Whether the run has saved; on a busy machine the last save may be made twice."""
+    return len(manifests(host)) > 1
+
+
 def copying(source: str, code: int) -> list[str]:
     """A command that compiles, and ends."""
     return ["sh", "-c", f'cp -r "{source}/." "$TORCHINDUCTOR_CACHE_DIR"; exit {code}']
@@ -65,16 +73,16 @@ def test_the_cache_is_there_when_the_command_starts(site: Site) -> None:
     assert seen >= FIRST.keys()
 
 
-@pytest.mark.parametrize(("code", "is_saved"), [(0, True), (1, False)])
+@pytest.mark.parametrize(("code", "saved"), [(0, True), (1, False)])
 def test_what_a_command_compiled_is_saved_at_its_end_unless_it_failed(
-    site: Site, code: int, is_saved: bool
+    site: Site, code: int, saved: bool
 ) -> None:
     host = site.host("host")
     new = graphs(site.folder, "new")
     done = run_to_the_end(copying(new, code), host.variables())
     assert done.returncode == code
-    assert len(manifests(host)) == 1 + is_saved
-    assert (len(stored(site)) > len(FIRST)) == is_saved
+    assert is_saved(host) == saved
+    assert (len(stored(site)) > len(FIRST)) == saved
 
 
 def test_a_command_that_was_asked_to_end_has_not_failed(site: Site) -> None:
@@ -84,7 +92,7 @@ def test_a_command_that_was_asked_to_end_has_not_failed(site: Site) -> None:
         run.wait_for(lambda: run.is_started)
         run.send(signal.SIGTERM)
         assert run.wait() == 3
-    assert len(manifests(host)) == 2
+    assert is_saved(host)
 
 
 @pytest.mark.parametrize("option", ["save", "save_timeout"])
@@ -109,57 +117,75 @@ def test_a_server_is_saved_when_it_is_ready_and_at_its_end(site: Site) -> None:
         warm = stored(site)
         (run.folder / "go").touch()
         run.wait_for(lambda: not (run.folder / "go").exists())
-        time.sleep(0.2)
         run.send(signal.SIGTERM)
         assert run.wait() == 0
-    assert len(manifests(host)) == 3
+    assert len(manifests(host)) > 2
     assert len(warm) - len(FIRST) == len(stored(site)) - len(warm) > 0
 
 
 def test_what_a_proven_server_left_is_saved_though_the_next_one_is_looked_for(site: Site) -> None:
     host = site.host("host")
     port = free_port()
-    plan = {"compile": graphs(site.folder, "warmup"), "listen": port, "lives": 3}
+    plan = {"compile": graphs(site.folder, "warmup"), "listen": port}
     later = graphs(site.folder, "later")
     # The server ends; what its workers write after that comes before the end of the command.
     script = f'{shlex.join(a_vllm(site.folder, port))}; sleep 2; cp -r {later}/. "$0"; sleep 1'
     command = ["bash", "-c", script, str(host.root)]
     with started_run(host, plan, program=command, interval=0.1) as run:
+        run.wait_for(lambda: len(site.files("manifests")) == 2)
+        run.end()
         assert run.wait() == 0
         assert "nothing more is saved" not in run.log
-    assert len(manifests(host)) == 3
+    assert len(manifests(host)) > 2
     assert set(read_tree(site.folder / "later")) <= stored(site)
 
 
 def test_what_another_server_compiled_that_was_not_ready_is_not_saved(site: Site) -> None:
     host = site.host("host")
     port = free_port()
-    plan = {"compile": graphs(site.folder, "warmup"), "listen": port, "lives": 2}
+    plan = {
+        "compile": graphs(site.folder, "warmup"),
+        "later": graphs(site.folder, "requests"),
+        "listen": port,
+    }
     server = shlex.join(a_vllm(site.folder, port))
-    again = f'RECORDER="$AGAIN" {server}'
-    later = {"folder": str(site.folder / "again"), "compile": graphs(site.folder, "later")}
-    (site.folder / "again").mkdir()
-    variables = host.variables(AGAIN=json.dumps({**later, "lives": 4}))
-    # Not at once: what is there when the first one has just ended counts as its own.
-    command = ["bash", "-c", f"{server}; sleep 4; {again}"]
+    again = site.folder / "again"
+    again.mkdir()
+    later = {"folder": str(again), "compile": graphs(site.folder, "later")}
+    variables = host.variables(AGAIN=json.dumps(later))
+    wait = f"until [ -e {again}/begin ]; do sleep 0.1; done"
+    command = ["bash", "-c", f'{server}; {wait}; RECORDER="$AGAIN" {server}']
     with started_run(host, plan, program=command, variables=variables, interval=0.1) as run:
+        run.wait_for(lambda: len(site.files("manifests")) == 2)
+        (run.folder / "go").touch()
+        run.wait_for(lambda: not (run.folder / "go").exists())
+        run.end()
+        # What is there when the first one has just ended counts as its own, and is saved.
+        run.wait_for(lambda: len(site.files("manifests")) == 3)
+        (again / "begin").touch()
+        run.wait_for(lambda: run.log.count("found the vLLM server") == 2)
+        (again / "end").touch()
         assert run.wait() == 0
         assert "nothing more is saved" in run.log
-    assert len(manifests(host)) == 2
+    assert len(manifests(host)) == 3
+    assert not set(read_tree(site.folder / "later")) & stored(site)
 
 
 def test_cache_folders_that_the_command_chose_for_itself_are_saved(site: Site) -> None:
     host = site.host("host")
     new, own = graphs(site.folder, "new"), host.folder / "own"
+    seen = site.folder / "seen"
+    script = f"cp -r {new} {own}; until [ -e {seen} ]; do sleep 0.1; done"
     code = (
         "import os, subprocess, sys\n"
         "os.environ['TORCHINDUCTOR_CACHE_DIR'] = sys.argv[1]\n"
-        "subprocess.run(['sh', '-c', f'cp -r {sys.argv[2]} {sys.argv[1]}; sleep 3'], check=True)"
+        "subprocess.run(['sh', '-c', sys.argv[2]], check=True)"
     )
-    done = run_to_the_end([sys.executable, "-c", code, str(own), new], host.variables())
-    assert done.returncode == 0
-    assert "chose cache folders for itself" in done.stderr.decode()
-    assert len(manifests(host)) == 2
+    with started_run(host, program=[sys.executable, "-c", code, str(own), script]) as run:
+        run.wait_for_log("chose cache folders for itself")
+        seen.touch()
+        assert run.wait() == 0
+    assert is_saved(host)
     assert set(read_tree(site.folder / "new")) <= stored(site)
 
 
@@ -176,8 +202,10 @@ def test_a_command_of_which_nothing_is_found_is_told_where_that_was_looked_for(
 
 def test_a_server_that_ends_before_it_is_ready_is_not_saved(site: Site) -> None:
     host = site.host("host")
-    plan = {"compile": graphs(site.folder, "new"), "lives": 1.5}
+    plan = {"compile": graphs(site.folder, "new")}
     with started_run(host, plan, program=a_vllm(site.folder, free_port())) as run:
+        run.wait_for_log("found the vLLM server")
+        run.end()
         assert run.wait() == 0
     assert len(manifests(host)) == 1
 
@@ -185,11 +213,13 @@ def test_a_server_that_ends_before_it_is_ready_is_not_saved(site: Site) -> None:
 def test_a_url_says_when_any_command_is_ready(site: Site) -> None:
     host = site.host("host")
     port = free_port()
-    plan = {"compile": graphs(site.folder, "new"), "listen": port, "lives": 2, "exit": 1}
+    plan = {"compile": graphs(site.folder, "new"), "listen": port, "exit": 1}
     variables = host.variables(B10_TRANSFER_VLLM_URL=f"http://127.0.0.1:{port}/")
     with started_run(host, plan, variables=variables) as run:
+        run.wait_for(lambda: len(site.files("manifests")) == 2)
+        run.end()
         assert run.wait() == 1
-    assert len(manifests(host)) == 2
+    assert is_saved(host)
 
 
 @pytest.mark.parametrize(
@@ -260,11 +290,12 @@ def test_a_store_that_hangs_costs_its_bounds_and_no_more(site: Site) -> None:
         began = time.monotonic()
         with started_run(host, plan, variables=variables, load_timeout=1, save_timeout=1.5) as run:
             run.wait_for(lambda: run.is_started)
-            assert 1 <= time.monotonic() - began < 4
+            # Generous for a busy machine; without bounds both would take for ever.
+            assert 1 <= time.monotonic() - began < 30
             sent = run.send(signal.SIGTERM)
             assert run.wait() == 0
-            assert run.signals()[0].at - sent < 0.5
-            assert 1.5 <= time.monotonic() - sent < 3.5
+            assert run.signals()[0].at - sent < 10
+            assert 1.5 <= time.monotonic() - sent < 30
             assert "load: given up after 1 s" in run.log
             assert "the last save was given up" in run.log
     run.wait_for(lambda: not run.relatives())
@@ -296,11 +327,8 @@ def test_a_log_that_nobody_reads_holds_up_no_signal(site: Site) -> None:
     with subprocess.Popen(
         run_arguments(command, load_timeout=0.5, save_timeout=1), env=variables, stderr=writing
     ) as process:
-        deadline = time.monotonic() + 10
-        while not (folder / "started").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually((folder / "started").exists)
         process.terminate()
-        assert process.wait(10) == 8
+        assert process.wait(SECONDS) == 8
     os.close(reading)
     os.close(writing)

@@ -25,6 +25,7 @@ from tests.support.run_programs import (
     started_run,
 )
 from tests.support.sites import Site
+from tests.support.waiting import SECONDS, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 ENDING = [signal.SIGTERM, signal.SIGINT]
 KILLING = [*ENDING, signal.SIGKILL]
-AT_ONCE = 0.5  # seconds, on a machine with other work; it is a few milliseconds otherwise
+AT_ONCE = 15.0
+"""Seconds. It takes milliseconds, and more on a busy machine; what it must not wait for, a load or
+another host's save, would take a minute."""
 
 
 @pytest.fixture
@@ -58,12 +61,18 @@ def save_held_up(site: Site) -> Generator[None]:
 
 
 def assert_gone(run: Run) -> None:
-    run.wait_for(lambda: not run.relatives(), 5)
+    run.wait_for(lambda: not run.relatives())
+
+
+def has_staged(root: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return any(root.glob(".b10_transfer/staging-*/*"))
+    return False
 
 
 def is_loading(run: Run) -> bool:
     """Whether the helper is there."""
-    return len(run.relatives()) == 1
+    return bool(run.relatives())
 
 
 @pytest.mark.parametrize("number", KILLING)
@@ -76,7 +85,7 @@ def test_while_loading_it_ends_at_once_and_nothing_is_started(
         time.sleep(0.3)
         sent = run.send(number)
         assert run.wait() == 128 + number
-        assert time.monotonic() - sent < AT_ONCE + 1
+        assert time.monotonic() - sent < AT_ONCE
         assert_gone(run)
         assert not run.is_started
     assert leftovers(host.root) == []
@@ -91,7 +100,8 @@ def test_a_load_that_is_ended_in_the_middle_removes_what_it_staged(tmp_path: Pat
     site.host("earlier", tree).save()
     host = site.host("host")
     with started_run(host, program=["sleep", "60"]) as run:
-        run.wait_for(lambda: any(host.root.glob(".b10_transfer/staging-*/*")))
+        # On a busy machine all may be over before it is seen.
+        run.wait_for(lambda: has_staged(host.root) or len(run.relatives()) == 2)
         sent = run.send(signal.SIGTERM)
         assert run.wait() == 128 + signal.SIGTERM
         seconds = time.monotonic() - sent
@@ -155,10 +165,11 @@ def test_every_signal_is_passed_on_once_and_the_command_goes_on(site: Site) -> N
 
 
 def test_a_command_that_a_signal_ends_makes_the_exit_code_128_and_more(site: Site) -> None:
-    command = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
+    code = "import sys, time; open(sys.argv[1], 'w').close(); time.sleep(600)"
+    mark = site.folder / "mark"
+    command = [sys.executable, "-I", "-S", "-c", code, str(mark)]
     with started_run(site.host("host"), program=command, load=False) as run:
-        run.wait_for(lambda: len(run.relatives()) == 2)
-        time.sleep(0.3)
+        run.wait_for(mark.exists)
         run.send(signal.SIGUSR1)
         assert run.wait() == 128 + signal.SIGUSR1
         assert_gone(run)
@@ -179,8 +190,7 @@ def test_a_server_that_is_not_ready_yet_is_stopped_and_nothing_is_saved(
     host = site.host("host")
     plan = {"compile": graphs(site.folder, "new")}
     with started_run(host, plan, program=a_vllm(site.folder, free_port())) as run:
-        run.wait_for(lambda: run.is_started)
-        time.sleep(0.7)
+        run.wait_for_log("found the vLLM server")
         run.send(number)
         assert run.wait() == (0 if number != signal.SIGKILL else 128 + number)
         assert_gone(run)
@@ -205,13 +215,13 @@ def test_a_signal_in_the_middle_of_a_save_reaches_the_server_at_once(
         run.wait_for(lambda: len(site.files("sessions")) == 2)
         sent = run.send(number)
         code = run.wait()
-        assert time.monotonic() - sent < 9
+        assert time.monotonic() - sent < 30
         if number != signal.SIGKILL:
             assert code == 0
             assert run.signals()[0].at - sent < AT_ONCE
         assert_gone(run)
     # The last save waits for nobody.
-    assert len(manifests(host)) == (1 if number == signal.SIGKILL else 2), run.log
+    assert (len(manifests(host)) == 1) == (number == signal.SIGKILL), run.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -228,7 +238,7 @@ def test_during_the_last_save_a_second_request_ends_it(site: Site, number: signa
             assert run.process.poll() is None
             sent = run.send(number)
             assert run.wait() == (0 if number == signal.SIGTERM else 128 + number)
-            assert time.monotonic() - sent < AT_ONCE + 0.5
+            assert time.monotonic() - sent < AT_ONCE
     assert_gone(run)
 
 
@@ -253,12 +263,13 @@ def test_a_group_that_is_killed_leaves_nothing(site: Site) -> None:
 
 
 def test_a_command_whose_caller_is_gone_before_it_starts_does_not_start(site: Site) -> None:
-    code = """
+    go = site.folder / "go"
+    code = f"""
 import os, time; fork = os.fork
 def slow_fork():
     pid = fork()
     if pid: os.kill(os.getpid(), 9)
-    time.sleep(0.3)
+    while not os.path.exists({str(go)!r}): time.sleep(0.01)
     return pid
 os.fork = slow_fork
 """
@@ -266,12 +277,10 @@ os.fork = slow_fork
     arguments[2] = code + arguments[2]
     variables = site.host("host").variables()
     with subprocess.Popen(arguments, env=variables, start_new_session=True) as process:
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(SECONDS) == -signal.SIGKILL
         assert len(session_of(process.pid)) == 1
-        deadline = time.monotonic() + 5
-        while session_of(process.pid):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        go.touch()
+        eventually(lambda: not session_of(process.pid))
 
 
 def test_a_signal_that_came_before_everything_starts_nothing(site: Site) -> None:

@@ -67,7 +67,7 @@ def run(variables: dict[str, str], *arguments: str) -> subprocess.CompletedProce
         env=variables,
         cwd="/",
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -299,7 +299,7 @@ def test_a_reader_that_goes_away_changes_nothing(variables: dict[str, str], comm
             cwd="/",
             stdout=out,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=300,
             check=False,
         )
     assert (done.returncode, done.stderr) == (DONE, b"")
@@ -326,7 +326,7 @@ def test_closed_and_full_streams_are_no_traceback(
         env=variables,
         cwd="/",
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == expected, done.stderr

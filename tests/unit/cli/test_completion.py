@@ -61,7 +61,7 @@ def offered_by_bash(script: Path, variables: dict[str, str], *words: str) -> set
         env=variables,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     assert done.stderr == ""
@@ -87,7 +87,9 @@ def test_every_shell_understands_its_script(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} here")
     script = completion_script(shell).encode()
-    done = subprocess.run([shell, "-n"], input=script, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [shell, "-n"], input=script, capture_output=True, timeout=300, check=False
+    )
     assert (done.returncode, done.stderr) == (0, b"")
 
 

@@ -139,7 +139,7 @@ def test_list_as_json_has_all_its_names(
     assert (site.store / own["filename"]).is_file()
     packs = sum(path.stat().st_size for path in site.files("packs"))
     assert found["pack_bytes"] == packs == own["exclusive_bytes"] + other["exclusive_bytes"]
-    assert abs(own["saved_at"] - time.time()) < 60
+    assert abs(own["saved_at"] - time.time()) < 600
     assert host.load().loaded == 0
 
 
@@ -443,7 +443,7 @@ def on_terminal(host: Host, columns: int, *arguments: str, **changes: str) -> st
         with contextlib.suppress(OSError):
             while data := os.read(mine, 1 << 16):
                 shown += data
-        assert process.wait(60) == DONE
+        assert process.wait(300) == DONE
     os.close(mine)
     return shown.decode()
 

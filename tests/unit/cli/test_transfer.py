@@ -217,7 +217,7 @@ def test_on_a_terminal_clear_asks(site: Site, answer: str, expected: int) -> Non
             env=host.variables(),
             stdin=terminal,
             capture_output=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
     os.close(mine)
@@ -342,7 +342,7 @@ def test_a_command_that_is_not_there_ends_with_127_and_one_that_fails_with_its_o
             [sys.executable, "-m", "b10_transfer", "run", "--json", "--", *command],
             env=variables,
             capture_output=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert done.returncode == expected, done.stderr
@@ -362,7 +362,7 @@ def accompanied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, ServerO
         calls.append((settings, options))
         if options.timeout == 99:
             os.kill(os.getpid(), signal.SIGTERM)
-            assert stop.wait(10)
+            assert stop.wait(300)
             return CompanionReport(Outcome.INTERRUPTED)
         return CompanionReport(Outcome.NOT_READY, errors=("it was not ready",))
 

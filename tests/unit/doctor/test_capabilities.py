@@ -150,7 +150,6 @@ def test_an_exclusive_create_that_is_none_is_named(
 def test_files_that_never_show_are_named_and_those_that_show_late_are_not(
     tmp_path: Path, in_process: pytest.MonkeyPatch
 ) -> None:
-    in_process.setattr(mount_probe, "_PATIENCE_SECONDS", 0.5)
     real, calls = os.listdir, iter(range(100))
 
     def late(path: str) -> list[str]:
@@ -159,8 +158,10 @@ def test_files_that_never_show_are_named_and_those_that_show_late_are_not(
     def never(_: str) -> list[str]:
         return []
 
+    in_process.setattr(mount_probe, "_PATIENCE_SECONDS", 60.0)
     in_process.setattr(os, "listdir", late)
     assert problems(trial(tmp_path)) == []
+    in_process.setattr(mount_probe, "_PATIENCE_SECONDS", 0.1)
     in_process.setattr(os, "listdir", never)
     assert ("mount.unfit", "visible") in problems(trial(tmp_path))
 

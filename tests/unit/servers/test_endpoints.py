@@ -12,7 +12,8 @@ import pytest
 from b10_transfer.servers.find import endpoints as server_endpoints
 from b10_transfer.servers.find.endpoints import Endpoint, endpoints_of, health_of, is_server_at
 from b10_transfer.servers.find.processes import ServerProcess
-from tests.support.fake_servers import eventually, free_port
+from tests.support.fake_servers import free_port
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 HELD_BY_A_CHILD = """
 import socket, sys, time
 held = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-time.sleep(60)
+time.sleep(600)
 """
 UNIX_HELD_BY_A_CHILD = """
 import socket, sys, time
 held = socket.socket(socket.AF_UNIX)
 held.bind(sys.argv[1])
 held.listen()
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -58,7 +59,7 @@ def test_a_socket_of_a_descendant_counts() -> None:
             # And not that of a process that is none.
             stranger = dataclasses.replace(server, pid=child.pid, argv=server.argv)
             assert endpoints_of(stranger)
-            with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
+            with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as other:
                 assert endpoints_of(dataclasses.replace(server, pid=other.pid)) == []
                 other.kill()
         finally:
@@ -141,12 +142,11 @@ def test_a_unix_socket_counts_when_the_server_has_bound_it(tmp_path: Path) -> No
 def test_a_unix_socket_that_an_earlier_server_has_bound_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "s"
     command = [sys.executable, "-c", UNIX_HELD_BY_A_CHILD, str(path)]
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
     with subprocess.Popen(command) as earlier, subprocess.Popen(sleep) as other:
         try:
-            eventually(path.exists)
             server = this_process("--uds", str(path))
-            assert endpoints_of(dataclasses.replace(server, pid=earlier.pid)) != []
+            eventually(lambda: endpoints_of(dataclasses.replace(server, pid=earlier.pid)) != [])
             assert endpoints_of(dataclasses.replace(server, pid=other.pid)) == []
         finally:
             earlier.kill()

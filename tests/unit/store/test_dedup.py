@@ -265,7 +265,7 @@ class Slow(WrappedRemote):
 
     def before(self, call: Call) -> None:
         if call.effect == "read":
-            self.go_on.wait(30)
+            self.go_on.wait(300)
 
 
 def test_a_slow_store_is_not_waited_for(

@@ -64,7 +64,7 @@ PROTECTIONS = (
     ),
     _simple(
         "a cache root that another user made after the look at it",
-        "b10_transfer/operations/load.py",
+        "b10_transfer/operations/open_roots.py",
         "    if root.is_strict and weakness:\n",
         "    if False:\n",
         "tests/integration/machines/test_odd_folders.py",

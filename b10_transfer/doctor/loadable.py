@@ -100,7 +100,7 @@ def placing_findings(rehearsal: Rehearsal) -> Iterator[Finding]:
             advice or "move it away or chown it, or clear the cache root",
         )
     entries = rehearsal.stored.entries
-    if rehearsal.chosen.placements or not entries:
+    if rehearsal.chosen.targets or not entries:
         return
     roots = sorted({identity.root for identity in entries})
     yield problem(

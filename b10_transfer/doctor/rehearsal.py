@@ -76,7 +76,7 @@ def rehearse(
         HostLibraries(settings.variables),
         stored.entries.values(),
     )
-    lacking = not_here(chosen.placements)
+    lacking = not_here(chosen.targets)
     faults = store.pack_faults({pack: told.size for pack, told in stored.packs.items()})
     # Those that this host is likely to use are looked at whether or not anything is stored.
     others = {

@@ -33,13 +33,13 @@ class Chosen(NamedTuple):
     """The stored artifacts, from the view of one host.
 
     Attributes:
-        placements: what this host can use, and where it belongs.
+        targets: what this host can use, and where it belongs.
         not_for_host: how many artifacts are of a cache root that is not used here, or native code
             for other machines alone.
         lacking: what this host lacks of what native code needs, and of how many artifacts.
     """
 
-    placements: list[RestoreTarget]
+    targets: list[RestoreTarget]
     not_for_host: int
     lacking: Mapping[str, int]
 
@@ -81,7 +81,7 @@ def choose_targets(
         paths[name].append(path)
         names[name, folder].add(base)
     bundles = {name: Bundles(root.kind, paths[name]) for name, root in roots.items()}
-    placements = [
+    targets = [
         RestoreTarget(
             entry=entry,
             folder=roots[name].folder,
@@ -94,7 +94,7 @@ def choose_targets(
         for (name, path), entry in chosen.items()
     ]
     left = {key: lack for key, lack in aside.items() if key not in chosen}
-    return Chosen(placements, len(left), Counter(lack for lack in left.values() if lack))
+    return Chosen(targets, len(left), Counter(lack for lack in left.values() if lack))
 
 
 def _is_united(root: CacheRoot, entry: Entry) -> bool:
@@ -102,15 +102,15 @@ def _is_united(root: CacheRoot, entry: Entry) -> bool:
     return bool(root.kind.timings.fullmatch(path)) and entry.size <= UNITED_LIMIT
 
 
-def not_here(placements: Sequence[RestoreTarget]) -> list[RestoreTarget]:
+def not_here(targets: Sequence[RestoreTarget]) -> list[RestoreTarget]:
     """Return those that are not here, and timings where the store has more than this host."""
-    folders = {item.folder for item in placements}
+    folders = {item.folder for item in targets}
     names = {folder: LocalNames(folder) for folder in folders}
-    united = {item.folder for item in placements if item.unite is not None}
+    united = {item.folder for item in targets if item.unite is not None}
     digests = {folder: read_loaded(folder).digests for folder in united}
     wanted: list[RestoreTarget] = []
     here: list[RestoreTarget] = []
-    for item in placements:
+    for item in targets:
         path = item.entry.identity.path
         if not names[item.folder].has(path):
             wanted.append(item)

@@ -197,7 +197,7 @@ def test_defect_11_a_loader_that_hangs_stops_neither_another_host_nor_for_ever_i
         done = run_python(LOAD, site.host("another").variables(), seconds=300)
         assert (done.stdout, done.stderr) == ("SUCCESS\n", "")
 
-        monkeypatch.setattr("b10_transfer.operations.load._LOCK_SECONDS", 0.2)
+        monkeypatch.setattr("b10_transfer.operations.open_roots._LOCK_SECONDS", 0.2)
         assert host.load().status is OperationStatus.SUCCESS
         assert host.tree() == TREE
 

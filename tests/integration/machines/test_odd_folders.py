@@ -196,7 +196,7 @@ def test_a_root_that_another_user_makes_after_the_look_at_it_is_refused_or_named
         os.chown(host.root, OTHER_USER, OTHER_USER)
         return choose_targets(*arguments)
 
-    monkeypatch.setattr("b10_transfer.operations.load.choose_placements", squat)
+    monkeypatch.setattr("b10_transfer.operations.load.choose_targets", squat)
     if strict == "1":
         with pytest.raises(CacheError, match=rf"belongs to another user .uid {OTHER_USER}"):
             host.load(PATH=ordinary, B10_STRICT_ROOTS=strict)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from b10_transfer.operations import transfer
 from b10_transfer.servers.find.processes import ServerProcess, ServerSearch, find_server_below
 from b10_transfer.servers.follow import Outcome, accompany
 from b10_transfer.servers.options import ServerOptions
@@ -26,6 +27,7 @@ from tests.support.fake_servers import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from b10_transfer import SaveReport
     from tests.support.sites import Host, Site
 
 FIRST = compiled_graph("at startup")
@@ -94,3 +96,30 @@ def test_what_cannot_be_done_for_a_server_is_said(
     assert theirs.tree() == (FIRST | compiled_graph("stored") if into_theirs else FIRST)
     saved = compiled_graph("stored") if "variables" in change else FIRST | compiled_graph("stored")
     assert stored_tree(site) == saved
+
+
+def test_what_comes_during_the_save_in_which_it_is_told_to_end_is_saved(
+    site: Site, host: Host, server: FakeServer, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later, stop = compiled_graph("at a request"), threading.Event()
+    save = transfer.save
+
+    def save_and_stop(*arguments: Any, **options: Any) -> SaveReport:
+        report = save(*arguments, **options)
+        if not stop.is_set():
+            host.write(later)
+            stop.set()
+        return report
+
+    monkeypatch.setattr(transfer, "save", save_and_stop)
+    server.allow("ready")
+    with started_server(server, host.variables(), "--port", str(port)) as process:
+
+        def find(_: ServerSearch) -> ServerProcess | None:
+            return find_server_below(process.pid)
+
+        monkeypatch.setattr(ServerSearch, "find", find)
+        options = ServerOptions(interval=0.1, watch_seconds=600.0)
+        report = accompany(host.settings(), options, stop, pace=PACE)
+    assert report.outcome is Outcome.DONE
+    assert stored_tree(site) == FIRST | later

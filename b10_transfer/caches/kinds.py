@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from b10_transfer.caches import folders as cache_folders
+from b10_transfer.caches.forms import Form
 from b10_transfer.caches.layouts import (
     ANY,
     EVERYTHING,
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-def _leaving_out(*forms: str) -> re.Pattern[str]:
+def _leaving_out(*forms: str) -> Form:
     """A pattern of the paths that have one of these forms, or lie below one that has."""
-    return re.compile(f"(?:{'|'.join(forms)})(?:/.*)?", re.DOTALL)
+    return Form(f"(?:{'|'.join(forms)})(?:/.*)?")
 
 
 def _named(*names: str) -> str:
@@ -109,7 +109,7 @@ _INDUCTOR_FORMS = (
     "(?:aoti_eager|autoheuristic|compiler_bisect|torch_cutlass|unhashed_kernel_inputs)/**",
     *below("precompiled_headers", _HEADER_FORMS),
 )
-_NOTHING = re.compile(r"(?!)")
+_NOTHING = Form(r"(?!)")
 _VERSION = r"\d+\.\d+[^\x2f]*"
 _FLASHINFER_FORMS = (
     rf"{_VERSION}/[0-9][0-9a-z_.+-]*/**",  # by version and GPUs
@@ -169,14 +169,14 @@ class RootKind:
 
     name: str
     resolve: Callable[[Mapping[str, str]], str]
-    left_out: re.Pattern[str] = _PLAIN_LEFT_OUT
+    left_out: Form = _PLAIN_LEFT_OUT
     is_shared: bool = False
     layout: Layout = EVERYTHING
-    unknown: re.Pattern[str] = _NOTHING
+    unknown: Form = _NOTHING
     keeps_times: bool = False
-    bundles: re.Pattern[str] = _NOTHING
-    timings: re.Pattern[str] = _NOTHING
-    exports: re.Pattern[str] = _NOTHING
+    bundles: Form = _NOTHING
+    timings: Form = _NOTHING
+    exports: Form = _NOTHING
     is_users: bool = False
 
     def enters(self, path: str) -> bool:
@@ -199,9 +199,9 @@ INDUCTOR = RootKind(
     resolve=cache_folders.inductor,
     left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN), *_inductor_leftovers()),
     layout=layout_of(*_INDUCTOR_FORMS),
-    unknown=re.compile("[a-z0-9]{2}/[^/]+", re.DOTALL),
-    timings=re.compile(_TIMINGS),
-    exports=re.compile(_EXPORT),
+    unknown=Form("[a-z0-9]{2}/[^/]+"),
+    timings=Form(_TIMINGS),
+    exports=Form(_EXPORT),
 )
 HEADERS = RootKind(
     name="inductor-headers",
@@ -253,11 +253,11 @@ VLLM = RootKind(
     is_shared=True,
     # Beside the graphs of a model vLLM keeps the list of them, and fails when one is not there
     # (vllm/compilation/backends.py, CompilerManager.load).
-    bundles=re.compile(
+    bundles=Form(
         rf"deep_gemm/{_KERNELS}"
         r"|torch_compile_cache/[0-9a-f]+/rank_[^/]*/(?!inductor_cache(?:/|$))[^/]+"
     ),
-    timings=re.compile(f"{_VLLM_INDUCTOR}{_TIMINGS}", re.DOTALL),
+    timings=Form(f"{_VLLM_INDUCTOR}{_TIMINGS}"),
 )
 """Its compile caches. The rest is models, logs, and what was measured of one machine's GPUs."""
 
@@ -284,8 +284,8 @@ SGLANG = RootKind(
     ),
     is_shared=True,
     keeps_times=True,
-    bundles=re.compile(f"deep_gemm/{_KERNELS}|tilelang/{_TILELANG_TUNED}"),
-    timings=re.compile(f"(?:inductor/|{_VLLM_INDUCTOR}){_TIMINGS}", re.DOTALL),
+    bundles=Form(f"deep_gemm/{_KERNELS}|tilelang/{_TILELANG_TUNED}"),
+    timings=Form(f"(?:inductor/|{_VLLM_INDUCTOR}){_TIMINGS}"),
 )
 """The one folder to which it sends the compilers that it uses (sglang/srt/environ.py). The driver's
 own cache, nv, is not among them: its files cannot be united one by one."""
@@ -312,7 +312,7 @@ DEEP_GEMM = RootKind(
     resolve=cache_folders.deep_gemm,
     left_out=_leaving_out(*_DEEP_GEMM_LEFT_OUT),
     layout=layout_of(_DEEP_GEMM_FORMS[0], *_DEEP_GEMM_FORMS[2:]),
-    bundles=re.compile(_KERNELS),
+    bundles=Form(_KERNELS),
 )
 DEEP_JIT = replace(
     DEEP_GEMM,
@@ -325,7 +325,7 @@ TILELANG = RootKind(
     resolve=cache_folders.tilelang,
     left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN), *_TILELANG_LEFT_OUT),
     layout=layout_of(*_TILELANG_FORMS),
-    bundles=re.compile(_TILELANG_TUNED),
+    bundles=Form(_TILELANG_TUNED),
 )
 CUTE_DSL = RootKind(
     name="cute_dsl",

@@ -7,8 +7,9 @@ such names, and no wider.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+
+from b10_transfer.caches.forms import Form
 
 ANY = r"[^\x2f]+"
 """A name of any kind: a form has its slashes between components alone."""
@@ -37,8 +38,8 @@ class Layout:
         folders: the paths of the folders in which there may be such files.
     """
 
-    files: re.Pattern[str]
-    folders: re.Pattern[str]
+    files: Form
+    folders: Form
 
     def has_file(self, path: str) -> bool:
         """Whether a file at `path` may be the compiler's."""
@@ -64,8 +65,8 @@ def below(folder: str, forms: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{folder}/{form}" for form in forms)
 
 
-def _one_of(patterns: list[str]) -> re.Pattern[str]:
-    return re.compile("|".join(patterns) or r"(?!)", re.DOTALL)
+def _one_of(patterns: list[str]) -> Form:
+    return Form("|".join(patterns) or r"(?!)")
 
 
 def _files_of(form: str, number: int) -> str:
@@ -85,5 +86,5 @@ def _folders_of(form: str) -> str:
     return first + pattern
 
 
-EVERYTHING = Layout(re.compile(".+", re.DOTALL), re.compile(".*", re.DOTALL))
+EVERYTHING = Layout(Form(".+"), Form(".*"))
 """A folder whose layout is not known."""

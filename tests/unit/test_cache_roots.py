@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from b10_transfer.caches.artifacts import find_files
+from b10_transfer.caches.forms import Form
 from b10_transfer.caches.kinds import ROOT_KINDS, RootKind
 from b10_transfer.caches.layouts import Layout
 from b10_transfer.caches.roots import ROOT_NAMES, CacheRoot, is_root_name, resolve_roots
@@ -143,7 +143,7 @@ def test_what_the_outer_root_has_no_use_for_belongs_to_the_inner_one() -> None:
 
 def test_of_three_roots_in_each_other_the_outermost_that_takes_a_file_has_it() -> None:
     def kind(name: str, *, layout: str) -> RootKind:
-        return RootKind(name, lambda _: "", layout=Layout(re.compile(layout), re.compile(".*")))
+        return RootKind(name, lambda _: "", layout=Layout(Form(layout), Form(".*")))
 
     outer = CacheRoot(kind("outer", layout=r".*\.a"), "/data")
     middle = CacheRoot(kind("middle", layout=r".*\.[ab]"), "/data/x", ((outer.kind, "x/"),))

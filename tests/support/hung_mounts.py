@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 3.0
 """So soon is an answer that hangs given up. All others take milliseconds, and must come in time."""
 
 _DEVICE = "/dev/fuse"

@@ -179,7 +179,7 @@ def started_run(
 
 @contextlib.contextmanager
 def load_held_up(host: Host) -> Generator[None]:
-    """Another load of this host is at work, so that one waits for it for a minute."""
+    """Another load of this host is at work, so that one waits for it for ten seconds."""
     own = host.root / ".b10_transfer"
     own.mkdir(parents=True)
     with open(own / "lock", "w") as lock:

@@ -32,7 +32,7 @@ class Catalogue:
     """Everything that a store holds.
 
     Attributes:
-        rows: see `catalogue.rows_of`.
+        rows: see `listing.rows_of`.
         pack_bytes: size of all packs that are referenced, each counted once; None: not known.
         problems: files among the manifests that could not be used.
     """

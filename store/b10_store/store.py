@@ -213,7 +213,7 @@ class Store:
         return sign_again(self._remote, self._reader, self._scratch, address)
 
     def is_unchanged(self, address: Address, store_state: StoreState) -> bool:
-        """Whether nothing changed since a save that ended with `basis`; see `unchanged`.
+        """Whether nothing changed since a save that ended with `store_state`; see `save.unchanged`.
 
         Raises:
             UnsupportedFormatError: the store is of another format version.

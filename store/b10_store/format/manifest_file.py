@@ -86,7 +86,7 @@ def decode_header(
     Args:
         data: the file, or at least its prefix and header.
         name: what the file is called; the header must agree, so that none passes for another.
-        keys: see `envelope.open_prefix`.
+        keys: see `seal.open_prefix`.
 
     Raises:
         CorruptError, LimitError: damaged, not of this name, or not sealed with one of the keys.

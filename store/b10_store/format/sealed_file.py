@@ -36,7 +36,7 @@ def read_sealed(
     Args:
         remote: the store.
         name: of the file.
-        keys: see `envelope.open_prefix`.
+        keys: see `seal.open_prefix`.
         budget: of the operation; by default there is none.
 
     Returns:

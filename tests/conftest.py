@@ -44,6 +44,15 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_pauses() -> Generator[None]:
+    """Ask a folder that failed again at once: a fault of a test does not pass with time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("b10_store.remote.patient._PAUSE_SECONDS", 0.0)
+        patch.setattr("b10_store.remote.folder._STALE_PAUSE_SECONDS", 0.0)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _names_that_count(request: pytest.FixtureRequest) -> Generator[None]:
     """Any name counts as Inductor's and Triton's, but for tests of layouts and of real torch."""

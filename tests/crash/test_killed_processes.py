@@ -199,7 +199,7 @@ def run_round(folder: Path, seed: str, kills: int) -> tuple[int, int]:
     return len(list((this.store / "sessions").glob("*.session"))), unfinished
 
 
-@pytest.mark.parametrize("kills", [200, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [75, pytest.param(2000, marks=pytest.mark.slow)])
 def test_processes_killed_at_any_moment_lose_nothing_and_leave_no_part_of_a_file(
     folder: Path, kills: int
 ) -> None:

@@ -27,6 +27,5 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("b10_store.save.session._FIRST_POLL_SECONDS", 0.001)
     monkeypatch.setattr("b10_store.save.session._LAST_POLL_SECONDS", 0.002)
     monkeypatch.setattr("b10_store.save.session._OPEN_ATTEMPTS", 2)
-    monkeypatch.setattr("b10_store.remote.folder._STALE_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("b10_transfer.operations.save.WAIT_LIMIT_SECONDS", 0.0)
     monkeypatch.setattr("b10_transfer.operations.open_roots._LOCK_SECONDS", 1.0)

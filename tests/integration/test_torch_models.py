@@ -42,10 +42,10 @@ class Case:
 
 CASES = {
     "training a convolutional network": Case("ways", (Question("convolutions", 8, "training"),)),
-    "freezing": Case("ways", (Question("deep-convolutions", 16, "freezing"),)),
+    "freezing": Case("more ways", (Question("deep-convolutions", 16, "freezing"),)),
     "max-autotune": Case("ways", (Question("products", 32, "max-autotune"),)),
     "dynamic shapes": Case(
-        "ways",
+        "more ways",
         (Question("deep-perceptron", 16, "dynamic"), Question("deep-perceptron", 24, "dynamic")),
     ),
     "a perceptron": Case("plain", (Question("deep-perceptron", 16),)),
@@ -56,8 +56,9 @@ CASES = {
 }
 VARIABLES = {"packages": {"TORCH_CACHING_PRECOMPILE": "1"}}
 
-# The plain way is that of other tests too; the packages are an experiment of torch's.
-MARKS = {"plain": [pytest.mark.slow], "packages": [pytest.mark.slow]}
+# The plain way is that of other tests too; the packages are an experiment of torch's. Training and
+# max-autotune leave what no other way leaves.
+MARKS = {server: [pytest.mark.slow] for server in ("plain", "packages", "more ways")}
 ALL_SERVERS = [
     pytest.param(server, marks=MARKS.get(server, []))
     for server in dict.fromkeys(case.server for case in CASES.values())
@@ -219,6 +220,7 @@ def test_what_a_setting_leaves_is_loaded_too(
     assert [path for path in loaded if kind_of(path) == trace]
 
 
+@pytest.mark.slow
 def test_a_model_compiled_for_every_length_is_compiled_once(
     runs_of: Callable[[str], Runs],
 ) -> None:

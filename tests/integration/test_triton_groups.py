@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +18,11 @@ from tools.compile_kernels import Kernel, Request, compile_in
 from tools.replica import Replica, artifacts_below
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from tools.transfers import Loaded, Saved
+    from tools.transfers import Loaded
 
 pytestmark = [
     pytest.mark.torch,
@@ -39,23 +42,58 @@ def replica_in(tmp_path: Path, name: str) -> Replica:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Kernels that were compiled in one folder, and saved from there.
+
+    Attributes:
+        host: has the store.
+        original: where they were compiled; it is gone but for tests that ask for it.
+        kernels: as they were compiled.
+        artifacts: the files that were there.
+    """
+
+    host: Path
+    original: Path
+    kernels: tuple[Kernel, ...]
+    artifacts: AbstractSet[str]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    host = tmp_path_factory.mktemp("host")
+    cache = host / "original"
+    request = Request(compile=True, save=True)
+    outcome = compile_in(replica_in(host, "compiling"), request, TRITON_CACHE_DIR=str(cache))
+    made = [(kernel.name, kernel.hit) for kernel in outcome.kernels]
+    assert made == [(name, False) for name in KERNELS]
+    artifacts = artifacts_below(cache).keys()
+    assert outcome.saved is not None
+    assert (outcome.saved.status, outcome.saved.added) == ("SUCCESS", len(artifacts))
+    cache.rename(host / "kept")
+    return Compiled(host, cache, outcome.kernels, artifacts)
+
+
+@pytest.fixture(scope="module")
+def moved(compiled: Compiled) -> Path:
+    """Where they were loaded into while the original folder was gone."""
+    folder = compiled.host / "another place" / "triton"
+    loaded = load_into(compiled.host, folder)
+    assert loaded.loaded == len(compiled.artifacts)
+    return folder
+
+
+@pytest.fixture
+def original(compiled: Compiled) -> Iterator[Path]:
+    """The original folder, as it was after the kernels were compiled."""
+    shutil.copytree(compiled.host / "kept", compiled.original)
+    yield compiled.original
+    shutil.rmtree(compiled.original)
+
+
 def compile_kernels(tmp_path: Path, cache: Path) -> tuple[Kernel, ...]:
     replica = replica_in(tmp_path, "compiling")
     return compile_in(replica, Request(compile=True), TRITON_CACHE_DIR=str(cache)).kernels
-
-
-def compile_cold(tmp_path: Path, cache: Path) -> tuple[Kernel, ...]:
-    kernels = compile_kernels(tmp_path, cache)
-    assert [(kernel.name, kernel.hit) for kernel in kernels] == [(name, False) for name in KERNELS]
-    return kernels
-
-
-def save_from(tmp_path: Path, cache: Path) -> Saved:
-    replica = replica_in(tmp_path, "saving")
-    saved = compile_in(replica, Request(save=True), TRITON_CACHE_DIR=str(cache)).saved
-    assert saved is not None
-    assert saved.status == "SUCCESS"
-    return saved
 
 
 def load_into(tmp_path: Path, cache: Path) -> Loaded:
@@ -85,37 +123,29 @@ def group_of(kernel: str, cache: Path) -> Path:
     return group
 
 
-def test_all_kernels_hit_when_the_original_folder_is_gone(tmp_path: Path) -> None:
-    original, moved = tmp_path / "original", tmp_path / "another place" / "triton"
-    compiled = compile_cold(tmp_path, original)
-    artifacts = artifacts_below(original)
-    assert save_from(tmp_path, original).added == len(artifacts)
-    shutil.rmtree(original)
-
-    assert load_into(tmp_path, moved).loaded == len(artifacts)
+def test_all_kernels_hit_when_the_original_folder_is_gone(compiled: Compiled, moved: Path) -> None:
     loaded = artifacts_below(moved)
-    assert loaded.keys() == artifacts.keys()
-    assert compile_kernels(tmp_path, moved) == as_hits(compiled)
+    assert loaded.keys() == compiled.artifacts
+    assert compile_kernels(compiled.host, moved) == as_hits(compiled.kernels)
     assert artifacts_below(moved) == loaded
 
 
-def test_the_original_folder_is_not_read_when_it_is_still_there(tmp_path: Path) -> None:
-    original, moved = tmp_path / "original", tmp_path / "moved"
-    compiled = compile_cold(tmp_path, original)
-    save_from(tmp_path, original)
+def test_the_original_folder_is_not_read_when_it_is_still_there(
+    compiled: Compiled, original: Path, tmp_path: Path
+) -> None:
     for path in artifacts_below(original):
         (original / path).write_bytes(b"whoever reads this fails")
 
-    load_into(tmp_path, moved)
-    assert compile_kernels(tmp_path, moved) == as_hits(compiled)
+    cache = tmp_path / "moved"
+    replica = replica_in(compiled.host, "loading")
+    request = Request(load=True, compile=True)
+    outcome = compile_in(replica, request, TRITON_CACHE_DIR=str(cache))
+    assert outcome.loaded is not None
+    assert outcome.loaded.status == "SUCCESS"
+    assert outcome.kernels == as_hits(compiled.kernels)
 
 
-def test_the_groups_name_the_files_of_the_folder_they_were_loaded_into(tmp_path: Path) -> None:
-    original, moved = tmp_path / "original", tmp_path / "moved"
-    compile_cold(tmp_path, original)
-    save_from(tmp_path, original)
-    load_into(tmp_path, moved)
-
+def test_the_groups_name_the_files_of_the_folder_they_were_loaded_into(moved: Path) -> None:
     named = paths_in_groups(moved)
     groups = {str(moved / path) for path in artifacts_below(moved) if "__grp__" in path}
     assert len(groups) == len(KERNELS)
@@ -123,21 +153,24 @@ def test_the_groups_name_the_files_of_the_folder_they_were_loaded_into(tmp_path:
     assert named.keys() | groups == {str(moved / path) for path in artifacts_below(moved)}
 
 
-def test_a_group_with_a_missing_file_is_not_saved(tmp_path: Path) -> None:
-    original, moved = tmp_path / "original", tmp_path / "moved"
-    compiled = compile_cold(tmp_path, original)
+def test_a_group_with_a_missing_file_is_not_saved(
+    compiled: Compiled, original: Path, tmp_path: Path
+) -> None:
     damaged = group_of("add", original).parent
     (damaged / "add.cubin").unlink()
-    save_from(tmp_path, original)
+    saving, moved = replica_in(tmp_path, "saving"), tmp_path / "moved"
+    saved = compile_in(saving, Request(save=True), TRITON_CACHE_DIR=str(original)).saved
+    assert saved is not None
+    assert saved.status == "SUCCESS"
     load_into(tmp_path, moved)
 
     # Triton takes a group file whose other files are missing for a hit, and fails with KeyError.
     assert not list(moved.rglob("__grp__add.json"))
-    hits = {kernel.name: kernel.hit for kernel in compile_kernels(tmp_path, moved)}
-    assert hits == {name: name != "add" for name in KERNELS}
-    assert {kernel.code for kernel in compiled} == {
-        kernel.code for kernel in compile_kernels(tmp_path, moved)
+    kernels = compile_kernels(tmp_path, moved)
+    assert {kernel.name: kernel.hit for kernel in kernels} == {
+        name: name != "add" for name in KERNELS
     }
+    assert {kernel.code for kernel in kernels} == {kernel.code for kernel in compiled.kernels}
 
 
 def test_kernels_below_the_inductor_root_are_stored_once_and_hit_in_another(

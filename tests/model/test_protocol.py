@@ -5,6 +5,7 @@ The model holds I1 and I2 of docs/architecture.md; its flaws break I4 to I7, one
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING
 
@@ -73,8 +74,9 @@ def show(title: str, found: Found | None) -> None:
     sys.stdout.write(f"\n{title}\n{found}\n")
 
 
+@functools.cache
 def assert_safe(scenario: Scenario, limit: int = 1_000_000) -> frozenset[str]:
-    """Explore, and return all steps that were taken."""
+    """Explore, and return all steps that were taken. Many tests begin with the same scenario."""
     explored = Protocol(scenario).explore(limit=limit)
     assert explored.found is None, f"{scenario}\n{explored.found}"
     return explored.labels

@@ -49,12 +49,12 @@ def run(machine: type[StallMachine], examples: int, number: int | None = None) -
 
 @pytest.mark.parametrize("machine", IN_MEMORY)
 def test_what_was_saved_is_offered_whatever_happens(machine: type[StallMachine]) -> None:
-    run(machine, 150)
+    run(machine, 50)
 
 
 @pytest.mark.parametrize("machine", IN_A_FOLDER)
 def test_the_same_on_a_real_folder(machine: type[StallMachine]) -> None:
-    run(machine, 30)
+    run(machine, 10)
 
 
 @pytest.mark.slow

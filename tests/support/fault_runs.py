@@ -125,10 +125,10 @@ class FaultRun:
         wrong = self._wrong(outcome)
         assert wrong == [], f"before anything fails: {wrong}"
 
-    def sweep(self, fault: Fault, lasting: Lasting) -> list[str]:
+    def sweep(self, fault: Fault, lasting: Lasting, *, only_ends: bool = False) -> list[str]:
         """Let each effect go wrong in turn; returns what was not as it must be, a line each."""
         found: list[str] = []
-        for case in cases(self.counts, fault, lasting):
+        for case in cases(self.counts, fault, lasting, only_ends=only_ends):
             found += [f"{case}: {line}" for line in self.strike(case)]
         return found
 

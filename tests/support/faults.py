@@ -195,13 +195,22 @@ class Faults:
         return effect.kind in case.fault.strikes
 
 
-def cases(counts: Counter[Effect], fault: Fault, lasting: Lasting) -> list[Case]:
-    """Each of the effects that were counted, struck by a fault that it can have."""
+def cases(
+    counts: Counter[Effect], fault: Fault, lasting: Lasting, *, only_ends: bool = False
+) -> list[Case]:
+    """Each of the effects that were counted, struck by a fault that it can have.
+
+    Args:
+        counts: of the effects, when nothing fails.
+        fault: how they go wrong.
+        lasting: for how long.
+        only_ends: the first and the last of each kind alone.
+    """
     return [
         Case(effect, number, fault, lasting)
         for effect, count in sorted(counts.items())
         if effect.kind in fault.strikes
-        for number in range(1, count + 1)
+        for number in (sorted({1, count}) if only_ends else range(1, count + 1))
     ]
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.model.checker import Step, TooManyStatesError, explore
-from tests.model.protocol import Protocol
-from tests.model.scenario import FINE, WRONG_AGES, Flaw, Scenario, Timing
+from specs.checker import Step, TooManyStatesError, explore
+from specs.protocol import Protocol
+from specs.scenario import FINE, WRONG_AGES, Flaw, Scenario, Timing
 
 if TYPE_CHECKING:
-    from tests.model.checker import Found
+    from specs.checker import Found
 
 CLOSE = Timing(stale=2, stage=2, age=2)
 
@@ -141,7 +141,7 @@ def test_what_a_load_may_miss_a_gc_may_miss_and_delete(flaw: Flaw) -> None:
     """One gc moves the superseded manifest away while another does not see the newer one yet."""
     protocol = Protocol(Scenario((0, None), 2, supersedes=True, flaw=flaw))
 
-    found = protocol.explore(protocol.lost_pack).found
+    found = protocol.explore(protocol.lost_pack, limit=6_000_000).found
 
     show(f"{flaw.name}: {flaw.value}", found)
     assert found is not None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.model.scenario import WRONG_AGES, Flaw
-from tests.model.store_state import Listed, Token, bits, subsets
+from specs.scenario import WRONG_AGES, Flaw
+from specs.store_state import Listed, Token, bits, subsets
 
 if TYPE_CHECKING:
-    from tests.model.scenario import Scenario
-    from tests.model.store_state import State
+    from specs.scenario import Scenario
+    from specs.store_state import State
 
 
 class Views:

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.model.checker import Step, explore
-from tests.model.gcs import Gcs
-from tests.model.reduction import Reduction
-from tests.model.savers import Savers
-from tests.model.scenario import WRONG_AGES
-from tests.model.store_state import (
+from specs.checker import Step, explore
+from specs.gcs import Gcs
+from specs.reduction import Reduction
+from specs.savers import Savers
+from specs.scenario import WRONG_AGES
+from specs.store_state import (
     Folder,
     Gc,
     Listed,
@@ -35,13 +35,13 @@ from tests.model.store_state import (
     with_folder,
     with_gc,
 )
-from tests.model.views import Views
+from specs.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.model.checker import Explored
-    from tests.model.scenario import Scenario
+    from specs.checker import Explored
+    from specs.scenario import Scenario
 
 
 class Protocol:

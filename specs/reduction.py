@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.model.store_state import (
+from specs.store_state import (
     NOBODY,
     REMEMBERS_SESSIONS,
     Doing,
@@ -16,8 +16,8 @@ from tests.model.store_state import (
 )
 
 if TYPE_CHECKING:
-    from tests.model.scenario import Scenario
-    from tests.model.store_state import Folder, Manifest, Saver
+    from specs.scenario import Scenario
+    from specs.store_state import Folder, Manifest, Saver
 
 
 class _Renumbered:

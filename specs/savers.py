@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.model.checker import Step
-from tests.model.scenario import WRONG_AGES, Flaw
-from tests.model.store_state import (
+from specs.checker import Step
+from specs.scenario import WRONG_AGES, Flaw
+from specs.store_state import (
     FAILED,
     Listed,
     Manifest,
@@ -21,9 +21,9 @@ from tests.model.store_state import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tests.model.scenario import Scenario
-    from tests.model.store_state import State
-    from tests.model.views import Views
+    from specs.scenario import Scenario
+    from specs.store_state import State
+    from specs.views import Views
 
 _SAVE = ("open", "heads", "packs", "upload", "write", "publish")
 _ORDERS = {

@@ -1,0 +1,1 @@
+"""Models of protocols, and the search through all their interleavings."""

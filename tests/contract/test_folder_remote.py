@@ -17,8 +17,8 @@ import pytest
 from b10_store.remote.folder import FolderRemote
 from b10_store.remote.folder_names import FOLDERS
 from b10_store.remote.protocol import Range
+from b10_store.testing.places import FolderPlace
 from tests.support.cache_trees import noise
-from tests.support.places import FolderPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from b10_store.store import Store
+from b10_store.testing.places import MemoryPlace
 from tests.support.blobs import prose
 from tests.support.engine_hosts import Hosts
-from tests.support.places import MemoryPlace
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:

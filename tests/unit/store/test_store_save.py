@@ -12,13 +12,13 @@ from b10_store.format.names import Address, format_line
 from b10_store.remote.folder import FolderRemote
 from b10_store.save import dedup
 from b10_store.save import save as save_module
+from b10_store.testing.places import FolderPlace
 from b10_store.tree.scan import CHANGED
 from tests.support.blobs import prose
 from tests.support.cache_trees import noise
 from tests.support.counting_remote import CountingRemote
 from tests.support.engine_hosts import ENVIRONMENT, EngineHost, Hosts
 from tests.support.packed import whole_file
-from tests.support.places import FolderPlace
 from tests.support.values import ADDRESS, OTHER_ADDRESS
 from tests.support.wrapped_remote import WrappedRemote
 

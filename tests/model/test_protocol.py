@@ -33,7 +33,6 @@ SOUND = {
 }
 
 UNIONS = {
-    "four savers, a gc": Scenario((None,) * 4, 1, packs=0, supersedes=True),
     "three savers, two gcs": Scenario((None,) * 3, 2, packs=0, supersedes=True),
     "three savers, a gc, fine": Scenario((None,) * 3, 1, packs=0, supersedes=True, timing=FINE),
     "two savers, a gc": Scenario((0, None), 1, supersedes=True, timing=FINE),
@@ -44,6 +43,7 @@ UNIONS = {
 LATE = Scenario((None, None), 2, supersedes=True, late=True, owners=(1,))
 
 LARGE = {
+    "four savers, a gc": Scenario((None,) * 4, 1, packs=0, supersedes=True),
     "a manifest whose pack lies in trash": LATE,
     "a manifest whose pack lies in trash, fine": LATE._replace(timing=FINE),
     "three savers, a gc that unites": Scenario((0, None, None), 1, supersedes=True),

@@ -43,11 +43,6 @@ def names(wheel: Path) -> set[str]:
         return set(archive.namelist())
 
 
-def test_the_tests_of_a_remote_are_in_it(names: set[str]) -> None:
-    modules = ("__init__", "contract", "places")
-    assert {f"b10_store/testing/{module}.py" for module in modules} <= names
-
-
 def test_its_top_level_is_the_three_packages_and_what_describes_them(names: set[str]) -> None:
     top = {name.partition("/")[0] for name in names}
     (description,) = top - PACKAGES

@@ -18,6 +18,7 @@ from b10_transfer.cli import main
 from b10_transfer.cli.command_table import BY_NAME, COMMANDS, COMPANION
 from b10_transfer.cli.log_lines import shown_level
 from b10_transfer.cli.parser import CommandParser
+from tests.support.any_names import allow_any_name
 from tests.support.bare_machines import ordinary_programs
 from tests.support.cache_trees import compiled_graph
 from tests.support.cli_runs import DONE, FAILED, FOUND_PROBLEMS, USAGE
@@ -51,11 +52,13 @@ def healthy(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host
     return host
 
 
-@pytest.fixture
-def variables(site: Site, tmp_path: Path) -> dict[str, str]:
-    """Of a host that saved and shall run in a process of its own."""
-    path = f"{ordinary_programs(tmp_path / 'bin')}{os.pathsep}{os.environ['PATH']}"
-    found = site.host("host", TREE).variables(PATH=path)
+@pytest.fixture(scope="module")
+def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of a host that saved, for processes of its own; what they do leaves the store as it is."""
+    allow_any_name()
+    folder = tmp_path_factory.mktemp("site")
+    path = f"{ordinary_programs(folder / 'bin')}{os.pathsep}{os.environ['PATH']}"
+    found = Site(folder).host("host", TREE).variables(PATH=path)
     done = run_python("import b10_transfer; b10_transfer.save()", found)
     assert done.returncode == 0, done.stderr
     return found

@@ -103,7 +103,7 @@ def tell(noted: Journals, counts: Counter[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "seconds"), [(8, 6.0), pytest.param(16, _LONG_SECONDS, marks=pytest.mark.slow)]
+    ("workers", "seconds"), [(8, 10.0), pytest.param(16, _LONG_SECONDS, marks=pytest.mark.slow)]
 )
 def test_a_storm_loses_nothing_and_leaves_nothing_behind(
     folder: Path, workers: int, seconds: float

@@ -139,9 +139,12 @@ def test_a_planted_manifest_that_nobody_can_read_does_not_stop_who_has_keys(
 def test_a_pipe_or_a_link_in_the_place_of_a_manifest_does_not_stop_who_has_keys(
     world: World,
 ) -> None:
-    stem = f"{OTHER}~{new_snapshot_id(world.remote.now())}"
-    os.mkfifo(world.store / f"manifests/{stem}.manifest")
-    os.symlink("/etc/passwd", world.store / f"manifests/{stem[:-1]}0.manifest")
+    pipe, link = (
+        world.store / f"manifests/{OTHER}~{new_snapshot_id(world.remote.now())}.manifest"
+        for _ in range(2)
+    )
+    os.mkfifo(pipe)
+    link.symlink_to("/etc/passwd")
     assert world.visit().refused != []
     assert world.visit(keys=(KEY,)).refused == []
 

@@ -259,7 +259,8 @@ def _put_heads(world: World) -> Artifacts:
         assert stranger.save(wait=False).status.name == "SUCCESS"
     shutil.copytree(stranger.store, world.host.store, dirs_exist_ok=True)
     (manifest,) = stranger.store.glob("manifests/*")
-    session = world.host.store / "sessions" / f"{manifest.stem[:-1]}f.session"
+    last = "e" if manifest.stem.endswith("f") else "f"
+    session = world.host.store / "sessions" / f"{manifest.stem[:-1]}{last}.session"
     session.touch()
     for folder in (other.folder, stranger.folder, stranger.store):
         shutil.rmtree(folder)

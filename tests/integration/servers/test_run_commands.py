@@ -54,9 +54,9 @@ def dead():
             except OSError:
                 pass
     return found
-while dead() and time.monotonic() < deadline:
+while (left := dead()) and time.monotonic() < deadline:
     time.sleep(0.01)
-print(os.getppid(), dead(), len(os.listdir("/proc/1/fd")))
+print(os.getppid(), left, len(os.listdir("/proc/1/fd")))
 """
 
 

@@ -6,6 +6,7 @@ Whoever forgets a step learns here which file to touch.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from typing import get_args
 
@@ -90,7 +91,7 @@ def variables_of_settings() -> set[str]:
 
 
 def test_each_field_of_the_settings_says_which_variable_it_is() -> None:
-    described = set(re.findall(r"^        (\w+): ", Settings.__doc__ or "", re.MULTILINE))
+    described = set(re.findall(r"^    (\w+): ", inspect.getdoc(Settings) or "", re.MULTILINE))
     missing = {item.name for item in dataclasses.fields(Settings)} ^ described
     assert missing == set(), f"describe {missing} in the docstring of Settings, by its variable"
 

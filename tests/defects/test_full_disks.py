@@ -124,11 +124,11 @@ def test_defect_30_a_load_that_is_given_up_for_want_of_room_leaves_nothing_runni
     # What other tests left behind may end meanwhile.
     threads, children = set(threading.enumerate()), set(psutil.Process().children())
 
-    def lacking(_self: LocalSpace, _folder: str, _size: int) -> None:
-        fill(loader.root, leave=0)
-
-    monkeypatch.setattr(LocalSpace, "watch", lacking)
+    # Others take the room after the load has looked for it.
+    monkeypatch.setattr(LocalSpace, "require", lambda _self: None)
+    monkeypatch.setattr(LocalSpace, "watch", lambda _self, _folder, _size: None)
     with tmpfs(loader.root, size=2 * len(TREE) * MIB):
+        fill(loader.root, leave=4 * MIB)
         with pytest.raises(CacheOperationInterrupted):
             b10_transfer.load()
         assert set(threading.enumerate()) <= threads

@@ -865,7 +865,7 @@ PROTECTIONS = (
     ),
     _simple(
         "what a process says is believed only when it is ours after that, too",
-        "b10_transfer/servers/run/chosen_folders.py",
+        "b10_transfer/servers/follow/chosen_folders.py",
         "        return found if is_same else None\n",
         "        return found\n",
         "tests/unit/servers/test_chosen_folders.py",
@@ -912,16 +912,16 @@ PROTECTIONS = (
     ),
     _simple(
         "what is left of a proven server is saved",
-        "b10_transfer/servers/run/tasks.py",
-        "            if self._is_ready and self._settings is not None:\n",
-        "            if not self.stop and self._settings is not None:\n",
+        "b10_transfer/servers/follow/command.py",
+        "        if self._is_ready and before is not None:\n",
+        "        if not self.stop and before is not None:\n",
         "tests/integration/servers/test_run_saving.py",
     ),
     _simple(
-        "another server proves itself anew",
-        "b10_transfer/servers/run/tasks.py",
-        "        self._is_ready = False\n        _logger",
-        "        _logger",
+        "another server has to prove itself too",
+        "b10_transfer/servers/follow/command.py",
+        "            self._is_ready = False\n            _logger",
+        "            _logger",
         "tests/integration/servers/test_run_saving.py",
     ),
     _simple(

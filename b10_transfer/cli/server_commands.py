@@ -39,7 +39,7 @@ def accompany(call: Call) -> int:
         _refuse(call, (WATCH,), "is for a server beside it: with a command it always watches")
         return run(call)
     _refuse(call, RUN_OPTIONS, "is for a command behind --")
-    from b10_transfer.servers.follow import accompany as go_along
+    from b10_transfer.servers.follow.companion import accompany as go_along
     from b10_transfer.servers.options import ServerOptions
 
     settings = call.settings()

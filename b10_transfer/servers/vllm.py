@@ -26,8 +26,8 @@ def save_vllm_compile_cache() -> None:
     The log has the outcome.
     """
     try:
-        import_all("b10_transfer.servers.follow")
-        from b10_transfer.servers.follow import accompany
+        import_all("b10_transfer.servers.follow.companion")
+        from b10_transfer.servers.follow.companion import accompany
         from b10_transfer.servers.operations import call_within
         from b10_transfer.servers.options import ServerOptions
         from b10_transfer.servers.saving import Pace

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 
-from b10_transfer.servers.follow import accompany
+from b10_transfer.servers.follow.companion import accompany
 from b10_transfer.servers.options import ServerOptions
 from b10_transfer.servers.saving import Pace
 from b10_transfer.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 
 from b10_transfer.operations import transfer
 from b10_transfer.servers.find.processes import ServerProcess, ServerSearch, find_server_below
-from b10_transfer.servers.follow import Outcome, accompany
+from b10_transfer.servers.follow.companion import Outcome, accompany
 from b10_transfer.servers.options import ServerOptions
 from tests.support.cache_trees import compiled_graph
 from tests.support.companion_program import PACE

@@ -115,7 +115,7 @@ def test_what_is_wrong_is_a_line_in_the_log(host: Host, variable: str, value: st
 
 
 def test_what_nobody_foresaw_does_not_come_out(host: Host) -> None:
-    code = "import b10_transfer.servers.follow as c; c.accompany = None\n" + CALL
+    code = "import b10_transfer.servers.follow.companion as c; c.accompany = None\n" + CALL
     done = run_python(code, host.variables())
     assert done.stdout == "returned None\n", done.stderr
     assert "unexpected failure" in done.stderr

@@ -14,8 +14,8 @@ import pytest
 
 from b10_transfer.cli import main
 from b10_transfer.cli.companion import main as companion_main
-from b10_transfer.servers import follow as companion
-from b10_transfer.servers.follow import CompanionReport, Outcome
+from b10_transfer.servers.follow import companion
+from b10_transfer.servers.follow.companion import CompanionReport, Outcome
 from b10_transfer.servers.run import command as supervised
 from b10_transfer.servers.run.run_options import RunOptions
 from tests.support.cache_trees import compiled_graph

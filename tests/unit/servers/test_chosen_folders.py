@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b10_transfer.servers.find.processes import variables_of
-from b10_transfer.servers.run.chosen_folders import ChosenFolders
+from b10_transfer.servers.follow.chosen_folders import ChosenFolders
 from b10_transfer.settings import Settings
 from tests.support.crowd import OTHER_USER
 from tests.support.programs import started_python
@@ -53,7 +53,7 @@ def test_what_a_process_says_that_becomes_another_users_meanwhile_is_not_taken(
                 hear(process)
             return found
 
-        monkeypatch.setattr("b10_transfer.servers.run.chosen_folders.variables_of", read_late)
+        monkeypatch.setattr("b10_transfer.servers.follow.chosen_folders.variables_of", read_late)
         found = ChosenFolders(own, None).look(process.pid)
     assert (found is None) == becomes_another
     if found is not None:

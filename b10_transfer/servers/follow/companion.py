@@ -1,25 +1,26 @@
-"""Keeping a server company: load, wait until it is ready, save, and save again what comes later."""
+"""A process beside a server: load for it, follow it, report what was loaded and saved."""
 
 from __future__ import annotations
 
 import enum
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from b10_transfer.errors import CacheError
 from b10_transfer.servers.find.endpoints import is_server_at
-from b10_transfer.servers.find.processes import ServerSearch, is_alive
+from b10_transfer.servers.find.processes import ServerSearch
+from b10_transfer.servers.follow.follower import ServerFollower
 from b10_transfer.servers.operations import call_within
 from b10_transfer.servers.options import settings_for
-from b10_transfer.servers.readiness import Readiness, still_answers, wait_until_ready
-from b10_transfer.servers.saving import Pace, keep_saving, save_when_settled
+from b10_transfer.servers.readiness import Readiness, still_answers
+from b10_transfer.servers.saving import Pace
 from b10_transfer.units import until_text
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from b10_transfer.operations.progress import ProgressCallback
     from b10_transfer.operations.reports import LoadReport, SaveReport
@@ -35,7 +36,7 @@ _Layout = tuple[str, str, frozenset[tuple[str, str]]]
 
 
 class Outcome(enum.Enum):
-    """How it ended; the value is the exit code."""
+    """How following a server ended; the value is the exit code."""
 
     DONE = 0
     FAILED = 4
@@ -52,9 +53,9 @@ class CompanionReport:
         outcome: DONE: what the server compiled is stored. FAILED: the cache is off, or a load or
             the last save failed. NOT_READY, SERVER_ENDED: nothing was saved. INTERRUPTED: the same,
             because `stop` was set first.
-        loads: those that worked.
-        saves: likewise.
-        errors: what failed, a sentence each; all of it is logged too.
+        loads: the reports of the loads that worked.
+        saves: the reports of the saves that worked.
+        errors: what failed, a sentence each; every one is logged too.
     """
 
     outcome: Outcome
@@ -76,62 +77,70 @@ def accompany(
     on_progress: ProgressCallback | None = None,
     pace: Pace | None = None,
 ) -> CompanionReport:
-    """Load, wait for the server, save when it is ready and its caches have settled, and go on.
+    """Load, and follow the server beside this process. Never raises a CacheError.
 
-    Nothing is saved of a server that ended before it was ready. When `stop` is set later, what is
-    there is saved at once.
+    A server that ends before it is ready is not saved. When `stop` is set after that, what is new
+    is saved at once.
 
     Args:
         settings: of this process.
         options: where the server is, and how long to wait.
-        stop: set by whoever wants this to end, a signal handler for instance.
+        stop: set by whoever wants this to end, for example a signal handler.
         on_progress: told how far a load or a save is.
         pace: how often to look, and how long to wait for a save.
     """
-    company = _Company(settings, options, stop, on_progress, pace or Pace())
+    companion = _Companion(settings, options, stop, on_progress)
     if not settings.enabled:
-        company.fail("the cache is off: set BASETEN_FS_ENABLED=1 to use it")
-        return company.report(Outcome.FAILED)
-    return company.keep()
+        companion.fail("the cache is off: set BASETEN_FS_ENABLED=1 to use it")
+        return companion.report(Outcome.FAILED)
+    return companion.run(pace or Pace())
 
 
 @dataclass(slots=True)
-class _Company:
-    """The facts about one server."""
+class _Companion:
+    """A process beside one server: what it loaded, saved and failed at."""
 
     own: Settings
     options: ServerOptions
     stop: threading.Event
     on_progress: ProgressCallback | None
-    pace: Pace
     loads: list[LoadReport] = field(default_factory=list["LoadReport"])
     saves: list[SaveReport] = field(default_factory=list["SaveReport"])
     errors: list[str] = field(default_factory=list[str])
     layouts: list[_Layout] = field(default_factory=list[_Layout])
+    load_failed: bool = False
+    server: ServerProcess | None = None
 
-    def keep(self) -> CompanionReport:
+    def run(self, pace: Pace) -> CompanionReport:
         deadline = time.monotonic() + self.options.timeout
         search = _RememberingSearch(self.search())
-        # At once, and not when the server is found: what comes while it starts may come too late.
+        # Before the server is found: an artifact that arrives while it starts may be too late.
         self.load(self.own, search.look)
+        left = max(0.0, deadline - time.monotonic())
+        url = self.options.url
         _logger.info(
             "waiting until %s, until %s",
-            f"{self.options.url} answers"
-            if self.options.url
-            else "a vLLM or SGLang server is ready",
-            until_text(max(0.0, deadline - time.monotonic())),
+            f"{url} answers" if url else "a vLLM or SGLang server is ready",
+            until_text(left),
         )
-        waited = wait_until_ready(
+        follower = ServerFollower(
+            self.own,
+            replace(self.options, timeout=left),
+            self.stop,
             search.find,
-            url=self.options.url,
-            timeout=max(0.0, deadline - time.monotonic()),
-            interval=self.options.interval,
-            stop=self.stop,
             on_found=self.meet,
+            is_there=still_answers(url, self.stop) if url else lambda: True,
+            pace=pace,
+            on_progress=self.on_progress,
         )
-        if waited.readiness is not Readiness.READY:
-            return self.report(self.without_server(waited))
-        return self.report(self.save(waited))
+        try:
+            followed = follower.run()
+        except CacheError as error:
+            self.fail(f"save for {self.server}: {error}")
+            return self.report(Outcome.FAILED)
+        if followed.settings is None:
+            return self.report(self.explain(followed.waited))
+        return self.report(self.note(followed.saves))
 
     def search(self) -> ServerSearch:
         url = self.options.url
@@ -140,7 +149,7 @@ class _Company:
         return ServerSearch(lambda server: is_server_at(server, url), self.options.user)
 
     def load(self, settings: Settings, meanwhile: Callable[[], object] = lambda: None) -> None:
-        """Load, unless it was done for the same cache roots; log what came of it."""
+        """Load and log the result, unless a load for the same cache roots was made already."""
         from b10_transfer.operations import transfer
 
         def work() -> LoadReport | None:
@@ -154,11 +163,13 @@ class _Company:
             report = call_within(self.options.timeout, work, "load", self.stop, meanwhile)
         except CacheError as error:
             if not self.stop.is_set():
+                self.load_failed = True
                 self.fail(f"load: {error}")
             return
         except Exception as error:
-            # The server starts whatever is wrong with its cache, and so does what comes after.
+            # The server starts whatever is wrong with its cache, and is followed.
             _logger.exception("load: unexpected failure; please report it")
+            self.load_failed = True
             self.errors.append(f"load: {error!r}")
             return
         if report is not None:
@@ -167,39 +178,43 @@ class _Company:
             _logger.log(level, "load: %s", "; ".join([str(report), *report.problems]))
 
     def meet(self, server: ServerProcess) -> None:
-        """Bring what the server looks for where it looks for it, if that is elsewhere.
+        """Load where the server looks for its caches, if that is elsewhere.
 
-        It costs little, and most servers look at their caches only when the model is loaded; where
-        it comes too late the compiler's own files stay.
+        Most servers look at their caches only when the model is loaded, so this is mostly in time.
+        Where it is too late, the compiler's own files stay.
         """
+        self.server = server
         _logger.info("found %s", server)
         if not server.sees_our_files:
             _logger.warning(
-                "%s runs in another container: of its caches only those in folders that both have, "
-                "under the same path, can be loaded and saved",
+                "%s runs in another container: its caches can be loaded and saved only in folders "
+                "that both containers have under the same path",
                 server,
             )
         if server.variables is None:
             _logger.warning(
                 "the environment variables of %s cannot be read: its caches are looked for where "
-                "those of this process say",
+                "the variables of this process say",
                 server,
             )
             return
         if not server.is_same_users:
-            # It could not add to the folders that would be ours, and might fail on them.
+            # This process would own the folders: that user could not add to them.
             _logger.warning(
                 "%s runs as another user: nothing is loaded into its caches; load as that user",
                 server,
             )
             return
         try:
-            self.load(settings_for(server, self.own))
+            settings = settings_for(server, self.own)
         except CacheError as error:
+            self.load_failed = True
             self.fail(f"load for {server}: {error}")
+        else:
+            self.load(settings)
 
-    def without_server(self, waited: Waited) -> Outcome:
-        """Say why nothing is saved."""
+    def explain(self, waited: Waited) -> Outcome:
+        """Log why nothing is saved."""
         if waited.readiness is Readiness.STOPPED:
             _logger.info("stopped before the server was ready: nothing is saved")
             return Outcome.INTERRUPTED
@@ -219,46 +234,14 @@ class _Company:
             )
         return Outcome.NOT_READY
 
-    def save(self, waited: Waited) -> Outcome:
-        _logger.info("%s is ready", waited.server or self.options.url)
-        try:
-            settings = settings_for(waited.server, self.own)
-        except CacheError as error:
-            self.fail(f"save for {waited.server}: {error}")
-            return Outcome.FAILED
-        alive = self.life_of(waited.server)
-        result = save_when_settled(
-            settings, self.stop, is_alive=alive, pace=self.pace, on_progress=self.on_progress
-        )
-        self.note(result)
-        # Told to end during that save, it saves what has come since, unless that save failed.
-        if self.options.watch_seconds > 0 and not (self.stop.is_set() and result.error):
-            later = keep_saving(
-                settings,
-                self.stop,
-                is_alive=alive,
-                seconds=self.options.watch_seconds,
-                last=result,
-                pace=self.pace,
-                on_progress=self.on_progress,
-            )
-            for item in later:
-                self.note(item)
-            result = later[-1] if later else result
-        load_failed = any(error.startswith("load") for error in self.errors)
-        return Outcome.FAILED if result.error or load_failed else Outcome.DONE
-
-    def life_of(self, server: ServerProcess | None) -> Callable[[], bool]:
-        if server is not None:
-            return lambda: is_alive(server)
-        url = self.options.url
-        return still_answers(url, self.stop) if url is not None else lambda: True
-
-    def note(self, result: SaveResult) -> None:
-        if result.report is not None:
-            self.saves.append(result.report)
-        if result.error:
-            self.errors.append(f"save: {result.error}")
+    def note(self, results: Sequence[SaveResult]) -> Outcome:
+        """Note the results of the saves; the last one decides."""
+        for result in results:
+            if result.report is not None:
+                self.saves.append(result.report)
+            if result.error:
+                self.errors.append(f"save: {result.error}")
+        return Outcome.FAILED if results[-1].error or self.load_failed else Outcome.DONE
 
     def fail(self, sentence: str) -> None:
         _logger.error("%s", sentence)
@@ -269,7 +252,7 @@ class _Company:
 
 
 class _RememberingSearch:
-    """A search that knows a server also when that has ended since."""
+    """A search that still knows a server when it has ended."""
 
     def __init__(self, search: ServerSearch) -> None:
         self._search = search
@@ -288,7 +271,7 @@ class _RememberingSearch:
 
 
 def _layout(settings: Settings) -> _Layout:
-    """From where a load brings what, and whereto."""
+    """What identifies a load: the store, the address, and the cache roots with their folders."""
     from b10_transfer.operations.context import open_context
 
     context = open_context(settings)

@@ -136,7 +136,7 @@ def is_public(text: str) -> bool:
 
 
 def _has_secret(text: str) -> bool:
-    """Whether there is a private key in a text, or what looks like a random secret."""
+    """Return whether there is a private key in a text, or what looks like a random secret."""
     return (
         PRIVATE_MARK in text.lower()
         or "PRIVATE KEY-----" in text

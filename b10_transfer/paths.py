@@ -16,12 +16,12 @@ _SYSTEM_FOLDERS = frozenset(
 
 
 def is_below(path: str, folder: str) -> bool:
-    """Whether `path` is `folder` or lies in it; both absolute, links not followed."""
+    """Return whether `path` is `folder` or lies in it; both absolute, links not followed."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def is_system_folder(path: str) -> bool:
-    """Whether a folder is itself one of the system's or the user's, by its absolute path."""
+    """Return whether a folder is itself one of the system's or the user's, by its absolute path."""
     home = os.path.expanduser("~")
     own = {*_SYSTEM_FOLDERS, os.path.normpath(home), os.path.realpath(home)}
     return os.path.dirname(path) == path or path in own

@@ -37,7 +37,7 @@ def short_span_text(seconds: float) -> str:
 
 
 def ago_text(then: float, now: float) -> str:
-    """How long ago that was: `3 h ago`."""
+    """Return how long ago that was: `3 h ago`."""
     return f"{span_text(now - then)} ago"
 
 

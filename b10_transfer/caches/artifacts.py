@@ -108,7 +108,7 @@ def bounds_of(root: CacheRoot) -> Bounds:
 
 
 def refuse_link(root: CacheRoot, target: str) -> str:
-    """Why a link in a cache root is not followed to a folder; "" where it is."""
+    """Return why a link in a cache root is not followed to a folder; "" where it is."""
     own = os.path.realpath(root.folder)
     if is_below(own, target) or is_system_folder(target):
         return "a link to a folder that is more than a cache"
@@ -204,7 +204,7 @@ def _is_united(root: CacheRoot, item: FoundFile) -> bool:
 
 
 def placing_order(path: str) -> int:
-    """When a load puts an artifact in place: a lower number first.
+    """Return when a load puts an artifact in place: a lower number first.
 
     Nothing is ever there before what it refers to: a Triton group needs its files, a graph its
     kernels, an autograd entry its graphs. A reader would fail, or compile again.
@@ -216,7 +216,7 @@ def placing_order(path: str) -> int:
 
 
 def is_native(path: str) -> bool:
-    """Whether the artifact at `path` is, or is made into, code for the CPU."""
+    """Return whether the artifact at `path` is, or is made into, code for the CPU."""
     return path.endswith(_NATIVE)
 
 
@@ -281,7 +281,7 @@ def restorer(
 
 
 def variant_group_length(path: str) -> int:
-    """How many characters of the path name its variant group; 0 for an artifact of none.
+    """Return how many characters of the path name its variant group; 0 for an artifact of none.
 
     Inductor keeps several files for one key, each named by the hash of its content, and tries them
     in turn (torch/_inductor/codecache.py, FxGraphCache.iterate_over_candidates).

@@ -37,12 +37,12 @@ class Verdict(enum.Enum):
 
 
 def is_library(path: str) -> bool:
-    """Whether Inductor compiled the artifact at `path` for the very CPU that it ran on."""
+    """Return whether Inductor compiled the artifact at `path` for the very CPU that it ran on."""
     return _LIBRARY.fullmatch(path) is not None
 
 
 def is_harmful(path: str, verdict: Verdict) -> bool:
-    """Whether a compiler that uses the artifact at `path` gets wrong numbers, or is killed.
+    """Return whether a compiler that uses the artifact at `path` gets wrong numbers, or is killed.
 
     A source does no harm by itself: only a graph leads to it. Nor does a library of a source for
     another width: its name holds the options of the width that it was compiled for.

@@ -167,7 +167,7 @@ def _form_of(kind: RootKind, path: str) -> Form | None:
 
 
 def _is_library(_: str, start: bytes, size: int) -> bool:
-    """Whether a library is there to its end: one cut short kills who loads it, with SIGBUS.
+    """Return whether a library is there to its end: one cut short kills who loads it, with SIGBUS.
 
     Linkers write to the final name. The section headers come last in the file, or, in code for a
     GPU, the program headers after them, and the ELF header says where.
@@ -199,7 +199,7 @@ def _is_device_code(path: str, start: bytes, size: int) -> bool:
 
 
 def _is_graph(path: str, data: bytes, size: int) -> bool:
-    """Whether the name vouches for the content; where it is of another make, as a pickle."""
+    """Return whether the name vouches for the content; where it is of another make, as a pickle."""
     if len(data) == size and _sha256(data) == path.rpartition("/")[2][:51]:
         return True
     return _is_pickle(path, data, size)
@@ -220,7 +220,7 @@ def _is_pickle(_: str, data: bytes, size: int) -> bool:
 
 
 def _is_python(path: str, data: bytes, size: int) -> bool:
-    """Whether the name vouches for the source; else whether strings and brackets are closed.
+    """Return whether the name vouches for the source; else whether strings and brackets are closed.
 
     Inductor names most modules by the hash of their text (torch/_inductor/codecache.py, write). It
     is not compiled: that would cost more, and warn in the user's process of what torch wrote.

@@ -180,15 +180,15 @@ class RootKind:
     is_users: bool = False
 
     def enters(self, path: str) -> bool:
-        """Whether there may be artifacts in a folder, given its path below the root."""
+        """Return whether there may be artifacts in a folder, given its path below the root."""
         return self.layout.has_folder(path) and not self.left_out.fullmatch(path)
 
     def takes(self, path: str) -> bool:
-        """Whether a file is an artifact, by its path below the root."""
+        """Return whether a file is an artifact, by its path below the root."""
         return self.layout.has_file(path) and not self.left_out.fullmatch(path)
 
     def may_take(self, path: str) -> bool:
-        """Whether a file is an artifact, or is one in a root with nothing foreign in it."""
+        """Return whether a file is an artifact, or is one in a root with nothing foreign in it."""
         return self.takes(path) or (
             self.unknown.fullmatch(path) is not None and not self.left_out.fullmatch(path)
         )

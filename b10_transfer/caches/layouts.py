@@ -42,11 +42,11 @@ class Layout:
     folders: Form
 
     def has_file(self, path: str) -> bool:
-        """Whether a file at `path` may be the compiler's."""
+        """Return whether a file at `path` may be the compiler's."""
         return self.files.fullmatch(path) is not None
 
     def has_folder(self, path: str) -> bool:
-        """Whether there may be files of the compiler's below `path`."""
+        """Return whether there may be files of the compiler's below `path`."""
         return self.folders.fullmatch(path) is not None
 
 

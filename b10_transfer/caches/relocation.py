@@ -22,7 +22,7 @@ _MOST_CHILDREN = 1024
 
 
 def is_group(path: str) -> bool:
-    """Whether the artifact at `path` is the list of files of a Triton kernel."""
+    """Return whether the artifact at `path` is the list of files of a Triton kernel."""
     name = path.rpartition("/")[2]
     return name.startswith(GROUP_PREFIX) and name.endswith(".json")
 

@@ -43,7 +43,7 @@ class CacheRoot:
         return self.kind.name
 
     def takes(self, path: str, *, is_pure: bool = False) -> bool:
-        """Whether a file is an artifact of this root.
+        """Return whether a file is an artifact of this root.
 
         Args:
             path: below the root.
@@ -54,7 +54,7 @@ class CacheRoot:
 
 
 def is_root_name(text: str) -> bool:
-    """Whether a user may call a cache root so."""
+    """Return whether a user may call a cache root so."""
     return _ROOT_NAME.fullmatch(text) is not None
 
 

@@ -78,7 +78,7 @@ def requested_width(graph: bytes) -> int | None:
 
 
 def _steps(code: bytes) -> set[int]:
-    """By how much the loops go on whose variables are x0, x1, ...: by one, or by vectors."""
+    """Return by how much the loops go on whose variables are x0, x1, ...: by one, or by vectors."""
     return {
         int(match[1])
         for match in _STEP.finditer(code)

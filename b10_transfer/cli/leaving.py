@@ -23,5 +23,5 @@ def leave_unfinished(code: int) -> None:
 
 
 def is_anything_unfinished() -> bool:
-    """Whether a thread of ours still runs."""
+    """Return whether a thread of ours still runs."""
     return any(item.name.startswith("b10-") for item in threading.enumerate())

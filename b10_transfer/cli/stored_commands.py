@@ -141,7 +141,7 @@ def _print_catalogue(
 
 
 def _telling_digits(rows: Sequence[Listed]) -> int:
-    """How many digits tell all keys from each other, and not fewer than look familiar."""
+    """Return how many digits tell all keys from each other, and not fewer than look familiar."""
     keys = {row.address.environment_key for row in rows}
     for digits in range(_SHORTEST_KEY, 32):
         if len({key[:digits] for key in keys}) == len(keys):

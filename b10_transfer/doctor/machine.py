@@ -36,7 +36,7 @@ torch/_dynamo/config.py, triton/knobs.py and vllm/envs.py read them.
 
 
 def version_findings(environment: Environment) -> Iterator[Finding]:
-    """Whether this is the Python that runs the server."""
+    """Return whether this is the Python that runs the server."""
     if any(item.name == "torch" and item.value == NONE for item in environment.fields):
         yield problem(
             "host.no_torch",
@@ -47,7 +47,7 @@ def version_findings(environment: Environment) -> Iterator[Finding]:
 
 
 def device_findings(environment: Environment) -> Iterator[Finding]:
-    """Whether the GPU is seen, if there is to be one."""
+    """Return whether the GPU is seen, if there is to be one."""
     if any(item.name == "device" for item in environment.fields):
         return
     driver = next(item for item in environment.recorded if item.name == "driver")

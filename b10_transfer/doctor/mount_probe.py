@@ -280,7 +280,7 @@ def _read(path: str) -> bytes:
 
 
 def _wait_for(condition: Callable[[], bool]) -> Facts:
-    """Whether something holds at once, or soon."""
+    """Return whether something holds at once, or soon."""
     started = time.monotonic()
     while not (holds := condition()) and time.monotonic() - started < _PATIENCE_SECONDS:
         time.sleep(_PAUSE_SECONDS)

@@ -100,7 +100,7 @@ def _obstacles(
 
 
 def _obstacle(folder: str, root: str, known: dict[str, str]) -> str:
-    """Why nothing could be put into a folder below a cache root; "" where it could.
+    """Return why nothing could be put into a folder below a cache root; "" where it could.
 
     A root that exists is itself looked at elsewhere.
     """

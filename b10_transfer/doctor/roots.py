@@ -139,7 +139,7 @@ def _exposure_findings(root: CacheRoot, settings: Settings) -> Iterator[Finding]
 
 
 def is_wanted(root: CacheRoot, settings: Settings, *, is_gpu: bool) -> bool:
-    """Whether a compiler of this host is likely to use a cache root."""
+    """Return whether a compiler of this host is likely to use a cache root."""
     return (
         os.path.lexists(root.folder)
         or root.name == INDUCTOR.name

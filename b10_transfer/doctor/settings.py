@@ -81,7 +81,7 @@ def read_settings(variables: Mapping[str, str], mounts: Mounts | None = None) ->
 
 
 def switch_findings(settings: Settings) -> Iterator[Finding]:
-    """Whether the cache is off altogether."""
+    """Return whether the cache is off altogether."""
     if not settings.enabled:
         yield problem(
             "settings.off",

@@ -23,7 +23,7 @@ REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def folder_findings(store: str, look: Answers) -> Iterator[Finding]:
-    """Whether there is a store, and what this user may do there."""
+    """Return whether there is a store, and what this user may do there."""
     if look.pending:
         yield problem(
             "store.no_answer",
@@ -57,18 +57,18 @@ def folder_findings(store: str, look: Answers) -> Iterator[Finding]:
 
 
 def is_readable(look: Answers) -> bool:
-    """Whether there is a folder, and this user may look into it and into those in it."""
+    """Return whether there is a folder, and this user may look into it and into those in it."""
     is_there = not look.pending and all(not step.error for step in look.steps.values())
     return is_there and all(may[0] for may in look.facts("access").values())
 
 
 def is_writable(look: Answers) -> bool:
-    """Whether this user may write to the store, as far as its permissions say."""
+    """Return whether this user may write to the store, as far as its permissions say."""
     return is_readable(look) and all(may[1] for may in look.facts("access").values())
 
 
 def format_findings(store: Store) -> Iterator[Finding]:
-    """Whether this release may touch the store."""
+    """Return whether this release may touch the store."""
     try:
         store.has_format()
     except UnsupportedFormatError as error:

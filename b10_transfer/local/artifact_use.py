@@ -142,7 +142,7 @@ def _unit_of(kinds: Mapping[str, RootKind], identity: Identity) -> str:
 
 
 def _is_kernel(folder: str) -> bool:
-    """Whether a folder has the name of a Triton kernel."""
+    """Return whether a folder has the name of a Triton kernel."""
     return len(folder.rpartition("/")[2]) >= 32  # see TRITON.layout
 
 

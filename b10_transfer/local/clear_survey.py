@@ -50,7 +50,7 @@ class Folder:
     is_whole: bool = True
 
     def has_files(self) -> bool:
-        """Whether there are files to be removed, here or further down."""
+        """Return whether there are files to be removed, here or further down."""
         return bool(self.files) or any(folder.has_files() for folder in self.folders)
 
     def all_files(self) -> list[str]:
@@ -107,7 +107,7 @@ def _walk(found: Survey, folder: Folder, opened: OpenFolder, rules: tuple[Scope,
 
 
 def _is_followed(item: os.DirEntry[str], folder: Folder) -> bool:
-    """Whether it is a link that puts a part of the cache elsewhere.
+    """Return whether it is a link that puts a part of the cache elsewhere.
 
     Only directly in the root: further down are links of the compiler's own, to its sources say.
     """

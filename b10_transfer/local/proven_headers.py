@@ -29,7 +29,7 @@ _SUFFIX = ".gch"
 
 
 def newest_kernel_ns(found: Iterable[tuple[FoundFile, Loaded]]) -> int:
-    """When the newest kernel was compiled here, in ns since the epoch; 0: none was.
+    """Return when the newest kernel was compiled here, in ns since the epoch; 0: none was.
 
     Args:
         found: files of cache roots, each with what is remembered of the loads into its root.

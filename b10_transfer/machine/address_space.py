@@ -17,7 +17,7 @@ _LEAST = 64 << 20
 
 
 def is_scarce() -> bool:
-    """Whether there is too little of it for many threads."""
+    """Return whether there is too little of it for many threads."""
     return _left() < _SCARCE
 
 

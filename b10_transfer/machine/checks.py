@@ -83,7 +83,7 @@ def check_tools(variables: Mapping[str, str], paths: Iterable[str]) -> list[str]
 
 
 def find_noexec(folder: str, paths: Iterable[str]) -> Missing | None:
-    """Whether a root's filesystem is mounted noexec, and one of its artifacts is a library.
+    """Return whether a root's filesystem is mounted noexec, and one of its artifacts is a library.
 
     A folder that does not exist yet will be on the filesystem of the folder that it is made in.
     """

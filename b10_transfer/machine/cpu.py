@@ -194,7 +194,7 @@ def _sve_bits() -> int | None:
 
 
 def _amx_permitted() -> bool:
-    """Whether the kernel grants AMX tile data, asked without requesting it.
+    """Return whether the kernel grants AMX tile data, asked without requesting it.
 
     torch requests it (``aten/src/ATen/cpu/Utils.cpp``, ``init_amx``) and does without AMX where
     that is refused. Here only ARCH_GET_XCOMP_SUPP is called, which changes nothing.

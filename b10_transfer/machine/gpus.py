@@ -258,7 +258,7 @@ def _identifiers(visible: str) -> list[int | str]:
 
 
 def _source(listing: GpuListing, visible: str | None, order: str | None) -> str:
-    """Where the first GPU was read, and whether its index may mean another one to CUDA.
+    """Return where the first GPU was read, and whether its index may mean another one to CUDA.
 
     CUDA numbers the fastest GPU 0 unless told to follow PCI addresses, and no driver interface
     short of CUDA says which one that is. It matters only among different GPUs. A wrong guess costs

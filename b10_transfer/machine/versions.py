@@ -214,7 +214,7 @@ def cxx_compiler(variables: Mapping[str, str]) -> Reading:
 
 
 def precompiled_headers(variables: Mapping[str, str]) -> Reading:
-    """Whether Inductor precompiles its C++ header, which is part of its own cache keys."""
+    """Return whether Inductor precompiles its C++ header, which is part of its own cache keys."""
     name = "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS"
     if name in variables:
         return Reading("on" if variables[name] == "1" else "off", name)

@@ -43,7 +43,7 @@ class BackgroundLoad:
             self._run()
 
     def done(self) -> bool:
-        """Whether the load is over; it never is in a process forked before that."""
+        """Return whether the load is over; it never is in a process forked before that."""
         return self._over.is_set()
 
     def result(self, timeout: float | None = None) -> OperationStatus:

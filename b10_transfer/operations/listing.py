@@ -154,7 +154,7 @@ def kinds_of(stored: MergedView) -> list[KindTotal]:
 
 
 def totals_of(stored: MergedView) -> Totals:
-    """How much there is, and how much of it only once."""
+    """Return how much there is, and how much of it only once."""
     entries = list(stored.entries.values())
     blobs = {entry.digest: entry.size for entry in entries}
     used: dict[PackId, Pack] = {

@@ -216,7 +216,7 @@ def _named(left_out: Mapping[str, tuple[str, ...]]) -> str:
 
 
 def count_refused(problems: Iterable[Problem]) -> int:
-    """How many of the manifests that could not be used were read, and not believed."""
+    """Return how many of the manifests that could not be used were read, and not believed."""
     return sum(not (item.missing or item.unreachable or item.unread) for item in problems)
 
 

@@ -1,4 +1,4 @@
-"""Operations that must not outlast the patience of whoever waits for them."""
+"""Operations with a time limit."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def call_within(
 ) -> _T:
     """Call `operation` in a daemon thread, and wait for it.
 
-    A shared folder that does not answer holds whoever calls it, signals or not.
+    A call into a shared folder that does not answer cannot be interrupted, not even by a signal.
 
     Args:
         seconds: how long to wait.
-        operation: what to call; it goes on when it is not waited for any more.
-        what: the operation, for the message.
+        operation: what to call; after the time limit it goes on unwatched.
+        what: the operation's name, for the message.
         stop: ends the waiting.
         meanwhile: called several times a second.
 
@@ -38,7 +38,7 @@ def call_within(
         The result of the operation.
 
     Raises:
-        CacheError: it is not waited for any more, or no thread can be started.
+        CacheError: it did not end in time, `stop` was set, or no thread can be started.
         Exception: what the operation raised.
     """
 
@@ -54,8 +54,7 @@ def call_within(
         raise CacheError(f"{what}: {error}") from error
     except time_limit.TimeUpError:
         raise CacheError(
-            f"{what}: not done within {seconds:g} s, and not waited for any more: look whether "
-            "the shared folder answers"
+            f"{what}: not done within {seconds:g} s, given up: check that the shared folder answers"
         ) from None
     except time_limit.GivenUpError:
-        raise CacheError(f"{what}: not waited for, as this process is to end") from None
+        raise CacheError(f"{what}: given up, because this process is to end") from None

@@ -23,7 +23,7 @@ _TIMEOUT = "B10_TRANSFER_TIMEOUT_S"
 _INTERVAL = "B10_TRANSFER_INTERVAL_S"
 
 WATCH_SECONDS = 600.0
-"""By then the first requests have been compiled for, unless a server has none for long."""
+"""The first requests usually arrive, and are compiled for, within this time."""
 
 _OURS = frozenset(
     {"BASETEN_FS_ENABLED", "LOCAL_WORK_DIR", "MAX_CACHE_SIZE_MB", "MAX_CONCURRENT_SAVES"}
@@ -35,9 +35,9 @@ class ServerOptions:
     """How to follow a server.
 
     Attributes:
-        url: what answers when the server is ready; None: it is found.
+        url: the address that answers when the server is ready; None: it is found.
         timeout: seconds until the server must be ready.
-        interval: seconds between two looks.
+        interval: seconds between two looks at the server.
         watch_seconds: how long to go on saving after the first save; math.inf: until the server
             ends.
         user: whose processes are believed beside our own; None: nobody's.
@@ -84,14 +84,14 @@ class ServerOptions:
 
 
 def settings_for(server: ServerProcess | None, own: Settings) -> Settings:
-    """The settings with which a server's caches are loaded and saved.
+    """Return the settings with which a server's caches are loaded and saved.
 
-    The server's environment variables decide where they lie, and nothing else: which store, which
-    namespace and whose signature is this process' own.
+    The server's environment variables decide only where its caches are. The store, the namespace
+    and the signing keys are those of this process.
 
     Args:
-        server: the server; None, or one whose variables may not be read: `own` must do.
-        own: of this process.
+        server: the server; None, or one whose variables cannot be read: `own` is returned.
+        own: the settings of this process.
 
     Raises:
         CacheValidationError: the server's variables name a folder that is not acceptable.
@@ -101,7 +101,7 @@ def settings_for(server: ServerProcess | None, own: Settings) -> Settings:
     seen = as_seen_from(server.folder, server.variables)
     theirs = {name: value for name, value in seen.items() if not _is_ours(name)}
     ours = {name: value for name, value in own.variables.items() if _is_ours(name)}
-    # The keys were read, from a file that need not be there any more.
+    # The keys were read already, and their file may be gone by now.
     ours.pop(KEY_FILE, None)
     settings = Settings.from_environment({**theirs, **ours})
     return replace(settings, signing_keys=own.signing_keys)
@@ -125,14 +125,15 @@ def _user(text: str) -> User:
         return text
     except KeyError:
         raise CacheValidationError(
-            f"--server-user={text!r} is no user of this machine: give its number", "--server-user"
+            f"--server-user={text!r} is not a user of this machine: give the user's number",
+            "--server-user",
         ) from None
 
 
 def _chosen(
     flag: str | None, flag_name: str, variables: Mapping[str, str], variable: str
 ) -> tuple[str, str]:
-    """A value and the name of what it was given as."""
+    """Return a value, and the name of the flag or variable that it was given as."""
     if flag is not None:
         return flag.strip(), flag_name
     return variables.get(variable, "").strip(), variable

@@ -1,4 +1,4 @@
-"""Waiting until a server is ready, or is not going to be."""
+"""Wait until a server is ready, or will not be."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SLICE_SECONDS = 0.25
 _EAGER_SECONDS = 10.0
-"""So long a server that is started beside us is looked for more often than it is asked later."""
+"""For this long a server that starts beside us is looked for more often than `interval`."""
 
 _LOST_SECONDS = 10.0
 _LOST_TIMES = 3
@@ -32,7 +32,7 @@ class Readiness(enum.Enum):
     READY = "ready"
     DIED = "ended before it was ready"
     TIMED_OUT = "not ready in time"
-    STOPPED = "not waited for"
+    STOPPED = "given up"
 
 
 class Waited(NamedTuple):
@@ -40,7 +40,7 @@ class Waited(NamedTuple):
 
     Attributes:
         readiness: how it ended.
-        server: the process, where one was found.
+        server: the process; None when none was found.
         detail: what was seen last, for people.
     """
 
@@ -60,13 +60,13 @@ def wait_until_ready(
 ) -> Waited:
     """Wait until a server is ready.
 
-    A server that was found is followed: readiness is the answer on a socket of its own, and the
-    waiting ends when it does. With a URL, the answer there counts instead; a server that is found
-    nevertheless still ends the waiting when it ends.
+    A server whose process is found is ready when it answers on a socket of its own; the waiting
+    ends when it ends. With a URL the answer at that URL counts instead; if a process is found as
+    well, its end still ends the waiting.
 
     Args:
-        find: looks for the process; asked again while it finds none, or another one turns up.
-        url: what answers when the server is ready.
+        find: looks for the process; asked repeatedly, since another one may turn up.
+        url: the address that answers when the server is ready.
         timeout: seconds.
         interval: seconds between two looks.
         stop: ends the waiting.
@@ -109,7 +109,7 @@ class _Waiting:
         return self._stop.is_set() or (self._server is not None and not is_alive(self._server))
 
     def _ended(self) -> Waited:
-        # Whoever ends both of them at once did not see the server fail.
+        # Somebody may have ended both at once; that is no failure of the server.
         readiness = Readiness.STOPPED if self._stop.is_set() else Readiness.DIED
         return Waited(readiness, self._server, self._answer.reason)
 
@@ -119,14 +119,14 @@ class _Waiting:
         if found is None or (known and (found.pid, found.started) == (known.pid, known.started)):
             return
         if known and found.pid in {process.pid for process in family_of(known)}:
-            # A server that gives itself a title may have children with the command line it had.
+            # A server that gives itself a title may have children with its former command line.
             return
         self._server = found
         self._answer = _NOTHING_THERE
         self._on_found(found)
 
     def _ask(self, seconds: float) -> bool:
-        """Whether the server is ready."""
+        """Return whether the server is ready."""
         if self._url is not None:
             self._answer = _ask_url(self._url, self._server, seconds, self._is_over)
             return self._answer.is_ready
@@ -135,7 +135,7 @@ class _Waiting:
         self._answer = _NOTHING_THERE
         for endpoint in endpoints_of(self._server):
             self._answer = ask(endpoint, seconds, self._is_over)
-            # vLLM listens when it is ready, and not before.
+            # vLLM does not listen before it is ready.
             refusal = self._answer.is_refusal and self._server.kind == "vllm"
             if self._answer.is_ready or refusal:
                 return True
@@ -151,14 +151,14 @@ def _ask_url(
     answer = ask(url, seconds, is_over)
     if not answer.is_refusal or url.path == HEALTH:
         return answer
-    # An API key guards the API alone.
+    # An API key guards only the API, not the health check.
     return ask(health_of(url), seconds, is_over)
 
 
 def still_answers(url: Endpoint, stop: threading.Event) -> Callable[[], bool]:
-    """Whether something still answers at a URL, for who cannot see the process.
+    """Return whether something still answers at a URL, for a server whose process cannot be seen.
 
-    Any answer counts: a server that is too busy to say that it is well is not one that ended.
+    Any answer counts: a server that is too busy to pass a health check has not ended.
     """
     next_look = time.monotonic() + _LOST_SECONDS
     unanswered = 0
@@ -175,7 +175,7 @@ def still_answers(url: Endpoint, stop: threading.Event) -> Callable[[], bool]:
 
 
 def pause(seconds: float, is_over: Callable[[], bool]) -> None:
-    """Wait, but not longer than until `is_over`."""
+    """Wait until the time is up or `is_over` returns True."""
     deadline = time.monotonic() + seconds
     while not is_over():
         left = deadline - time.monotonic()

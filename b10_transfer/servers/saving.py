@@ -1,4 +1,4 @@
-"""Saving what a server compiles: when its caches have settled, and again what comes later."""
+"""Save what a server compiles: once its caches have settled, and again what comes later."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ SAVE_LIMIT_SECONDS = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often to look, in seconds.
+    """How often to look at the caches, in seconds.
 
     Attributes:
-        settle: how long the caches must stay as they are before a save.
+        settle: how long the caches must stay unchanged before a save.
         settle_limit: how long to wait for that; a server in use may never stop compiling.
-        settle_look: between two looks meanwhile.
-        look: between two looks for something new after a save; each save doubles it, since a save
-            of little is as much work for the store as one of much.
-        longest_look: until it is as long as this.
-        save_limit: how long a save may take before it is not waited for any more.
+        settle_look: the time between two looks meanwhile.
+        look: the time between two looks for something new after a save. Each save doubles it, since
+            a small save is as much work for the store as a large one.
+        longest_look: the longest time between two looks.
+        save_limit: how long a save may take before it is given up.
     """
 
     settle: float = 5.0
@@ -53,9 +53,9 @@ class CacheState(NamedTuple):
     """The state of the cache roots: any work of a compiler changes it.
 
     Attributes:
-        files: how many there are.
-        size: of all of them, in bytes.
-        newest_ns: when one of them changed last.
+        files: the number of files.
+        size: their total size, in bytes.
+        newest_ns: when one of them changed last, in ns since the epoch.
     """
 
     files: int
@@ -70,7 +70,7 @@ class SaveResult:
     Attributes:
         report: what it did; None when it failed.
         error: why it failed, or "".
-        state: what the cache roots were like before it; None when that could not be found out.
+        state: the state of the cache roots before it; None when it could not be found out.
     """
 
     report: SaveReport | None
@@ -82,16 +82,16 @@ class Caches:
     """The cache roots of a server."""
 
     def __init__(self, settings: Settings) -> None:
-        """Those that settings name."""
+        """Take the cache roots that these settings name."""
         self._settings = settings
         self._roots: tuple[CacheRoot, ...] | None = None
 
     def state(self) -> CacheState | None:
-        """Return their state now; None when that cannot be found out."""
+        """Return their present state; None when it cannot be found out."""
         try:
             return call_within(_LOOK_LIMIT_SECONDS, self._look, "looking at the caches")
         except (CacheError, StoreError, OSError) as error:
-            # A save would say the same, and does.
+            # The save that follows reports the same.
             _logger.debug("the caches cannot be looked at: %s", error)
             return None
 
@@ -116,12 +116,12 @@ def save_now(
     limit: float = SAVE_LIMIT_SECONDS,
     on_progress: ProgressCallback | None = None,
 ) -> SaveResult:
-    """Save, and log what came of it. Never raises.
+    """Save, and log the result. Never raises.
 
     Args:
         settings: those with which the server's caches are found.
         wait: see `b10_transfer.operations.transfer.save`.
-        limit: seconds after which it is not waited for any more.
+        limit: seconds after which it is given up.
         on_progress: see `b10_transfer.operations.transfer.save`.
     """
     return _save(
@@ -137,10 +137,9 @@ def save_when_settled(
     pace: Pace | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> SaveResult:
-    """Wait until nothing changes in the cache roots any more, and save. Never raises.
+    """Wait until the cache roots stop changing, and save. Never raises.
 
-    When `stop` is set, or the server is not alive any more, it saves at once and without waiting
-    for other savers.
+    When `stop` is set or the server has ended, it saves at once, without waiting for other savers.
     """
     chosen = pace or Pace()
     state = _settled_state(Caches(settings), lambda: stop.is_set() or not is_alive(), chosen)
@@ -163,8 +162,8 @@ def keep_saving(
     Args:
         settings: those with which the server's caches are found.
         stop: ends it, with a last save if anything is new.
-        is_alive: the same when it says no; asked several times a second.
-        seconds: ends it, likewise; may be math.inf.
+        is_alive: ends it likewise when it returns False; asked several times a second.
+        seconds: how long to go on, before a last save; may be math.inf.
         last: the save before; by default there was none.
         pace: how often to look.
         on_progress: see `b10_transfer.operations.transfer.save`.
@@ -212,7 +211,8 @@ def _settled_state(caches: Caches, is_over: Callable[[], bool], pace: Pace) -> C
             return state
         if now >= deadline:
             _logger.info(
-                "the caches still change after %.0f s: what there is now is saved, the rest later",
+                "the caches still change after %.0f s: the files that are there now are saved, "
+                "the rest later",
                 pace.settle_limit,
             )
             return state

@@ -1,4 +1,4 @@
-"""`save_vllm_compile_cache`, of the public functions."""
+"""The public function `save_vllm_compile_cache`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def save_vllm_compile_cache() -> None:
     be started before or after the call, by this process or by another one near it.
 
     The call never raises, and does not end this process. It returns when the save is done, when the
-    server ends, or when it was not ready within B10_TRANSFER_TIMEOUT_S seconds (1800); a shared
-    folder that does not answer is given up after as long again, for the load and the save each.
-    The log has the outcome.
+    server ends, or when it was not ready within B10_TRANSFER_TIMEOUT_S seconds (1800). A load or a
+    save from a shared folder that does not answer is given up after that time, too. The log has the
+    outcome.
     """
     try:
         import_all("b10_transfer.servers.follow.companion")

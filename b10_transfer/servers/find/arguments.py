@@ -1,4 +1,4 @@
-"""Where an inference server was told to listen, by its command line and its configuration file."""
+"""Where an inference server listens, according to its command line and its configuration file."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _logger = logging.getLogger("b10_transfer")
 
 @dataclass(frozen=True, slots=True)
 class ServerArguments:
-    """Where a server listens, as it was told.
+    """Where a server was told to listen.
 
     Attributes:
         host: the address that it binds, as written.
         port: its TCP port.
-        uds: its Unix socket, which it listens on instead; "" for none.
+        uds: the Unix socket that it listens on instead; "" for none.
         tls: whether it speaks HTTPS.
-        is_port_known: False where a configuration file that cannot be read may say otherwise.
+        is_port_known: False when a configuration file that cannot be read may name another port.
     """
 
     host: str
@@ -46,8 +46,8 @@ class ServerArguments:
 def read_arguments(server: ServerProcess) -> ServerArguments:
     """Read a server's command line, and the file that `--config` names.
 
-    The command line has the last word, as in vLLM and SGLang. VLLM_PORT is not looked at: it is
-    vLLM's own, between its processes.
+    The command line wins, as in vLLM and SGLang. VLLM_PORT is ignored: vLLM uses it between its own
+    processes.
     """
     flags = _flags(server.argv)
     config, is_read = _config(server, flags)
@@ -63,10 +63,10 @@ def read_arguments(server: ServerProcess) -> ServerArguments:
 
 
 def _port(kind: str, chosen: Mapping[str, str]) -> tuple[int, bool]:
-    """The port, and whether it was told in a way that can be understood."""
+    """Return the port, and whether its text could be parsed."""
     name, default = "port", _DEFAULT_PORTS[kind]
     if "data-parallel-multi-port-external-lb" in chosen:
-        # The ranks have ports of their own; one more tells whether all of them are ready
+        # Each rank has its own port; one further port tells whether all ranks are ready
         # (vllm/entrypoints/openai/dp_supervisor.py).
         name, default = "data-parallel-supervisor-port", _SUPERVISOR_PORT
     text = chosen.get(name, "")
@@ -76,7 +76,7 @@ def _port(kind: str, chosen: Mapping[str, str]) -> tuple[int, bool]:
 
 
 def _flags(argv: Sequence[str]) -> dict[str, str]:
-    """Return the value of each `--name`; underscores count as hyphens, and the last one counts."""
+    """Return the value of each `--name`; underscores count as hyphens, and the last value wins."""
     found: defaultdict[str, str] = defaultdict(str)
     name = ""
     for item in argv[1:]:
@@ -111,14 +111,14 @@ def _config(server: ServerProcess, flags: Mapping[str, str]) -> tuple[dict[str, 
 
 
 def _parse_config(text: str, location: str) -> tuple[dict[str, str], bool]:
-    """The names and values of a YAML file that are not in another; and whether it could be read."""
+    """Return the top-level names and values of a YAML file, and whether it could be read."""
     try:
         import yaml
     except ImportError:
         _say_unread(location)
         return {}, False
     try:
-        # Nodes alone: nothing is made of what the file says, and its anchors are not followed.
+        # Only the nodes are read: no objects are constructed, and anchors are not followed.
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError):
         return {}, False
@@ -134,22 +134,22 @@ def _parse_config(text: str, location: str) -> tuple[dict[str, str], bool]:
 @functools.cache
 def _say_unread(location: str) -> None:
     _logger.warning(
-        "the server's configuration file %s was not read, as PyYAML is not installed here: pip "
-        "install pyyaml, or give --url",
+        "the server's configuration file %s was not read, because PyYAML is not installed here: "
+        "pip install pyyaml, or give --url",
         location,
     )
 
 
 def _read_text(location: str) -> str:
-    """The text of a regular file; a pipe is not waited for.
+    """Return the text of a regular file; a pipe is not read, since that could block.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no text, or too long to be a configuration.
+        ValueError: it is not text, or too long to be a configuration.
     """
     with open(location, "rb", opener=_open_at_once) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{location} is no file")
+            raise ValueError(f"{location} is not a regular file")
         data = file.read(_CONFIG_LIMIT + 1)
     if len(data) > _CONFIG_LIMIT:
         raise ValueError(f"{location} is too long")

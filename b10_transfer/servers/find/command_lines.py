@@ -28,10 +28,10 @@ _ASKS_ONLY = frozenset({"-h", "--help"})
 
 
 def server_kind(argv: Sequence[str]) -> str:
-    """Which server a command line starts: "vllm", "sglang", or "" for none.
+    """Return which server a command line starts: "vllm", "sglang", or "" for none.
 
-    Launchers that only start a server and wait for it (`tini`, `sudo`, `uv run`, a shell, ours) are
-    none: the server itself is among their descendants.
+    Launchers that only start a server and wait for it (`tini`, `sudo`, `uv run`, a shell, our own)
+    do not count: the server itself is among their descendants.
     """
     name, rest = _program(argv)
     if any(item in _ASKS_ONLY or item.startswith("--help=") for item in rest):
@@ -42,7 +42,7 @@ def server_kind(argv: Sequence[str]) -> str:
 
 
 def _program(argv: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The program or Python module that a command line runs, and its arguments."""
+    """Return the program or Python module that a command line runs, and its arguments."""
     if not argv or not _PYTHON.fullmatch(os.path.basename(argv[0])):
         return _program_name(argv[0]) if argv else "", tuple(argv[1:])
     waiting = deque(argv[1:])
@@ -62,7 +62,7 @@ def _program(argv: Sequence[str]) -> tuple[str, tuple[str, ...]]:
 
 
 def _program_name(path: str) -> str:
-    """The name of a program; of a module that is run by its path, the module's."""
+    """Return the name of a program, or of a module that is run by its path."""
     stem, suffix = os.path.splitext(path)
     if suffix != ".py":
         return os.path.basename(stem if suffix.lower() == ".exe" else path)

@@ -35,7 +35,7 @@ class Endpoint:
         host: a name or an address; "" for a Unix socket.
         port: 0 for a Unix socket.
         uds: the path of a Unix socket, or "".
-        path: of the request, with the query.
+        path: the path of the request, with the query.
     """
 
     scheme: str
@@ -45,7 +45,7 @@ class Endpoint:
     path: str = HEALTH
 
     def __str__(self) -> str:
-        """As a user would write it."""
+        """Format it as a user would write it."""
         if self.uds:
             return f"unix:{self.uds}"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -53,15 +53,15 @@ class Endpoint:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on this host, by its name."""
+        """Whether its host name means this host."""
         return bool(self.uds) or self.host == "localhost" or _is_loopback(self.host)
 
 
 def parse_url(name: str, value: str) -> Endpoint:
-    """Read a URL that a user gave; without a path, it is that of the health check.
+    """Read a URL that a user gave; without a path, the path of the health check is taken.
 
     Args:
-        name: of the flag or variable, for the message.
+        name: the flag or variable, for the message.
         value: `http://`, `https://`, or `unix:` and the path of a socket.
 
     Raises:
@@ -73,21 +73,23 @@ def parse_url(name: str, value: str) -> Endpoint:
         if os.path.isabs(path) and "\0" not in path:
             return Endpoint("http", "", 0, uds=path)
         raise CacheValidationError(
-            f"{name}={value!r}: after unix: the socket's absolute path", name
+            f"{name}={value!r}: give the socket's absolute path after unix:", name
         )
     try:
         parts = urllib.parse.urlsplit(value)
         port = parts.port
     except ValueError as error:
-        raise CacheValidationError(f"{name}={value!r} is no URL: {error}", name) from error
+        raise CacheValidationError(f"{name}={value!r} is not a URL: {error}", name) from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise CacheValidationError(
             f"{name}={value!r} is neither http://HOST:PORT/PATH, nor https://..., nor unix:/SOCKET",
             name,
         )
     if parts.username is not None or parts.password is not None:
-        # Not repeated in the message, as there is a password in it.
-        raise CacheValidationError(f"{name} has a user in it: that is not supported", name)
+        # The message does not repeat it, because there is a password in it.
+        raise CacheValidationError(
+            f"{name} has a user in it, which is not supported: leave it out", name
+        )
     if any(character <= " " or character == "\x7f" for character in value):
         raise CacheValidationError(
             f"{name}={value!r} has a blank or a control character in it", name
@@ -100,11 +102,11 @@ def parse_url(name: str, value: str) -> Endpoint:
 
 
 def endpoints_of(server: ServerProcess) -> list[Endpoint]:
-    """Where a server can be asked now; [] while it does not listen.
+    """Return the endpoints where a server can be asked now; [] while it does not listen.
 
-    Only sockets on which this process and its descendants listen count: something else may answer
-    on the port that the server is going to have. Where the sockets may not be looked at, what the
-    command line says must do; that of another user's process says which port of this host.
+    Only sockets of the server's process and its descendants count: something else may answer on the
+    port that the server is going to use. Where this process may not see those sockets, the command
+    line decides; for a server of another user it is believed only about a port of this host.
     """
     arguments = read_arguments(server)
     scheme = "https" if arguments.tls else "http"
@@ -123,7 +125,7 @@ def endpoints_of(server: ServerProcess) -> list[Endpoint]:
 
 
 def is_server_at(server: ServerProcess, endpoint: Endpoint) -> bool:
-    """Whether a server was told to listen where an endpoint of this host is."""
+    """Return whether a server was told to listen where an endpoint of this host is."""
     arguments = read_arguments(server)
     if endpoint.uds or arguments.uds:
         return endpoint.uds == os.path.join(server.folder, arguments.uds or os.curdir)
@@ -131,7 +133,7 @@ def is_server_at(server: ServerProcess, endpoint: Endpoint) -> bool:
 
 
 def health_of(endpoint: Endpoint) -> Endpoint:
-    """The health check of the server that an endpoint belongs to."""
+    """Return the health check of the server that an endpoint belongs to."""
     return replace(endpoint, path=HEALTH)
 
 
@@ -152,7 +154,7 @@ class _Socket(Protocol):
 
 
 def _listening(server: ServerProcess, arguments: ServerArguments) -> list[Address] | None:
-    """The sockets that may be the server's API; None where they may not be looked at."""
+    """Return the sockets that may be the server's API; None when this process may not see them."""
     if not _sees_sockets():
         return None
     readable = None
@@ -181,7 +183,7 @@ def _listening_sockets(process: psutil.Process) -> list[Address]:
 
 @functools.cache
 def _sees_sockets() -> bool:
-    """Whether the system tells which process a socket belongs to: it must know of one of ours."""
+    """Return whether the system tells which process owns a socket, tried with one of our own."""
     try:
         with socket.create_server(("127.0.0.1", 0)) as own:
             port = own.getsockname()[1]
@@ -191,7 +193,7 @@ def _sees_sockets() -> bool:
 
 
 def _has_bound(server: ServerProcess, path: str) -> bool:
-    """Whether a Unix socket is the server's; True where that may not be looked at."""
+    """Return whether a Unix socket is the server's; True when this process may not see that."""
     readable = None
     for process in family_of(server):
         try:
@@ -207,12 +209,12 @@ def _has_bound(server: ServerProcess, path: str) -> bool:
 
 def _sockets(process: psutil.Process, kind: str) -> Sequence[_Socket]:
     # Named `connections` before psutil 6.
-    method = getattr(process, "net_connections", None) or getattr(process, "connections")  # noqa: B009  # its stub has the new name alone
+    method = getattr(process, "net_connections", None) or getattr(process, "connections")  # noqa: B009 # its stub knows only the new name
     return cast("Callable[[str], Sequence[_Socket]]", method)(kind)
 
 
 def _reachable(host: str) -> str:
-    """The address to connect to for what listens on `host`: an unspecified one is every one."""
+    """Return the address to connect to for a server that listens on `host`, which may mean all."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

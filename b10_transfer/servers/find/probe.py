@@ -1,4 +1,4 @@
-"""One question to a server: is it ready? Over TCP, TLS or a Unix socket, and never for long."""
+"""Ask a server whether it is ready, over TCP, TLS or a Unix socket, within a time limit."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Answer(NamedTuple):
     """The answer of a server.
 
     Attributes:
-        status: of HTTP; 0 when there was no answer, and `reason` says why.
-        reason: for people.
+        status: the HTTP status; 0 when there was no answer, and `reason` says why.
+        reason: the outcome, for people.
     """
 
     status: int
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the server does not want to talk to us, but to others."""
+        """Whether the server answers, but refuses this request."""
         return self.status in _REFUSED
 
 
@@ -49,11 +49,11 @@ def ask(
 ) -> Answer:
     """Send a request and wait for the answer's status. Never raises.
 
-    Redirections are not followed, nor is a proxy used. A certificate is not verified, as nothing
-    that is asked or answered is a secret: no API key is sent, since the health check needs none.
+    Redirections are not followed and no proxy is used. The certificate is not verified, since
+    neither request nor answer holds a secret: the health check needs no API key, and none is sent.
 
     Args:
-        endpoint: where to.
+        endpoint: where to send it.
         seconds: how long to wait in all.
         is_cancelled: asked ten times a second whether to give up.
     """
@@ -65,13 +65,13 @@ def ask(
     except TimeUpError:
         reason = f"no answer within {seconds:.0f} s"
     except GivenUpError:
-        reason = "not waited for"
+        reason = "given up"
     request.abandon()
     return Answer(0, reason)
 
 
 class _Request:
-    """A request in a thread of its own: what a slow server sends byte by byte has no time limit."""
+    """A request in its own thread: a socket's timeout does not bound an answer that trickles in."""
 
     def __init__(self, endpoint: Endpoint, seconds: float) -> None:
         self._path = endpoint.path

@@ -1,8 +1,8 @@
-"""The process of an inference server: finding it, and knowing whether it still runs.
+"""Find the process of an inference server, and tell whether it still runs.
 
 A process describes itself by its command line, its environment variables and the files that these
-name. That decides what is read with our rights, and where it is published. So only processes of our
-own user are believed, and those of a user whom the operator named.
+name. They decide what is read with our rights, and where it is published. So only processes of our
+own user are believed, and those of a user that the operator named.
 """
 
 from __future__ import annotations
@@ -23,45 +23,45 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _SAME_START_SECONDS = 1.5
-"""Two readings of when one process started differ by less: it is ticks of the kernel's clock since
-boot, and the time of boot moves when the system's clock is set."""
+"""Two readings of one process' start differ by less than this. The kernel counts from boot, and the
+time of boot moves when the system's clock is set."""
 
 _LONG_BEFORE_SECONDS = 60.0
 _NEWER_FIRST_SECONDS = 15.0
-"""A server that ran long before is taken only after this time: in a shell that has started another
-one earlier, the one that is meant may not be there yet."""
+"""A server that started long before is accepted only after this time: the same shell may have
+started it earlier, and the server that is meant may not be there yet."""
 
 _BEFORE_SECONDS = 10.0
-"""A start so long after ours is as near as one just before."""
+"""A start this long after ours counts as near as a start just before ours."""
 
 _YOUNG_SECONDS = 30.0
-"""A process that is older has not been started to look for a server."""
+"""A process that is older than this was not started to look for a server."""
 
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
-"""PROC_PID_INIT_INO of Linux (include/linux/proc_ns.h): every container has another."""
+"""PROC_PID_INIT_INO of Linux (include/linux/proc_ns.h); every container has another number."""
 
 _GONE = (psutil.Error, OSError)
 
 User = int | str
-"""A user's id; Windows has names only."""
+"""The id of a user; on Windows a name."""
 
 _logger = logging.getLogger("b10_transfer")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """The process that an inference server was started as.
+    """The process of an inference server.
 
     Attributes:
-        pid: its number, which another process may get when it has ended.
-        started: seconds since the epoch, as psutil tells it.
+        pid: its process id, which another process may get after its end.
+        started: when it started, in seconds since the epoch, as psutil tells it.
         kind: "vllm" or "sglang".
         argv: its command line.
-        folder: its working folder, or "" where that may not be read.
-        variables: the environment variables that it was started with; None where they may not be
-            read.
-        sees_our_files: False when it has a root folder or mounts of its own, in a container.
-        is_same_users: False when it runs as another user than this process, one that was named.
+        folder: its working folder; "" when this process may not read it.
+        variables: the environment variables that it was started with; None when this process may
+            not read them.
+        sees_our_files: False when it has its own root folder or mounts, in another container.
+        is_same_users: False when it runs as another user, which the operator named.
     """
 
     pid: int
@@ -75,7 +75,7 @@ class ServerProcess:
     is_same_users: bool = True
 
     def __str__(self) -> str:
-        """For a log."""
+        """Name it for a log."""
         return f"the {'vLLM' if self.kind == 'vllm' else 'SGLang'} server (pid {self.pid})"
 
 
@@ -90,7 +90,7 @@ class ServerSearch:
         """Begin to look.
 
         Args:
-            is_meant: whether a server that was found is acceptable.
+            is_meant: returns whether a server that was found is the right one.
             user: whose processes count beside our own.
         """
         self._is_meant = is_meant
@@ -100,12 +100,11 @@ class ServerSearch:
         self._waited_from = time.monotonic()
 
     def find(self) -> ServerProcess | None:
-        """The server nearest to this process, or None.
+        """Return the server nearest to this process, or None.
 
-        Near is, in this order: this process, those that started it, and what these started in
-        turn; its session; its container. If there are several, the one whose start is nearest to
-        that of this process, or of the search where that is much older, and rather after it than
-        before.
+        Nearest are this process, its ancestors and their descendants; then its session; then its
+        container. Among several the start decides: the nearest to the start of this process (or of
+        the search, when this process is much older) wins, and a later start counts as nearer.
         """
         try:
             nearness = _Nearness()
@@ -139,12 +138,12 @@ def find_server_below(
     user: User | None = None,
     on_strange: Callable[[psutil.Process], object] = lambda _: None,
 ) -> ServerProcess | None:
-    """The server among a process and its descendants that started the others, or None.
+    """Return the first server among a process and its descendants, or None.
 
     Args:
-        pid: of the process.
+        pid: the process.
         user: whose processes count beside our own.
-        on_strange: called with a process that looks like a server and is another user's.
+        on_strange: called with a process that looks like a server but belongs to another user.
     """
     for process, kind in _uppermost(iter(family_below(pid))):
         server = _describe(process, kind, user)
@@ -156,7 +155,7 @@ def find_server_below(
 
 
 def family_below(pid: int) -> list[psutil.Process]:
-    """A process and its descendants, as far as they can be seen."""
+    """Return a process and its descendants, as far as they can be seen."""
     family: list[psutil.Process] = []
     with contextlib.suppress(*_GONE):
         family.append(psutil.Process(pid))
@@ -165,7 +164,7 @@ def family_below(pid: int) -> list[psutil.Process]:
 
 
 def is_alive(server: ServerProcess) -> bool:
-    """Whether the server still runs; another process under its number does not count."""
+    """Return whether the server still runs; another process with its id does not count."""
     try:
         process = psutil.Process(server.pid)
         if abs(process.create_time() - server.started) > _SAME_START_SECONDS:
@@ -178,14 +177,14 @@ def is_alive(server: ServerProcess) -> bool:
 
 
 def family_of(server: ServerProcess) -> Iterator[psutil.Process]:
-    """The server's process and its descendants, as far as they can be seen."""
+    """Yield the server's process and its descendants, as far as they can be seen."""
     yield from family_below(server.pid)
 
 
 def _uppermost(
     processes: Iterator[psutil.Process],
 ) -> Iterator[tuple[psutil.Process, str]]:
-    """The servers among processes, less those that a server started: it is forked from itself."""
+    """Yield the servers among processes, except those that another one of them started."""
     found: dict[int, tuple[psutil.Process, str]] = {}
     for process in processes:
         try:
@@ -204,10 +203,10 @@ def _uppermost(
 
 
 def is_believed(process: psutil.Process, user: User | None) -> bool:
-    """Whether a process is ours, or that user's.
+    """Return whether a process belongs to our user or to `user`.
 
-    By all of its ids; and not one of a set-user-id program, which may have given itself ours and
-    still has the arguments, variables and open files of whoever started it.
+    All of its ids count. A set-user-id program is not believed: it may have taken our id, and still
+    has the arguments, variables and open files of whoever started it.
     """
     users = _users(process)
     if not users or not users <= {*_own_users(), *(() if user is None else (user,))}:
@@ -215,7 +214,7 @@ def is_believed(process: psutil.Process, user: User | None) -> bool:
     try:
         program = os.stat(f"/proc/{process.pid}/exe")
     except OSError:
-        return True  # without procfs, and for a program whose file nobody can name
+        return True  # there is no procfs, or the program's file cannot be named
     return not program.st_mode & (stat.S_ISUID | stat.S_ISGID)
 
 
@@ -227,11 +226,11 @@ def _own_users() -> set[User]:
 
 
 def warn_of_strange(process: psutil.Process) -> None:
-    """Say that a server of another user is not followed, and what would change that."""
+    """Warn that a server of another user is not followed, and say what would change that."""
     users = ", ".join(sorted(map(str, _users(process)))) or "unknown"
     _logger.warning(
-        "a server of another user is passed over (pid %d, uid %s): if it is the one, run as that "
-        "user, or name it with --server-user",
+        "a server of another user is ignored (pid %d, uid %s): to follow it, run as that user or "
+        "name the user with --server-user",
         process.pid,
         users,
     )
@@ -258,12 +257,12 @@ def _describe(process: psutil.Process, kind: str, user: User | None) -> ServerPr
         _namespace(process.pid, "mnt") in {"", _namespace(os.getpid(), "mnt")},
         is_believed(process, None),
     )
-    # Another process may have its number by now, or it may have become another user's.
+    # By now another process may have its id, or it may have become another user's.
     return found if process.is_running() and is_believed(process, user) else None
 
 
 def working_folder(process: psutil.Process) -> str:
-    """The working folder of a process, or "" where that may not be read."""
+    """Return the working folder of a process; "" when this process may not read it."""
     try:
         return process.cwd()
     except _GONE:
@@ -271,32 +270,32 @@ def working_folder(process: psutil.Process) -> str:
 
 
 def variables_of(process: psutil.Process) -> dict[str, str] | None:
-    """The environment variables that a process was started with; None where they cannot be read."""
+    """Return the environment variables that a process was started with; None if unreadable."""
     try:
-        # Empty: it was written over by a process that gave itself a title.
+        # Empty: the process overwrote it when it gave itself a title.
         return process.environ() or None
     except _GONE:
         return None
 
 
 def _own_start() -> float:
-    """When this process was started to look for a server, on the clock of ServerProcess.started."""
+    """Return when the search began, on the clock of ServerProcess.started."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     try:
-        # psutil counts from the time of boot, which it knows to the second only.
+        # psutil counts from the time of boot, which it knows only to the second.
         now = time.time() if clock is None else psutil.boot_time() + time.clock_gettime(clock)
         started = psutil.Process().create_time()
     except (*_GONE, RuntimeError):
         _logger.warning(
-            "processes cannot be seen on this system (is /proc there?): no server is found; --url "
-            "says where one answers"
+            "processes cannot be seen on this system (is /proc mounted?), so no server is found: "
+            "name its address with --url"
         )
         return time.time()
     return started if now - started < _YOUNG_SECONDS else now
 
 
 def _users(process: psutil.Process) -> set[User]:
-    """Whose a process is; empty where that cannot be told."""
+    """Return the ids that a process runs under; empty when they cannot be told."""
     try:
         return set(process.uids()) if hasattr(process, "uids") else {process.username()}
     except _GONE:
@@ -304,7 +303,7 @@ def _users(process: psutil.Process) -> set[User]:
 
 
 class _Nearness:
-    """How near processes are to this one."""
+    """The distance of other processes from this one."""
 
     def __init__(self) -> None:
         own = psutil.Process()
@@ -316,13 +315,13 @@ class _Nearness:
         self._pid_namespace = _namespace(own.pid, "pid")
         self._net_namespace = _namespace(own.pid, "net")
         self._in_container = self._pid_namespace not in {"", _INITIAL_PID_NAMESPACE}
-        # Every process has the first one above it.
+        # Process 1 is an ancestor of every process.
         self._around = {own.pid, parent} if parent > 1 or self._in_container else {own.pid}
         self._own = own.pid
         self._session = _session(own.pid)
 
     def of(self, process: psutil.Process) -> int | None:
-        """A smaller number for a nearer one; None for one that has nothing to do with this one."""
+        """Return a smaller number for a nearer process; None for one that is unrelated."""
         if process.pid == self._own or process.pid in self._above:
             return 0
         try:

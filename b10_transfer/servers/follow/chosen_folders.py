@@ -1,6 +1,6 @@
 """Cache folders that a program chooses for itself, after its start.
 
-Variables that a process sets for itself show in the processes that it starts from then on:
+A variable that a process sets for itself shows in the processes that it starts later, such as
 Inductor's workers and compilers.
 """
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from b10_transfer.servers.find.processes import User
 
 _VARIABLES = tuple(sorted({name for names in VARIABLES.values() for name in names} - {"TMPDIR"}))
-"""A temporary folder is changed for other reasons, too."""
+"""TMPDIR is left out: programs change it for other reasons too."""
 
 _LIMIT = 8
-"""A program that has more has one for each of something: they are not followed any further."""
+"""A program that chooses more makes a new one for each of something; those are not followed."""
 
 
 class ChosenFolders:
-    """The folders that a command and its descendants chose, as they are seen."""
+    """The cache folders that a command and its descendants were seen to choose."""
 
     def __init__(self, own: Settings, user: User | None) -> None:
-        """Know of those that are used anyhow.
+        """Know only the folders that this process uses.
 
         Args:
             own: the settings of this process.
@@ -51,10 +51,10 @@ class ChosenFolders:
         self._seen: set[tuple[str | None, ...]] = set()
 
     def look(self, pid: int) -> Settings | None:
-        """Settings with which a folder is found that nobody knew of; None where there is no such.
+        """Return settings that find a folder which was not known before; None when there is none.
 
         Args:
-            pid: of the command.
+            pid: the process id of the command.
         """
         for process in family_below(pid):
             variables = self._variables_of(process) if len(self._known) <= _LIMIT else None
@@ -64,12 +64,12 @@ class ChosenFolders:
         return None
 
     def _variables_of(self, process: psutil.Process) -> dict[str, str] | None:
-        """Read what a process was started with; None where it is not one to be believed."""
+        """Return the variables a process was started with; None when it is not believed."""
         if not is_believed(process, self._user):
             return None
         found = as_seen_from(working_folder(process), variables_of(process) or {})
-        # Another process may have its number by now, or it may have become another user's, who
-        # could write over its variables.
+        # By now another process may have its id, or it may have become another user's, who could
+        # overwrite its variables.
         is_same = process.is_running() and is_believed(process, self._user)
         return found if is_same else None
 
@@ -87,7 +87,7 @@ class ChosenFolders:
         ours = [folder for _, folder in _folders(self._own)]
         strange = [item for item in folders if not any(is_below(item[1], own) for own in ours)]
         if not strange or folders in self._known:
-            # The cache that a server keeps in a folder of its own root is found there.
+            # A cache that a server keeps below one of our roots is found there already.
             return None
         self._known.add(folders)
         return replace(settings, signing_keys=self._own.signing_keys)

@@ -117,7 +117,7 @@ class CommandFollower:
         def meet(server: ServerProcess) -> None:
             self._is_ready = False
             _logger.info(
-                "found %s; saving begins when it is ready, which is waited for until %s",
+                "found %s; saving begins when it is ready; it has until %s",
                 server,
                 until_text(options.timeout),
             )

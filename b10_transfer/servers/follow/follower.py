@@ -1,4 +1,4 @@
-"""Following one server: wait until it is ready, save when its caches have settled, and go on."""
+"""Follow one server: wait until it is ready, save when its caches have settled, keep saving."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Followed:
 
     Attributes:
         waited: how waiting for it ended.
-        settings: those that find its caches; None when it was not ready.
+        settings: the settings that find its caches; None when it was not ready.
         saves: the result of each save; empty when it was not ready.
     """
 
@@ -42,7 +42,7 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class ServerFollower:
-    """What it takes to follow one server.
+    """The parts that following one server needs.
 
     Attributes:
         own: the settings of this process.
@@ -52,7 +52,7 @@ class ServerFollower:
         find: looks for the server's process.
         on_found: called with each process that is found, at once.
         on_ready: called when the server is ready, with the settings that find its caches.
-        is_there: whether a server is still there whose process cannot be seen.
+        is_there: returns whether a server whose process cannot be seen is still there.
         pace: how often to look, and how long to wait for a save.
         on_progress: told how far a save is.
     """

@@ -3,21 +3,22 @@
 The process that the user starts does next to nothing: with one thread it waits for signals, passes
 them on, and collects its children (all of them: in a container it may be process 1). Whatever
 touches the cache is done by helpers, processes forked from it. So a store that hangs, a crash in
-native code or a fault of our own can neither hold up a signal nor take the command along, and a
-bound is a bound: a process can be killed and left behind, a thread that waits for a dead mount
-cannot, and would keep this process from ending.
+native code or a fault of our own can neither delay a signal nor end the command. Time limits hold,
+too: a process can be killed and left behind, whereas a thread that waits for a dead mount cannot,
+and would keep this process from ending.
 
 A helper that is killed leaves nothing half-made: artifacts are placed by rename, a manifest is
-published by one, and the next load of this host removes what was staged. One that hangs in the
-kernel beyond the reach of SIGKILL is left to die on its first return from there: it does nothing
-more. Where this process is process 1 of its container, the kernel waits for it, as for any process.
+published by a rename, and the next load of this host removes what was staged. A helper that hangs
+in the kernel, where SIGKILL does not reach it, dies as soon as it returns from there and does
+nothing more. When this process is process 1 of its container, the kernel waits for that helper, as
+for any process.
 
 The command stays in the process group, with the terminal, the descriptors and the environment
 variables of this process. So job control works as if it had been started directly, Ctrl-C reaches
-it once, and whoever kills the group kills everything. When this process alone is killed by SIGKILL,
-the command is killed by the kernel: that is what SIGKILL would have done to a command started
-directly, and nothing is left over. To replace this process by the command would be simpler still,
-but then nobody could save at the end: a container ends with its first process.
+it once, and whoever kills the group kills everything. When SIGKILL ends this process alone, the
+kernel kills the command too: SIGKILL would have done that to a command started directly, and
+nothing is left over. Replacing this process by the command would be simpler still, but then nobody
+could save at the end, because a container ends with its first process.
 """
 
 from __future__ import annotations
@@ -36,18 +37,19 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("b10_transfer")
 
 _SECRETS = "B10_CACHE_SIGNING_KEY"
-"""The beginning of the variables that hold a signing secret, or the name of its file."""
+"""The prefix of the variables that hold a signing secret, or the name of its file."""
 
 
 def run(command: Sequence[str], options: RunOptions | None = None) -> int:
     """Run a command under the cache, and return the exit code for this process.
 
-    That is the command's own; 128 + n when signal n ended it, or came before it was started; 127
-    when there is no such command, 126 when it cannot be executed: these are found out before the
-    load. The cache can delay the start and the end up to the bounds, and fail neither.
+    The exit code is the command's own; 128 + n when signal n ended the command, or arrived before
+    its start; 127 when there is no such command and 126 when it cannot be executed, which is
+    checked before the load. The cache can delay the start and the end up to the time limits, and
+    fails neither.
 
-    To be called last, from the main thread of a process without other threads: signals are held
-    back afterwards, standard input and output are given up, and every child is collected.
+    Call it last, from the main thread of a process without other threads: afterwards signals are
+    blocked, standard input and output are closed, and every child is collected.
 
     Args:
         command: the program, looked for in PATH, and its arguments; not empty.
@@ -55,7 +57,7 @@ def run(command: Sequence[str], options: RunOptions | None = None) -> int:
     """
     used = options or RunOptions()
     if sys.platform != "linux":
-        _logger.error("the command runs without the cache: this is done on Linux alone")
+        _logger.error("the command runs without the cache: `run` needs Linux")
         code = subprocess.call(list(command))  # noqa: S603  # the user's own command
         return code if code >= 0 else 128 - code
     from b10_transfer.servers.run.signals import Inherited
@@ -74,7 +76,7 @@ def run(command: Sequence[str], options: RunOptions | None = None) -> int:
 
 
 def _variables_for_command() -> dict[str, str]:
-    """The environment variables of this process, without the signing secret."""
+    """Return the environment variables of this process, without the signing secret."""
     from b10_transfer.servers.run.processes import variables_of_caller
 
     names = [name for name in os.environ if name.startswith(_SECRETS)]

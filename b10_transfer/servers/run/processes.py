@@ -1,4 +1,4 @@
-"""Starting the command, and helpers beside it, so that none of them outlives this process."""
+"""Start the command and the helpers beside it, so that none of them outlives this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from b10_transfer.servers.run.signals import Inherited
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
-"""Exit codes, as shells have them."""
+"""Exit codes, as shells use them."""
 
 _logger = logging.getLogger("b10_transfer")
 
@@ -42,7 +42,7 @@ class CannotStartError(Exception):
 
 
 def find_program(name: str, variables: Mapping[str, str]) -> str:
-    """The file that a command's first word stands for, looked for as execvp(3) does.
+    """Return the file that a command's first word names, found as execvp(3) finds it.
 
     Raises:
         CannotStartError: there is none, or it cannot be executed.
@@ -56,14 +56,14 @@ def find_program(name: str, variables: Mapping[str, str]) -> str:
         if os.path.exists(path) and (folder == "" or os.path.isfile(path)):
             found = found or path
     if found:
-        raise CannotStartError(f"{found}: permission denied, or no program", NOT_EXECUTABLE)
+        raise CannotStartError(f"{found}: permission denied, or not a program", NOT_EXECUTABLE)
     raise CannotStartError(f"{name}: command not found", NOT_FOUND)
 
 
 def variables_of_caller() -> dict[str, str]:
-    """This process' environment variables, less the one that Python itself sets at its start.
+    """Return this process' environment variables, without the one that Python sets at its start.
 
-    In the C locale Python sets LC_CTYPE for its children too (PEP 538).
+    In the C locale Python sets LC_CTYPE, also for its children (PEP 538).
     """
     variables = dict(os.environ)
     if variables.get("LC_CTYPE") in _COERCED:
@@ -75,11 +75,12 @@ def variables_of_caller() -> dict[str, str]:
 
 @dataclass(slots=True)
 class Kinship:
-    """Ties new processes to this one: when it is killed, so are they.
+    """The tie of new processes to this one: when it is killed, so are they.
 
-    The kernel does it (prctl(2), PR_SET_PDEATHSIG), when the *thread* that forked ends: it has to
-    be the main thread. It forgets about it for programs with set-user-id or file capabilities, and
-    for the command's own children, which live on as if the command itself had been killed.
+    The kernel kills them (prctl(2), PR_SET_PDEATHSIG) when the *thread* that forked ends, so that
+    has to be the main thread. The tie does not hold for programs with set-user-id or file
+    capabilities, nor for the command's own children, which live on as if the command itself had
+    been killed.
     """
 
     parent: int = field(default_factory=os.getpid)
@@ -94,16 +95,17 @@ class Kinship:
             self._prctl = ctypes.CDLL(None).prctl
 
     def die_with_parent(self) -> None:
-        """In a new process: end it when its parent is killed, or was already."""
+        """Called in a new process: end it when its parent is killed, or was killed already."""
         if self._prctl is not None:
             self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != self.parent:
             os._exit(1)
 
     def go_first(self) -> None:
-        """In a helper: be the first to end when memory is short.
+        """Called in a helper: be the first that the kernel ends when memory is short.
 
-        A process whose memory is guarded may not say so of itself.
+        A process whose memory is guarded may not write its own score, so the guard is lifted for
+        that.
         """
         guarded = self._prctl is not None and self._prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 0
         self._set_dumpable(guarded, 1)
@@ -123,10 +125,10 @@ def start_command(
     inherited: Inherited,
     kinship: Kinship,
 ) -> int:
-    """Start the command as if it had been started directly; returns its process id.
+    """Start the command as if the user had started it directly, and return its process id.
 
-    It has the same descriptors, working folder, process group, session and terminal.
-    When it cannot be executed, the new process logs why, and ends with the exit code for it.
+    It has the same descriptors, working folder, process group, session and terminal. If it cannot
+    be executed, the new process logs the reason and ends with its exit code.
 
     Raises:
         OSError: there can be no new process.
@@ -144,7 +146,7 @@ def start_command(
 
 
 def become(program: str, command: Sequence[str], variables: Mapping[str, str]) -> int:
-    """Become the command; returns an exit code when it cannot be executed, which is logged."""
+    """Become the command; log why and return an exit code if it cannot be executed."""
     try:
         _execute(program, command, variables)
     except OSError as error:
@@ -159,7 +161,7 @@ def _execute(program: str, command: Sequence[str], variables: Mapping[str, str])
     except OSError as error:
         if error.errno != errno.ENOEXEC or not _is_text(program):
             raise
-        # A script without a first line that names its interpreter, as execvp(3) has it.
+        # A script without an interpreter line is run by the shell, as execvp(3) does.
         os.execve("/bin/sh", ["sh", program, *command[1:]], variables)  # noqa: S606  # as above
 
 
@@ -174,7 +176,7 @@ class Helper:
 
     Attributes:
         pid: its process id.
-        status: how it ended, once it has: os.waitpid()'s.
+        status: how it ended, as os.waitpid() returns it; None while it runs.
     """
 
     pid: int
@@ -187,21 +189,21 @@ class Helper:
             os.write(self._control, line)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the line to it."""
         os.close(self._control)
 
 
 def start_helper(task: Callable[[int], int], kinship: Kinship) -> Helper:
-    """Run a task in a process of its own: what goes wrong or hangs there can be cut off.
+    """Run a task in a process of its own, which can be killed when it hangs.
 
-    A fork is enough, and is there at once: this process has one thread. The helper ignores signals
-    (the task may decide otherwise), leaves the command's input and output alone, and is the first
-    to go when memory is short.
+    A fork is enough, since this process has one thread, and it is fast. The helper ignores signals
+    (the task may decide otherwise), does not touch the command's input and output, and is the first
+    that the kernel ends when memory is short.
 
     Args:
-        task: given a descriptor on which `Helper.tell` arrives, and the end of this process as the
-            end of file; returns an exit code.
-        kinship: of this process.
+        task: given a descriptor, from which it reads the lines of `Helper.tell`, and end of file
+            when this process ends; returns an exit code.
+        kinship: the tie to this process.
 
     Raises:
         OSError: there can be no new process.
@@ -232,15 +234,15 @@ def start_helper(task: Callable[[int], int], kinship: Kinship) -> Helper:
             exc_info=None if reason else error,
         )
     finally:
-        # Without waiting for threads: one of them may be stuck for good.
+        # Threads are not waited for: one of them may be stuck forever.
         os._exit(code)
 
 
 def give_up_descriptors() -> None:
-    """Let go of what belongs to the command, so that pipes end when it does.
+    """Close the descriptors that belong to the command, so that its pipes end with it.
 
-    That is its input and output, and what the caller left open for it: what Python opens is never
-    inherited by other programs (PEP 446). The standard error output is kept, for the log.
+    Those are its input and output, and all that the caller left open for it: descriptors that
+    Python opens are not inherited (PEP 446). Standard error is kept for the log.
     """
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1):

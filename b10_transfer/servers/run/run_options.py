@@ -19,19 +19,19 @@ class RunOptions:
 
     Attributes:
         load: whether to load before the start.
-        load_timeout: seconds after which a load is given up and the command is started without the
-            rest. By default two minutes: a minute for another load of this host, and another for
-            the bytes, which is less than compiling takes.
+        load_timeout: seconds after which a load is given up and the command starts without the
+            rest. Two minutes by default: one for another load of this host, and one for the bytes,
+            which is less than compiling takes.
         save: whether to save what the command compiles.
-        save_timeout: the longest, in seconds, that the command's end is followed by a last save;
-            0: there is none. By default ten of the thirty seconds that Kubernetes gives in all.
-        url: what answers 200 when the server is ready; by default B10_TRANSFER_VLLM_URL, or else it
-            is found.
+        save_timeout: seconds that the last save, after the command's end, may take; 0: no last
+            save. Ten by default, of the thirty that Kubernetes grants in all.
+        url: the address that answers 200 when the server is ready; by default
+            B10_TRANSFER_VLLM_URL, or else the server is found.
         ready_timeout: seconds until a server must be ready; after that nothing is saved. By default
             B10_TRANSFER_TIMEOUT_S, or else half an hour.
         interval: seconds between two looks at it; by default B10_TRANSFER_INTERVAL_S, or else two.
         server_user: the user, by name or number, whose processes are believed beside our own.
-        display: shows how far the load is; it yields what is told.
+        display: shows the progress of the load; it yields the callback for it.
     """
 
     load: bool = True

@@ -1,4 +1,4 @@
-"""Signals of a process that stands before another one: which are passed on, and which end it."""
+"""Signals of a process that runs a command: which are passed on, and which end it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 if sys.platform != "linux":
-    raise ImportError("signals are waited for as Linux does it")
+    raise ImportError("signals can be waited for only on Linux")
 
 FATAL = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
-"""Asking for the end."""
+"""Signals that ask a process to end."""
 
 _LEFT_ALONE = frozenset(
     {
-        # Nobody can.
+        # Nobody can block or handle these.
         *(signal.SIGKILL, signal.SIGSTOP),
         # Faults of this process itself, and limits that it exceeds.
         *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP),
         *(signal.SIGSYS, signal.SIGXCPU, signal.SIGXFSZ),
-        # The terminal stops the whole process group, and a shell takes a job for stopped when its
-        # first process is: stopping, as anybody does, is all there is to do.
+        # The terminal stops the whole process group, and a shell considers a job stopped when its
+        # first process is stopped. So this process keeps the default action.
         *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
     }
 )
@@ -40,11 +40,12 @@ _MADE_BY_PYTHON = frozenset({signal.SIGPIPE, signal.SIGXFSZ})  # Python ignores 
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """How signals were set when this process began, which is how the command must find them.
+    """The signal settings that this process began with, which the command must find unchanged.
 
     Attributes:
-        mask: what was blocked.
-        ignored: what was ignored, as `nohup` and shells that start a job in the background do.
+        mask: the signals that were blocked.
+        ignored: the signals that were ignored, by `nohup` or by a shell that starts a background
+            job.
     """
 
     mask: AbstractSet[int]
@@ -52,22 +53,22 @@ class Inherited:
 
     @classmethod
     def take(cls) -> Inherited:
-        """Begin to hold back the signals: from now on none is lost, and none ends this process.
+        """Block the signals: from now on none is lost, and none ends this process.
 
-        Held back and waited for, they come one by one, where the program expects them; handlers
-        would run between any two instructions, and Python's own come late.
+        Blocked signals are taken one by one, where the program waits for them. Handlers would run
+        between any two instructions, and Python runs its handlers late.
         """
         every = signal.valid_signals()
         ignored = {item for item in every if signal.getsignal(item) == signal.SIG_IGN}
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
-        # Where it is ignored, children leave no status.
+        # If it is ignored, children leave no status.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return cls(frozenset(mask), frozenset(ignored - _MADE_BY_PYTHON))
 
     def restore(self) -> None:
-        """In a new process that will become the command: set everything as it was.
+        """Called in a new process that will become the command: restore all settings.
 
-        Handlers first: what was sent meanwhile then does what it would do to the command itself.
+        Handlers come first, so that a signal sent meanwhile acts as it would on the command itself.
         """
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             is_ignored = number in self.ignored
@@ -75,12 +76,12 @@ class Inherited:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
     def would_end(self, number: int) -> bool:
-        """Whether a process that did nothing about this signal would have ended by it."""
+        """Return whether this signal would have ended a process that does not handle it."""
         return number not in _HARMLESS and number not in self.ignored
 
 
 def ignore_all() -> None:
-    """In a helper: the terminal's Ctrl-C, and signals to the process group, are not for it."""
+    """Called in a helper: ignore Ctrl-C and other signals that the process group gets."""
     for number in WATCHED - {signal.SIGCHLD}:
         signal.signal(number, signal.SIG_IGN)
     # It may write to the terminal although another job has it.
@@ -90,18 +91,19 @@ def ignore_all() -> None:
 
 
 def is_for_command(info: signal.struct_siginfo) -> bool:
-    """Whether a signal that this process got has to be sent on to the command.
+    """Return whether a signal that this process got has to be sent on to the command.
 
-    The command is in our process group, so Ctrl-C and the like have reached it already: a second
-    one makes many servers drop their connections. A signal that a process sent was for this process
-    alone, or for the whole group, which nobody can tell; then the command gets it twice.
+    The command is in our process group, so Ctrl-C and the like have reached it already, and a
+    second one makes many servers drop their connections. A signal that another process sent may
+    have been for this process alone or for the whole group. Nobody can tell, so it is sent on; in
+    the second case the command gets it twice.
     """
     if info.si_signo == signal.SIGCHLD:
         return False
     if info.si_code != _SI_KERNEL:
         return True
     if info.si_signo == signal.SIGHUP:
-        # When a terminal goes away, the kernel tells the leader of its session alone; when that
-        # leader ends, the process group in the foreground (drivers/tty/tty_jobctrl.c).
+        # When a terminal goes away, the kernel tells only the leader of its session; when that
+        # leader ends, it tells the foreground process group (drivers/tty/tty_jobctrl.c).
         return os.getsid(0) == os.getpid()
     return info.si_signo not in _FROM_TERMINAL

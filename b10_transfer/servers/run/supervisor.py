@@ -1,4 +1,4 @@
-"""The process before a command: waits for signals, and starts and ends the helpers."""
+"""The process around a command: it waits for signals, and starts and ends the helpers."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ _GRACE_SECONDS = 0.3
 """How long a load that is given up may take to remove what it staged."""
 
 _LAST_WAIT_SECONDS = 0.2
-"""How long a killed helper is waited for, to be collected; the system collects it otherwise."""
+"""How long to wait for a killed helper, to collect it; later the system does that."""
 
 _SAME_REQUEST_SECONDS = 1.0
-"""A second signal, so soon after the command's end, is no new request: some callers send each one
-to a process and to its group."""
+"""A second signal this soon after the command's end is not a new request: some callers send each
+signal to a process and to its group."""
 
 
 class Supervisor:
     """One command, from its load to its last save.
 
-    While the command runs this process writes nothing, its log included: a pipe that nobody reads
-    would keep it from passing on signals.
+    While the command runs, this process writes nothing, not even to its log: a pipe that nobody
+    reads would keep it from passing on signals.
     """
 
     def __init__(
         self, options: RunOptions, inherited: Inherited, variables: Mapping[str, str]
     ) -> None:
-        """Do nothing yet; the signals are held back.
+        """Do nothing yet; signals are blocked already.
 
         Args:
             options: what to do around the command.
-            inherited: how signals were set.
-            variables: of the command.
+            inherited: the signal settings to restore for the command.
+            variables: the environment variables of the command.
         """
         self._options = options
         self._variables = variables
@@ -67,7 +67,7 @@ class Supervisor:
         self._asked = False
 
     def run(self, program: str, command: Sequence[str]) -> int:
-        """Load, start, accompany, save; returns the exit code."""
+        """Load, run the command, save; return the exit code."""
         number = self._load() if self._options.load else None
         number = number or self._pending()
         if number:
@@ -77,7 +77,7 @@ class Supervisor:
                 program, command, self._variables, self._inherited, self._kinship
             )
         except OSError as error:
-            _say(logging.ERROR, f"the command runs without saves, for want of a process: {error}")
+            _say(logging.ERROR, f"nothing is saved, because no process can be started: {error}")
             self._inherited.restore()
             return become(program, command, self._variables)
         code = os.waitstatus_to_exitcode(self._accompany())
@@ -86,7 +86,7 @@ class Supervisor:
         return code
 
     def _load(self) -> int | None:
-        """Load within the bound; returns the signal that came meanwhile and would end this."""
+        """Load within the time limit; return a signal that arrived meanwhile and asks to end."""
         helper = self._helper = self._start_helper(lambda _: load(self._options))
         if helper is None:
             return None
@@ -106,20 +106,20 @@ class Supervisor:
             else:
                 _say_apart(f"load: ended by {signal.Signals(number).name}; nothing is started")
         elif os.WIFSIGNALED(helper.status):
-            _say(logging.ERROR, f"load: it {_how(helper.status)}; the command starts")
+            _say(logging.ERROR, f"load: its process {_how(helper.status)}; the command starts")
         helper.close()
         self._helper = None
         return number
 
     def _pending(self) -> int | None:
-        """A signal that would have ended this process, and has come already."""
+        """Return a signal that has arrived already and would have ended this process."""
         while (info := self._wait(0.0)) is not None:
             if self._inherited.would_end(info.si_signo):
                 return info.si_signo
         return None
 
     def _accompany(self) -> int:
-        """Pass on signals until the command ends; returns its status."""
+        """Pass on signals until the command ends; return its status."""
         with contextlib.suppress(OSError):
             give_up_descriptors()
         if self._options.save:
@@ -134,12 +134,12 @@ class Supervisor:
     def _pass_on(self, info: signal.struct_siginfo) -> None:
         self._asked = self._asked or info.si_signo in FATAL
         if is_for_command(info):
-            # PermissionError: the command made itself another user's.
+            # PermissionError: the command became another user.
             with contextlib.suppress(PermissionError):
                 os.kill(self._command, info.si_signo)
 
     def _finish(self, code: int) -> None:
-        """Let the helper save what is new, within the bound."""
+        """Let the helper save what is new, within the time limit."""
         helper = self._helper
         if helper is None:
             return
@@ -157,18 +157,20 @@ class Supervisor:
                 break
         else:
             if helper.status:
-                _say(logging.ERROR, f"nothing more was saved: the helper {_how(helper.status)}")
+                _say(logging.ERROR, f"nothing more was saved: its process {_how(helper.status)}")
         helper.close()
 
     def _start_helper(self, task: Callable[[int], int]) -> Helper | None:
         try:
             return start_helper(task, self._kinship)
         except OSError as error:
-            _say(logging.ERROR, f"the cache is not used, for want of a process: {error}")
+            _say(
+                logging.ERROR, f"the cache is not used, because no process can be started: {error}"
+            )
             return None
 
     def _end(self, helper: Helper, grace: float) -> None:
-        """End a helper, at once or after letting it clean up; it may not be gone afterwards."""
+        """End a helper, at once or after it could clean up; it may outlast this."""
         for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, _LAST_WAIT_SECONDS)):
             deadline = time.monotonic() + seconds
             if helper.status is None and seconds:
@@ -179,7 +181,7 @@ class Supervisor:
     def _wait(
         self, deadline: float | None, awaited: Collection[int] = WATCHED
     ) -> signal.struct_siginfo | None:
-        """The next signal, or None at the deadline; children that ended are collected first."""
+        """Return the next signal, or None at the deadline, after collecting children that ended."""
         info: signal.struct_siginfo | None
         if deadline is None:
             info = signal.sigwaitinfo(awaited)
@@ -190,7 +192,7 @@ class Supervisor:
         return info
 
     def _collect(self) -> None:
-        """Take note of children that ended; those that are not ours came with being process 1."""
+        """Note the children that ended; as process 1, this process also gets those of others."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -211,7 +213,7 @@ def _how(status: int) -> str:
 
 
 def _say_apart(line: str) -> None:
-    """Log a line; on a terminal below what was typed there."""
+    """Log a line; on a terminal, begin it on a new line."""
     with contextlib.suppress(OSError):
         if os.isatty(2):
             os.write(2, b"\n")
@@ -219,7 +221,7 @@ def _say_apart(line: str) -> None:
 
 
 def _say(level: int, line: str) -> None:
-    """Log a line, unless the standard error output is a pipe that is full."""
+    """Log a line, unless standard error is a pipe that is full."""
     try:
         _, ready, _ = select.select([], [2], [], 0)
     except OSError:

@@ -22,7 +22,7 @@ _logger = logging.getLogger("b10_transfer")
 
 _NICENESS = 10
 _SILENCE_SECONDS = 2.0
-"""A save in which nothing happens for so long lets others go first, or is stuck."""
+"""A save that makes no progress for this long is waiting for others, or is stuck."""
 
 
 def load(options: RunOptions) -> int:

@@ -275,4 +275,4 @@ def test_no_process_for_a_helper_leaves_the_command_to_itself(host: Host) -> Non
     )
     done = subprocess.run(arguments, env=host.variables(), capture_output=True, check=False)
     assert done.returncode == 5
-    assert done.stderr.count(b"for want of a process") == 2
+    assert done.stderr.count(b"no process can be started") == 2

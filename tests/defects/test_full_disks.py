@@ -125,8 +125,11 @@ def test_defect_30_a_load_that_is_given_up_for_want_of_room_leaves_nothing_runni
     threads, children = set(threading.enumerate()), set(psutil.Process().children())
 
     # Others take the room after the load has looked for it.
-    monkeypatch.setattr(LocalSpace, "require", lambda _self: None)
-    monkeypatch.setattr(LocalSpace, "watch", lambda _self, _folder, _size: None)
+    def notice_nothing(*_: object) -> None:
+        """Find enough room."""
+
+    monkeypatch.setattr(LocalSpace, "require", notice_nothing)
+    monkeypatch.setattr(LocalSpace, "watch", notice_nothing)
     with tmpfs(loader.root, size=2 * len(TREE) * MIB):
         fill(loader.root, leave=4 * MIB)
         with pytest.raises(CacheOperationInterrupted):

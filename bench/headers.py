@@ -13,9 +13,13 @@ import statistics
 import tempfile
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.compile_model import Outcome, Question, Request, compile_in
 from tools.replica import Replica
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _STORED = Question("gelu-perceptron", 8)
 _MISSED = Question("transformer", 8)
@@ -26,14 +30,14 @@ _WAYS = {
 }
 
 
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=3)
-    arguments = parser.parse_args()
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print; return the exit code."""
+    parser = argparse.ArgumentParser(prog="tools/dev bench headers", description=__doc__)
+    parser.add_argument("--runs", type=int, default=3, help="rounds (default: %(default)s)")
+    runs: int = parser.parse_args(arguments).runs
     folder = Path(tempfile.mkdtemp(prefix="b10-headers-"))
     try:
-        _measure(folder, arguments.runs)
+        _measure(folder, runs)
     finally:
         shutil.rmtree(folder)
     return 0
@@ -78,7 +82,3 @@ def _replica(folder: Path, store: Path, name: str) -> Replica:
     return Replica(
         store=store, cache_root=home / "inductor", home=home, host_temporary=home / "tmp"
     )
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from b10_transfer.caches import folders as cache_folders
-from b10_transfer.caches.forms import Form
+from b10_transfer.caches.forms import Form, Leftovers
 from b10_transfer.caches.layouts import (
     ANY,
     EVERYTHING,
@@ -20,16 +20,6 @@ from b10_transfer.caches.layouts import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-
-def _leaving_out(*forms: str) -> Form:
-    """A pattern of the paths that have one of these forms, or lie below one that has."""
-    return Form(f"(?:{'|'.join(forms)})(?:/.*)?")
-
-
-def _named(*names: str) -> str:
-    """The form of a path, at any depth, that ends with a name of one of these forms."""
-    return f"(?:.*/)?(?:{'|'.join(names)})"
 
 
 _LOCKS = (r"[^/]*\.lock", "lock", "locks")
@@ -63,10 +53,10 @@ _INDUCTOR_ANYWHERE = (
 _INDUCTOR_OBJECT = r"(?!cutedsl_compile_cache/)(?:.*/)?[^/]*(?<!\.main)(?<!\.optimized)\.o"
 
 
-def _inductor_leftovers(at: str = "") -> tuple[str, ...]:
+def _inductor_leftovers(at: str) -> tuple[str, ...]:
     """Return the forms of what is no artifact in a folder of Inductor, at `at` below the root."""
-    top = "|".join(_INDUCTOR_AT_TOP)
-    return (f"{at}(?:{top})", at + _named(*_INDUCTOR_ANYWHERE), at + _INDUCTOR_OBJECT)
+    top, anywhere = "|".join(_INDUCTOR_AT_TOP), "|".join(_INDUCTOR_ANYWHERE)
+    return (f"{at}(?:{top})", f"{at}(?:.*/)?(?:{anywhere})")
 
 
 _LOCK_FILE = r"[^\x2f]+\.lock"
@@ -119,7 +109,7 @@ _FLASHINFER_FORMS = (
     r"tmp/[^\x2f]+\.(?:cu|inc|lock|ninja|o|so)",
     r"flashinfer_jit\.log",
 )
-_FLASHINFER_LEFT_OUT = (
+_FLASHINFER_LEFTOVERS = (
     "cubins",  # downloads
     r"(?:.*/)?flashinfer_jit\.log",
     "tmp",
@@ -132,7 +122,7 @@ _TILELANG_FORMS = (
     r"tmp/\d+_[^\x2f]+",
     "py-cache/**",
 )
-_TILELANG_LEFT_OUT = (
+_TILELANG_LEFTOVERS = (
     "tmp",
     "py-cache",  # for tracebacks; each process writes its own
 )
@@ -144,7 +134,7 @@ _TILELANG_TUNED = r"(?:.*/)?autotuner/[^/]+"
 _VLLM_INDUCTOR = r"torch_compile_cache/(?:(?!inductor_cache/)[^/]+/)*inductor_cache/"
 """Where vLLM has Inductor keep its cache, below its own root."""
 
-_PLAIN_LEFT_OUT = _leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN_BUT_NINJAS))
+_PLAIN_LEFTOVERS = Leftovers((*_LOCKS, *_TEMPORARY, _HIDDEN_BUT_NINJAS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +144,7 @@ class RootKind:
     Attributes:
         name: as stored in manifests.
         resolve: where its compiler keeps it, given the environment variables.
-        left_out: the paths below it, of files and folders, that hold nothing to save.
+        leftovers: the files and folders below it that hold nothing to save.
         is_shared: whether its program keeps other things beside the caches, models for one.
         layout: the forms of the paths that its compiler writes; all else is foreign there.
         unknown: paths in folders that only its compiler makes, whatever the name of the file: files
@@ -169,7 +159,7 @@ class RootKind:
 
     name: str
     resolve: Callable[[Mapping[str, str]], str]
-    left_out: Form = _PLAIN_LEFT_OUT
+    leftovers: Leftovers = _PLAIN_LEFTOVERS
     is_shared: bool = False
     layout: Layout = EVERYTHING
     unknown: Form = _NOTHING
@@ -181,23 +171,27 @@ class RootKind:
 
     def enters(self, path: str) -> bool:
         """Return whether there may be artifacts in a folder, given its path below the root."""
-        return self.layout.has_folder(path) and not self.left_out.fullmatch(path)
+        return self.layout.has_folder(path) and not self.leftovers.has(path)
 
     def takes(self, path: str) -> bool:
         """Return whether a file is an artifact, by its path below the root."""
-        return self.layout.has_file(path) and not self.left_out.fullmatch(path)
+        return self.layout.has_file(path) and not self.leftovers.has(path)
 
     def may_take(self, path: str) -> bool:
         """Return whether a file is an artifact, or is one in a root with nothing foreign in it."""
         return self.takes(path) or (
-            self.unknown.fullmatch(path) is not None and not self.left_out.fullmatch(path)
+            self.unknown.fullmatch(path) is not None and not self.leftovers.has(path)
         )
 
 
 INDUCTOR = RootKind(
     name="inductor",
     resolve=cache_folders.inductor,
-    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN), *_inductor_leftovers()),
+    leftovers=Leftovers(
+        (*_LOCKS, *_TEMPORARY, _HIDDEN, *_INDUCTOR_ANYWHERE),
+        *_INDUCTOR_AT_TOP,
+        objects=_INDUCTOR_OBJECT,
+    ),
     layout=layout_of(*_INDUCTOR_FORMS),
     unknown=Form("[a-z0-9]{2}/[^/]+"),
     timings=Form(_TIMINGS),
@@ -206,18 +200,18 @@ INDUCTOR = RootKind(
 HEADERS = RootKind(
     name="inductor-headers",
     resolve=cache_folders.inductor_headers,
-    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN, r"[^/]+\.gch")),
+    leftovers=Leftovers((*_LOCKS, *_TEMPORARY, _HIDDEN, r"[^/]+\.gch")),
     layout=layout_of(*_HEADER_FORMS),
 )
 """The text of the headers that Inductor precompiles, without what its compiler makes of them."""
 
-FULL_HEADERS = replace(HEADERS, left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN)))
+FULL_HEADERS = replace(HEADERS, leftovers=Leftovers((*_LOCKS, *_TEMPORARY, _HIDDEN)))
 """The headers with what gcc made of them, about 150 MB each."""
 
 TRITON = RootKind(
     name="triton",
     resolve=cache_folders.triton,
-    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN)),
+    leftovers=Leftovers((*_LOCKS, *_TEMPORARY, _HIDDEN)),
     layout=layout_of(*_TRITON_FORMS),
 )
 
@@ -230,19 +224,17 @@ _DEEP_GEMM_FORMS = (
     r"tmp/(?:\d+-[0-9a-f-]+|[0-9a-f-]{36})/**",
     f"locks/{_LOCK_FILE}",
 )
-_DEEP_GEMM_LEFT_OUT = (
-    "tmp",
-    # DeepJIT takes the file `.committed` for the sign that a kernel is whole.
-    _named(*_LOCKS, *_TEMPORARY, r"\.(?!committed$)[^/]*"),
-)
+# DeepJIT takes the file `.committed` for the sign that a kernel is whole.
+_DEEP_GEMM_LEFTOVERS = (*_LOCKS, *_TEMPORARY, r"\.(?!committed$)[^/]*")
 VLLM = RootKind(
     name="vllm",
     resolve=cache_folders.vllm,
-    left_out=_leaving_out(
-        _named(*_LOCKS, *_TEMPORARY, r"\.(?!committed$)[^/]*"),
+    leftovers=Leftovers(
+        (*_LOCKS, *_TEMPORARY, r"\.(?!committed$)[^/]*"),
         *_inductor_leftovers(_VLLM_INDUCTOR),
         "deep_gemm/tmp",
         r"rocm_segmented_attention/tmp[^/]*",
+        objects=_VLLM_INDUCTOR + _INDUCTOR_OBJECT,
     ),
     layout=layout_of(
         f"torch_compile_cache/{ANY}/**",
@@ -264,13 +256,14 @@ VLLM = RootKind(
 SGLANG = RootKind(
     name="sglang",
     resolve=cache_folders.sglang,
-    left_out=_leaving_out(
-        _named(*_LOCKS, *_TEMPORARY, r"\.(?!(?:cache|committed|ninja_(?:log|deps))(?:/|$))[^/]*"),
+    leftovers=Leftovers(
+        (*_LOCKS, *_TEMPORARY, r"\.(?!(?:cache|committed|ninja_(?:log|deps))(?:/|$))[^/]*"),
         *_inductor_leftovers("inductor/"),
         *_inductor_leftovers(_VLLM_INDUCTOR),
-        *(rf"\.cache/flashinfer/{form}" for form in _FLASHINFER_LEFT_OUT),
+        *(rf"\.cache/flashinfer/{form}" for form in _FLASHINFER_LEFTOVERS),
         "deep_gemm/tmp",
-        *(f"tilelang/{form}" for form in _TILELANG_LEFT_OUT),
+        *(f"tilelang/{form}" for form in _TILELANG_LEFTOVERS),
+        objects=f"(?:inductor/|{_VLLM_INDUCTOR}){_INDUCTOR_OBJECT}",
     ),
     layout=layout_of(
         *below(r"\.cache/flashinfer", _FLASHINFER_FORMS),
@@ -301,7 +294,7 @@ elsewhere they do not go with it."""
 FLASHINFER = RootKind(
     name="flashinfer",
     resolve=cache_folders.flashinfer,
-    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN_BUT_NINJAS), *_FLASHINFER_LEFT_OUT),
+    leftovers=Leftovers((*_LOCKS, *_TEMPORARY, _HIDDEN_BUT_NINJAS), *_FLASHINFER_LEFTOVERS),
     layout=layout_of(*_FLASHINFER_FORMS),
     # ninja compares times, to the nanosecond, and builds everything again that seems older than
     # its sources or younger than what its log says.
@@ -310,7 +303,7 @@ FLASHINFER = RootKind(
 DEEP_GEMM = RootKind(
     name="deep_gemm",
     resolve=cache_folders.deep_gemm,
-    left_out=_leaving_out(*_DEEP_GEMM_LEFT_OUT),
+    leftovers=Leftovers(_DEEP_GEMM_LEFTOVERS, "tmp"),
     layout=layout_of(_DEEP_GEMM_FORMS[0], *_DEEP_GEMM_FORMS[2:]),
     bundles=Form(_KERNELS),
 )
@@ -323,14 +316,14 @@ DEEP_JIT = replace(
 TILELANG = RootKind(
     name="tilelang",
     resolve=cache_folders.tilelang,
-    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN), *_TILELANG_LEFT_OUT),
+    leftovers=Leftovers((*_LOCKS, *_TEMPORARY, _HIDDEN), *_TILELANG_LEFTOVERS),
     layout=layout_of(*_TILELANG_FORMS),
     bundles=Form(_TILELANG_TUNED),
 )
 CUTE_DSL = RootKind(
     name="cute_dsl",
     resolve=cache_folders.cute_dsl,
-    left_out=_leaving_out(_named(*_LOCKS, *_TEMPORARY, _HIDDEN)),
+    leftovers=Leftovers((*_LOCKS, *_TEMPORARY, _HIDDEN)),
     layout=layout_of(
         f"cute_dsl_{ANY}|[^\\x2f]*[0-9a-f]{{32,}}[^\\x2f]*",
         "pyir_class_facts/**",

@@ -167,7 +167,7 @@ def with_path(manifest: Manifest, path: str) -> Manifest:
     entries = dict(manifest.entries)
     identity, entry = entries.popitem()
     elsewhere = identity._replace(path=path)
-    entries[elsewhere] = dataclasses.replace(entry, identity=elsewhere, group_length=0)
+    entries[elsewhere] = entry._replace(identity=elsewhere, group_length=0)
     name = SnapshotName(manifest.name.address, new_snapshot_id(1e9))
     return dataclasses.replace(manifest, name=name, entries=entries)
 

@@ -195,7 +195,7 @@ def _as_json(manifest: Manifest, *, signed: bool) -> dict[str, Any]:
         "packs": sorted(manifest.packs),
         "entries": [
             {
-                **dataclasses.asdict(entry),
+                **entry._asdict(),
                 "identity": list(entry.identity),
                 "location": list(entry.location),
             }

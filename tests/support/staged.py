@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import TYPE_CHECKING
 
@@ -31,8 +30,7 @@ def entry_of(
     path: str, data: bytes, *, executable: bool = False, mtime_ns: int | None = None
 ) -> Entry:
     """An entry whose digest is that of `data`."""
-    return dataclasses.replace(
-        entry(path, size=len(data)),
+    return entry(path, size=len(data))._replace(
         digest=digest_of(data),
         executable=executable,
         mtime_ns=mtime_ns,

@@ -55,14 +55,22 @@ class FrameTable:
         """Bytes of all frames when decompressed."""
         return self._raw_starts[-1]
 
+    def check_range(self, offset: int, size: int) -> None:
+        """Refuse raw bytes that lie outside the pack.
+
+        Raises:
+            CorruptError: they do.
+        """
+        if offset < 0 or size < 0 or offset + size > self._raw_starts[-1]:
+            raise CorruptError(f"{size} bytes at {offset} in a pack of {self.raw_size} raw bytes")
+
     def covering(self, offset: int, size: int) -> range:
         """The indices of the frames that hold the raw bytes from `offset` on.
 
         Raises:
             CorruptError: the bytes lie outside the pack.
         """
-        if offset < 0 or size < 0 or offset + size > self.raw_size:
-            raise CorruptError(f"{size} bytes at {offset} in a pack of {self.raw_size} raw bytes")
+        self.check_range(offset, size)
         if size == 0:
             return range(0)
         first = bisect_right(self._raw_starts, offset) - 1

@@ -56,9 +56,8 @@ class Group(NamedTuple):
     requirement: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One artifact of a manifest.
+class Entry(NamedTuple):
+    """One artifact of a manifest: a tuple, since a load makes one for each of many thousands.
 
     Attributes:
         identity: which artifact it is.
@@ -183,12 +182,12 @@ def check_manifest(manifest: Manifest) -> None:
         raise LimitError(f"{entries} artifacts, {packs} packs, {frames} frames of packs")
     for identity, entry in manifest.entries.items():
         check_path(identity.path)
-        if len(identity.requirement.encode()) > REQUIREMENT_LIMIT:
+        if identity.requirement and len(identity.requirement.encode()) > REQUIREMENT_LIMIT:
             raise LimitError(f"{identity.path!r} requires {identity.requirement[:80]!r} and so on")
         pack = manifest.packs.get(entry.location.pack)
         if pack is None:
             raise CorruptError(f"{identity.path!r} lies in a pack that the manifest does not list")
-        pack.frames.covering(entry.location.offset, entry.size)
+        pack.frames.check_range(entry.location.offset, entry.size)
         if entry.group_length and (
             entry.group_length >= len(identity.path) or identity.path[entry.group_length] != "/"
         ):

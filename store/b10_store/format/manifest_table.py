@@ -9,6 +9,7 @@ opaque, sealed body.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import struct
@@ -32,7 +33,7 @@ from b10_store.format.manifest import (
 from b10_store.format.names import FORMAT_VERSION, PackId, pack_id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from b10_store.format.reading_budget import ReadingBudget
 
@@ -211,39 +212,36 @@ def _decode_pack(value: memoryview) -> tuple[PackId, int]:
     return pack_id_of(digest_from_bytes(raw_id)), size
 
 
-def _decode_entry(value: memoryview, packs: list[PackId]) -> Entry:
-    (
-        digest,
-        size,
-        row,
-        offset,
-        saved_ms,
-        mtime_ns,
-        generation,
-        group_length,
-        root_length,
-        requirement_length,
-        flags,
-    ) = _ENTRY.unpack_from(value)
-    text = bytes(value[_ENTRY.size :])
-    if root_length + requirement_length >= len(text):
-        raise CorruptError("an entry without a path")
-    path_start = root_length + requirement_length
-    return Entry(
-        identity=Identity(
-            text[:root_length].decode(),
-            text[path_start:].decode(),
-            text[root_length:path_start].decode(),
-        ),
-        digest=digest_from_bytes(digest),
-        size=size,
-        executable=bool(flags & _EXECUTABLE),
-        mtime_ns=mtime_ns if flags & _HAS_MTIME else None,
-        group_length=group_length,
-        generation=generation,
-        saved_ms=saved_ms,
-        location=Location(packs[row], offset),
-    )
+def _decode_entries(values: Iterable[bytes], packs: Sequence[PackId]) -> Iterator[Entry]:
+    """Decode rows of artifacts: one loop, as a manifest has many thousands of them.
+
+    Raises:
+        CorruptError, IndexError, UnicodeDecodeError, struct.error: a row is not as it should be.
+    """
+    start, unpack = _ENTRY.size, _ENTRY.unpack_from
+    # Few roots and requirements stand in many rows, and share their strings.
+    known: dict[tuple[bytes, int], tuple[str, str]] = {}
+    for value in values:
+        digest, size, row, offset, saved_ms, mtime_ns, generation, group, root, needs, flags = (
+            unpack(value)
+        )
+        path = start + root + needs
+        if path >= len(value):
+            raise CorruptError("an entry without a path")
+        names = known.get(key := (value[start:path], root))
+        if names is None:
+            names = known[key] = (key[0][:root].decode(), key[0][root:].decode())
+        yield Entry(
+            Identity(names[0], value[path:].decode(), names[1]),
+            digest_from_bytes(digest),
+            size,
+            bool(flags & _EXECUTABLE),
+            mtime_ns if flags & _HAS_MTIME else None,
+            group,
+            generation,
+            saved_ms,
+            Location(packs[row], offset),
+        )
 
 
 def _read_tables(
@@ -264,15 +262,14 @@ def _read_tables(
             raise LimitError(f"more than {FRAME_LIMIT} packs or frames of packs")
         order.append(pack)
         known[pack] = Pack(size, FrameTable.decode(table))
-    entries: dict[Identity, Entry] = {}
     count = transaction.stat(artifacts)["entries"]
     if budget is not None:
         budget.take("artifacts", count)
-    for row, (_, value) in enumerate(_rows(transaction, artifacts)):
-        if row == count:
-            raise CorruptError("it holds more artifacts than it says")
-        entry = _decode_entry(value, order)
-        entries[entry.identity] = entry
+    values = transaction.cursor(db=artifacts).iternext(keys=False, values=True)
+    rows = _decode_entries(map(bytes, itertools.islice(values, count)), order)
+    entries = {entry.identity: entry for entry in rows}
+    if next(values, None) is not None:
+        raise CorruptError("it holds more artifacts than it says")
     return known, entries
 
 

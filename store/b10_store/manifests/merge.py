@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def with_good_packs(
         if entry.digest in lacking and entry.location.pack in good
     }
     entries = {
-        identity: replace(entry, location=places[entry.digest]) if entry.digest in places else entry
+        identity: entry._replace(location=places[entry.digest]) if entry.digest in places else entry
         for identity, entry in stored.entries.items()
     }
     return MergedView(entries, stored.packs)
@@ -137,5 +137,5 @@ def _put(entries: dict[Identity, Entry], identity: Identity, entry: Entry) -> No
     if entry.digest == present.digest:
         # Whoever found it in use last is right for all.
         latest = max(entry.saved_ms, present.saved_ms)
-        winner = winner if winner.saved_ms == latest else replace(winner, saved_ms=latest)
+        winner = winner if winner.saved_ms == latest else winner._replace(saved_ms=latest)
     entries[identity] = winner

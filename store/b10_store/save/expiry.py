@@ -6,7 +6,6 @@ An entry's time tells when its bytes were first saved, or when a saver last foun
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from b10_store.errors import SizeLimitError
@@ -47,7 +46,7 @@ def renew(
     """Note that what is here is in use, at most once a day; a time in the future is none."""
     wanted = use.wanted(here)
     return {
-        identity: replace(entry, saved_ms=now_ms)
+        identity: entry._replace(saved_ms=now_ms)
         if entry.saved_ms > now_ms or (identity in wanted and entry.saved_ms < now_ms - _DAY_MS)
         else entry
         for identity, entry in entries.items()

@@ -169,7 +169,7 @@ def finish_entries(
     entries = dict(plan.kept)
     for identity, entry in plan.kept.items():
         if entry.digest in plan.moves and entry.digest in uploaded:
-            entries[identity] = replace(entry, location=uploaded[entry.digest])
+            entries[identity] = entry._replace(location=uploaded[entry.digest])
     for addition, location in plan.realized(uploaded):
         candidate = addition.candidate
         entries[candidate.identity] = Entry(

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,7 +87,7 @@ def test_nothing_of_an_entry_changes_but_where_its_bytes_are(world: GcWorld) -> 
         was = before.entries[identity]
         moved = was.location.pack == old
         assert (entry.location != was.location) == moved
-        assert replace(entry, location=was.location) == was
+        assert entry._replace(location=was.location) == was
     assert host.heads().manifests[0].lineage.environment
 
 

@@ -59,8 +59,7 @@ def store_elsewhere(
     """Another environment with these blobs in one pack; its manifest is wrong by `shift` bytes."""
     written = write(remote, [HeldBlob.of(content) for content in [*contents, UNLISTED]])
     entries = [
-        dataclasses.replace(
-            entry(f"{number}", size=len(content)),
+        entry(f"{number}", size=len(content))._replace(
             digest=digest_of(content),
             location=Location(pack, offset + shift),
         )

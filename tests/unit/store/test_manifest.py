@@ -58,14 +58,14 @@ def test_an_entry_with_an_unacceptable_path_is_refused() -> None:
 
 @pytest.mark.parametrize("length", [1, 3, 8, 9, 10, 11, 60_000])
 def test_a_group_length_that_is_no_folder_of_the_path_is_refused(length: int) -> None:
-    item = dataclasses.replace(entry("ab/cdef/gh"), group_length=length)
+    item = entry("ab/cdef/gh")._replace(group_length=length)
     with pytest.raises(CorruptError, match="group"):
         check_manifest(with_entry(item))
 
 
 @pytest.mark.parametrize(("length", "folder"), [(2, "ab"), (7, "ab/cdef")])
 def test_a_group_is_a_folder_of_the_path(length: int, folder: str) -> None:
-    item = dataclasses.replace(entry("ab/cdef/gh", requirement="avx2"), group_length=length)
+    item = entry("ab/cdef/gh", requirement="avx2")._replace(group_length=length)
     check_manifest(with_entry(item))
     assert item.group == Group("inductor", folder, "avx2")
     assert entry("ab/cdef/gh").group is None

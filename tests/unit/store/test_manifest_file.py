@@ -47,16 +47,15 @@ def test_any_manifest_comes_back(value: Manifest, key: SigningKey | None) -> Non
 def many_entries(count: int) -> list[Entry]:
     draw = random.Random(0)
     return [
-        dataclasses.replace(
-            entry(
-                f"{draw.randrange(256):02x}/{draw.getrandbits(200):x}.py",
-                str(number),
-                pack=number % 3,
-                offset=draw.randrange(1000),
-                size=draw.randrange(1000),
-                saved_ms=draw.getrandbits(40),
-                requirement=draw.choice(["", "avx2"]),
-            ),
+        entry(
+            f"{draw.randrange(256):02x}/{draw.getrandbits(200):x}.py",
+            str(number),
+            pack=number % 3,
+            offset=draw.randrange(1000),
+            size=draw.randrange(1000),
+            saved_ms=draw.getrandbits(40),
+            requirement=draw.choice(["", "avx2"]),
+        )._replace(
             executable=draw.random() < 0.5,
             mtime_ns=draw.choice([None, 0, -1, 1_700_000_000_123_456_789]),
         )

@@ -53,7 +53,9 @@ def read_key_file(path: str, store: str) -> tuple[Key, ...]:
     except OSError as error:
         raise CacheValidationError(f"{source} cannot be read: {error.strerror}") from None
     if len(data) > _FILE_LIMIT:
-        raise CacheValidationError(f"{source} is no file of keys: it is over {_FILE_LIMIT} bytes")
+        raise CacheValidationError(
+            f"{source} is not a file of keys: it is over {_FILE_LIMIT} bytes"
+        )
     text = data.decode("utf-8", "surrogateescape")
     if not is_public(text):
         _refuse_modes(source, status, _READABLE, "read")

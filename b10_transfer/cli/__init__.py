@@ -1,4 +1,4 @@
-"""The command line, `b10-transfer`: the one place that prints and exits."""
+"""The command line, `b10-transfer`: the only place that prints and exits."""
 
 from __future__ import annotations
 

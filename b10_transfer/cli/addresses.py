@@ -1,4 +1,4 @@
-"""Which environment and namespace is meant by what was typed."""
+"""The environment and namespace that a typed text means."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _CLOSE = 3
 def find_address(
     text: str, known: Sequence[Address], *, namespace: str | None = None, where: str = "stored"
 ) -> Address:
-    """The one known address that begins so; the namespace has to be given in full.
+    """Return the known address that begins with a text; the namespace must be given in full.
 
     Args:
-        text: the key, or its first digits, and the namespace behind a dot.
-        known: what there is.
-        namespace: the one to take where the text has none.
-        where: they are, for the message.
+        text: the key or its first digits, and the namespace after a dot.
+        known: the addresses to choose from.
+        namespace: the namespace when the text has none.
+        where: where the known addresses are, for the message.
 
     Raises:
         NotStoredError: there is none.
@@ -50,7 +50,7 @@ def find_address(
 
 
 def own_address(settings: Settings) -> Address | None:
-    """The address of this machine, where it can be found out."""
+    """Return the address of this machine; None when it cannot be found out."""
     from b10_store import Address, StoreError
     from b10_transfer.machine.environment import Environment
 
@@ -61,7 +61,7 @@ def own_address(settings: Settings) -> Address | None:
 
 
 def _named(addresses: list[str], text: str) -> str:
-    """All of a few, or else those that look like the text."""
+    """Name the addresses when they are few, else those that look like the text."""
     if len(addresses) <= _NAMED:
         return ", ".join(addresses)
     close = get_close_matches(text, addresses, n=_CLOSE, cutoff=0.4)

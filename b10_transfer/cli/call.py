@@ -38,18 +38,18 @@ class Call:
         return bool(self.options.json)
 
     def changed_variables(self) -> dict[str, str]:
-        """The environment variables that the options put in the place of the process' own."""
+        """The environment variables that the options set or replace."""
         changed: dict[str, str] = {}
         if self.options.store is not None:
             changed["B10FS_CACHE_DIR"] = os.path.abspath(self.options.store)
-            # Whoever names a store means to use it, unless the cache was turned off in words.
+            # Whoever names a store means to use it, unless BASETEN_FS_ENABLED turns the cache off.
             changed["BASETEN_FS_ENABLED"] = os.environ.get("BASETEN_FS_ENABLED", "1")
         if self.options.namespace is not None:
             changed["B10_CACHE_NAMESPACE"] = self.options.namespace
         return changed
 
     def _as_typed(self, message: str) -> str:
-        """The message, with an option in the place of the variable that it stood for."""
+        """Return the message, with an option's name in place of the variable that it set."""
         for name, flag in (("B10_CACHE_NAMESPACE", "namespace"), ("B10FS_CACHE_DIR", "store")):
             if getattr(self.options, flag) is not None:
                 message = message.replace(f"{name}=", f"--{flag} ")

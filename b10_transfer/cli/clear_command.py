@@ -1,4 +1,4 @@
-"""`clear`: the cache roots of this machine are emptied."""
+"""`clear`: empty the cache roots of this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def clear(call: Call) -> int:
-    """Empty them; on a terminal only when the user says so."""
+    """Empty the cache roots; on a terminal only after the user agrees."""
     settings, console = call.settings(), call.console
     with errors_as_cache_errors(settings), busy_display(console, "looking at the cache roots"):
         roots = _chosen_roots(settings, call.options.roots)
@@ -36,8 +36,8 @@ def clear(call: Call) -> int:
     if there and not call.options.yes:
         if not _can_answer(call):
             raise CacheValidationError(
-                "clear needs --yes where nobody can be asked: the input is no terminal; nothing "
-                "was removed"
+                "nothing was removed: the input is not a terminal, so nobody can be asked; give "
+                "--yes"
             )
         if not _agrees(call, there):
             console.note("nothing was removed")
@@ -66,11 +66,11 @@ def _show(call: Call, there: Sequence[RootSize], cleared: Sequence[Cleared]) -> 
 
 
 def _chosen_roots(settings: Settings, names: str | None) -> tuple[CacheRoot, ...]:
-    """The cache roots of these names, all that are used by default.
+    """Return the cache roots of these names; by default all that are used.
 
     Raises:
-        CacheValidationError: there is none of such a name, or one may not be emptied.
-        OSError: the folder of one cannot be found out.
+        CacheValidationError: there is no root of that name, or it may not be emptied.
+        OSError: the folder of a root cannot be found out.
     """
     if names is None:
         return open_context(settings).roots
@@ -86,7 +86,7 @@ def _chosen_roots(settings: Settings, names: str | None) -> tuple[CacheRoot, ...
 
 
 def _can_answer(call: Call) -> bool:
-    # Either may be None: standard streams that were closed.
+    # Either may be None, when the standard stream was closed.
     stdin = sys.__stdin__ if sys.stdin is None else sys.stdin
     return stdin is not None and stdin.isatty() and call.console.err is not None
 

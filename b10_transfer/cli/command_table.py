@@ -1,4 +1,4 @@
-"""The commands: the one table that the parser, the help and the shells' completion are made of."""
+"""The table of commands, from which parser, help and completion are made."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ from b10_transfer.cli.command_values import Command, Offers, Operand, Option
 
 RUN_OPTIONS = (
     Option("--load", "load before the command starts (default)", negatable=True),
-    Option("--load-timeout", "seconds after which the command starts in any case (120)", "SECONDS"),
+    Option(
+        "--load-timeout",
+        "seconds after which the command starts even if the load is not done (120)",
+        "SECONDS",
+    ),
     Option("--save", "save what the command compiles (default)", negatable=True),
-    Option("--save-timeout", "seconds that the last save may take at the end (10)", "SECONDS"),
+    Option(
+        "--save-timeout",
+        "seconds that the last save may take after the command's end (10)",
+        "SECONDS",
+    ),
 )
 SERVER_OPTIONS = (
     Option(
         "--url",
-        "what answers 200 when the server is ready: http://, https:// or unix:/path/of/socket; "
-        "found by itself when not given (B10_TRANSFER_VLLM_URL)",
+        "the address that answers 200 when the server is ready: http://, https:// or "
+        "unix:/path/of/socket (B10_TRANSFER_VLLM_URL; by default the server is found)",
         "URL",
     ),
     Option(
@@ -29,7 +37,8 @@ SERVER_OPTIONS = (
     ),
     Option(
         "--server-user",
-        "the user that the server runs as, if not this one: what its process says is believed",
+        "the user that the server runs as, if it is another one; that user's processes are "
+        "believed",
         "USER",
     ),
 )
@@ -52,13 +61,13 @@ COMMANDS = (
     Command(
         "load",
         _USE,
-        "Bring what is stored for this machine into its cache roots.",
-        "Run it before the program that compiles. What is here already is left as it is, so it is "
-        "safe beside a running server.",
+        "Load the artifacts that are stored for this machine into its cache roots.",
+        "Run it before the program that compiles. Files that exist already are left alone, so it "
+        "is safe beside a running server.",
         (
             (
                 "b10-transfer load; vllm serve MODEL",
-                "start warm, or cold where nothing is stored yet",
+                "start warm, or cold when nothing is stored yet",
             ),
             ("b10-transfer load --store /mnt/cache --namespace flux", "without any variables set"),
         ),
@@ -67,8 +76,8 @@ COMMANDS = (
     Command(
         "save",
         _USE,
-        "Store what was compiled here and is not stored yet.",
-        "Run it after the warm-up, as often as you like: with nothing new it costs next to "
+        "Save the artifacts that were compiled here and are not stored yet.",
+        "Run it after the warm-up, as often as you like: when nothing is new it costs next to "
         "nothing.",
         (
             ("b10-transfer save", "after the first requests were answered"),
@@ -83,8 +92,8 @@ COMMANDS = (
         "run",
         _USE,
         "Run a command: load first, start it, save what it compiles.",
-        "The command's signals and its exit code are passed through. Its start is never failed by "
-        "the cache, nor delayed beyond --load-timeout. All options of run stand before the "
+        "Signals and the exit code are passed through. The cache never keeps the command from "
+        "starting, and never delays it beyond --load-timeout. Options of run go before the "
         "command.",
         (
             ("b10-transfer run -- vllm serve MODEL --port 8000", "a model server"),
@@ -99,31 +108,32 @@ COMMANDS = (
         "list",
         _LOOK,
         "List what is stored, for all environments and namespaces.",
-        "The newest first; * marks what a load on this machine would bring, + what it would bring "
-        "in another namespace. 'used' is the last load (noted once a day) or else the save. "
-        "'shared' is how much of 'stored' lies in packs that others reference too.",
+        "The newest come first. * marks what a load on this machine would use, + what it would "
+        "use with another namespace. 'used' is the last load (noted once a day), or else the "
+        "save. 'shared' is the part of 'stored' in packs that others reference too.",
         (
             ("b10-transfer list", "a table"),
             ("b10-transfer list --json | jq '.stored[].environment.device'", "for programs"),
-            ("b10-transfer list --keys", "KEY.NAMESPACE alone, a line each"),
+            ("b10-transfer list --keys", "only KEY.NAMESPACE, one per line"),
         ),
         f"{_COMMANDS}.stored_commands:list_all",
-        options=(Option("--keys", "print KEY[.NAMESPACE] alone, a line each"),),
+        options=(Option("--keys", "print only KEY[.NAMESPACE], one per line"),),
     ),
     Command(
         "show",
         _LOOK,
         "Show one environment and namespace in full.",
-        "The first digits of a key are enough. Without one: what this machine would load.",
+        "The first digits of a key are enough. Without a key it shows what this machine would "
+        "load.",
         (
             ("b10-transfer show", "this machine's"),
-            ("b10-transfer show 3f9c01.flux", "namespace flux of the key that begins so"),
+            ("b10-transfer show 3f9c01.flux", "namespace flux of the key that begins with 3f9c01"),
         ),
         f"{_COMMANDS}.stored_commands:show",
         operand=Operand(
             "address",
             _ADDRESS,
-            "as `list` prints it, or the first digits of it (default: this machine's)",
+            "as `list` prints it, or its first digits (default: this machine's)",
             required=False,
             offers=Offers.ADDRESSES,
         ),
@@ -132,21 +142,20 @@ COMMANDS = (
         "info",
         _LOOK,
         "Show this machine: its environment key, settings, store and cache roots.",
-        "The environment key says which machines share; two with the same one load from each "
-        "other.",
+        "Machines with the same environment key load each other's artifacts.",
         (
             ("b10-transfer info", "what this machine is, and what is stored for it"),
-            ("b10-transfer info --json | jq -r .environment_key", "the key alone"),
+            ("b10-transfer info --json | jq -r .environment_key", "only the key"),
         ),
         f"{_COMMANDS}.machine_commands:info",
     ),
     Command(
         "doctor",
         _LOOK,
-        "Say why a load does not help, and what to do.",
-        "Looks at settings, store, mount, machine and cache roots, and changes nothing.",
+        "Explain why a load does not help, and what to do.",
+        "It looks at settings, store, mount, machine and cache roots, and changes nothing.",
         (
-            ("b10-transfer doctor", "what is wrong or worth knowing"),
+            ("b10-transfer doctor", "everything that is wrong or worth knowing"),
             ("b10-transfer doctor --json | jq -r '.[].code'", "for programs"),
         ),
         f"{_COMMANDS}.machine_commands:doctor",
@@ -154,24 +163,24 @@ COMMANDS = (
     Command(
         "gc",
         _KEEP,
-        "Move what nothing needs to trash; delete what was there for a day.",
-        "One visit; saves make one a day by themselves (B10_AUTO_GC=0: they do not).",
+        "Move unreferenced files to trash, and delete them a day later.",
+        "Makes one visit. Saves make one a day, unless B10_AUTO_GC=0.",
         (
             ("b10-transfer gc --dry-run", "only say what would be done"),
-            ("b10-transfer gc", "one visit: again tomorrow to delete what it moved"),
+            ("b10-transfer gc", "one visit; run it again tomorrow to delete what it moved"),
         ),
         f"{_COMMANDS}.upkeep_commands:gc",
         options=(
             Option("--dry-run", "change nothing", short="-n"),
-            Option("--wait", "stay until trash is empty: over a day"),
+            Option("--wait", "stay until trash is empty, which takes over a day"),
         ),
     ),
     Command(
         "check",
         _KEEP,
         "Look for damage in the store.",
-        "By itself it changes nothing. What --repair moves aside is healed by the next save of "
-        "anybody who has the bytes.",
+        "Without --repair it changes nothing. A file that --repair moves aside is replaced by "
+        "the next save of any host that has the bytes.",
         (
             ("b10-transfer check", "manifests, and the lengths of packs"),
             ("b10-transfer check --read-data --repair", "every byte, and repair"),
@@ -189,8 +198,8 @@ COMMANDS = (
         "remove",
         _KEEP,
         "Take one environment and namespace out of the store.",
-        "The way out of a cache that does harm. It goes to trash: --undo puts it back, for a day "
-        "at least.",
+        "Use it on a cache that does harm. Its manifests go to trash; for at least a day --undo "
+        "puts them back.",
         (
             ("b10-transfer remove 3f9c01.flux", "as `list` prints it, or its first digits"),
             ("b10-transfer remove 3f9c01.flux --undo", "back again"),
@@ -199,7 +208,7 @@ COMMANDS = (
         operand=Operand(
             "address",
             _ADDRESS,
-            "environment key, or the first digits of it, and the namespace",
+            "environment key, or its first digits, and the namespace",
             offers=Offers.ADDRESSES,
         ),
         options=(Option("--undo", "put it back"),),
@@ -208,9 +217,9 @@ COMMANDS = (
         "key",
         _KEEP,
         "Make a key pair, show this machine's keys, or sign with a new one.",
-        "`new` writes a private key to --file and prints its public key. `show` tells which key "
-        "signs here and which verify, and no secret. `sign` signs with the first key what the "
-        "other keys of this machine signed: do that before an old key goes.",
+        "`new` writes a private key to --file and prints its public key. `show` lists which keys "
+        "sign and verify here, without any secret. `sign` signs with the first key what the "
+        "other keys of this machine signed: run it before you remove an old key.",
         (
             ("b10-transfer key new --file /secrets/cache-key", "for the hosts that save"),
             ("b10-transfer key show", "the public key, for all hosts"),
@@ -230,7 +239,7 @@ COMMANDS = (
         "clear",
         _KEEP,
         "Empty the cache roots of this machine; the store is not touched.",
-        "For a start that is cold on purpose. On a terminal it asks first.",
+        "Use it for a start that is cold on purpose. On a terminal it asks first.",
         (
             ("b10-transfer clear", "all cache roots"),
             ("b10-transfer clear --roots inductor,triton --yes", "these, without asking"),
@@ -238,7 +247,10 @@ COMMANDS = (
         f"{_COMMANDS}.clear_command:clear",
         options=(
             Option(
-                "--roots", "names as `info` prints them, with commas (all)", "NAMES", Offers.ROOTS
+                "--roots",
+                "names as `info` prints them, separated by commas (all)",
+                "NAMES",
+                Offers.ROOTS,
             ),
             Option("--yes", "do not ask", short="-y"),
         ),
@@ -246,7 +258,7 @@ COMMANDS = (
     Command(
         "completion",
         _SHELL,
-        "Print what makes the Tab key complete b10-transfer.",
+        "Print a script with which a shell completes b10-transfer.",
         "It needs the package shtab: pip install 'b10-transfer[completion]'. For bash, add to "
         '~/.bashrc:  eval "$(b10-transfer completion bash)"',
         (
@@ -266,8 +278,8 @@ COMPANION = Command(
     "b10-compile-cache",
     _USE,
     "Load, wait until the model server beside it is ready, and save.",
-    "Start it beside a server, with & behind it, or put the server's command behind -- to run it "
-    "under the cache. Without a URL the server is found by itself: vLLM and SGLang.",
+    "Start it in the background beside a server, or put the server's command after -- to run it "
+    "under the cache. Without a URL it finds vLLM and SGLang servers by itself.",
     (
         ("b10-compile-cache & vllm serve MODEL", "beside the server"),
         ("b10-compile-cache -- vllm serve MODEL", "around it: the same as `b10-transfer run`"),

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 
 class Offers(Enum):
-    """The kind of values that a shell offers."""
+    """The kind of values that a shell offers for completion."""
 
     NOTHING = auto()
     FOLDERS = auto()
@@ -21,11 +21,11 @@ class Option:
     """An option of a command.
 
     Attributes:
-        flag: with its dashes.
+        flag: the flag, with its dashes.
         text: what it is for.
-        value: what its value is called; "" for a switch.
-        offers: what can be its value.
-        negatable: whether there is `--no-...` too.
+        value: the name of its value in the help; "" for a switch.
+        offers: the values that a shell offers.
+        negatable: whether it also has a `--no-...` form.
         short: a second, short flag.
     """
 
@@ -48,12 +48,12 @@ class Operand:
     """A value that a command takes without a flag.
 
     Attributes:
-        name: of the attribute that it becomes.
+        name: the attribute that it becomes.
         value: what it is called.
         text: what it is for.
         required: whether the command needs it.
-        offers: what it can be.
-        choices: what it has to be, where that is known.
+        offers: the values that a shell offers.
+        choices: the only values that it may have; empty for any.
     """
 
     name: str
@@ -69,15 +69,15 @@ class Command:
     """A command.
 
     Attributes:
-        name: what is typed.
-        topic: under which it is listed.
-        summary: in a line.
-        text: what one should know before using it.
+        name: what the user types.
+        topic: the heading under which the help lists it.
+        summary: one line about it.
+        text: what a user should know first.
         examples: (what is typed, what that does).
         run: `module:function`, imported when the command is used and not before.
-        operand: what it takes without a flag, if anything.
-        options: beside those which every command has.
-        takes_command: whether the rest of the line is another program's.
+        operand: the value that it takes without a flag, if any.
+        options: its own options, beside those of every command.
+        takes_command: whether the rest of the line is another program's command line.
     """
 
     name: str
@@ -100,7 +100,7 @@ COMMON_OPTIONS = (
     Option("--json", "print JSON, for programs"),
     Option("--store", "the shared folder, in place of B10FS_CACHE_DIR", "FOLDER", Offers.FOLDERS),
     Option("--namespace", "in place of B10_CACHE_NAMESPACE; '' for none", "NAME"),
-    Option("--quiet", "show no progress, and of what is logged errors alone", short="-q"),
-    Option("--verbose", "show all that is logged", short="-v"),
+    Option("--quiet", "show no progress, and log only errors", short="-q"),
+    Option("--verbose", "show the whole log", short="-v"),
 )
 """The options of every command."""

@@ -31,10 +31,10 @@ def completion(call: Call) -> int:
 
 
 def completion_script(shell: str) -> str:
-    """Write what completes both programs in a shell.
+    """Return the script that completes both programs in a shell.
 
     Raises:
-        CacheError: shtab is not installed, or knows no such shell.
+        CacheError: shtab is not installed, or does not know the shell.
     """
     try:
         import shtab
@@ -44,8 +44,7 @@ def completion_script(shell: str) -> str:
         ) from error
     if shell not in shtab.SUPPORTED_SHELLS:
         raise CacheError(
-            f"the shtab that is installed does not know {shell}: "
-            "pip install -U 'b10-transfer[completion]'"
+            f"the installed shtab does not know {shell}: pip install -U 'b10-transfer[completion]'"
         )
     program = argparse.ArgumentParser(PROGRAM)
     program.add_argument("-V", "--version", action="store_true", help="print the version")
@@ -58,7 +57,7 @@ def completion_script(shell: str) -> str:
 
 
 def _add(command: Command, parser: argparse.ArgumentParser) -> None:
-    """Add what a command takes, and what shells offer for it."""
+    """Add the arguments of a command, and what shells offer for them."""
     offered = [(action, option.offers) for action, option in add_options(parser, command)]
     operand = command.operand
     if operand is not None:

@@ -1,4 +1,4 @@
-"""Where a command writes: lines, JSON and notes, on terminals, pipes and closed streams alike."""
+"""The output of a command: lines, JSON and notes, to terminals, pipes and closed streams."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ Part = str | tuple[str, str]
 class Console:
     """Standard output for results, standard error for notes.
 
-    A reader that goes away, or a stream that was closed from the start, is no failure: what is left
-    is written nowhere, and the exit code says what the command did.
+    A reader that goes away, or a stream that was closed from the start, is no failure: the rest of
+    the output is dropped, and the exit code still says what the command did.
     """
 
     def __init__(
@@ -51,30 +51,30 @@ class Console:
 
         Args:
             out: standard output; None when it is closed.
-            err: likewise standard error.
-            variables: the environment variables: NO_COLOR, TERM and COLUMNS count.
-            program: begins the notes.
+            err: standard error, likewise.
+            variables: the environment variables; NO_COLOR, TERM and COLUMNS are read.
+            program: the name that begins the notes.
         """
         self._out = out
         self._err = err
         self._variables = variables
         self._program = program
         self.is_quiet = False
-        """Whether progress is kept to itself."""
+        """Whether no progress is shown."""
 
     @classmethod
     def of_process(cls, program: str = PROGRAM) -> Console:
-        """The console of this process."""
+        """Return the console of this process."""
         return cls(sys.stdout, sys.stderr, os.environ, program)
 
     @property
     def width(self) -> int | None:
-        """Columns of the terminal that standard output is; None when it is none."""
+        """The columns of the terminal on standard output; None when it is not a terminal."""
         return self._width_of(self._out)
 
     @property
     def can_draw(self) -> bool:
-        """Whether standard error is a terminal on which something can move."""
+        """Whether standard error is a terminal that can redraw lines."""
         return (
             not self.is_quiet
             and _is_terminal(self._err)
@@ -87,7 +87,7 @@ class Console:
         return self._err
 
     def cut_cell(self, text: str) -> Text:
-        """A cell of a rich table; where it is cut, an ellipsis, if the stream has that letter."""
+        """Return a cell of a rich table; a cut ends in an ellipsis if the stream can encode one."""
         from rich.text import Text
 
         try:
@@ -97,11 +97,11 @@ class Console:
         return Text(text, no_wrap=True, overflow="ellipsis")
 
     def drawn_on_err(self) -> RichConsole:
-        """Standard error, as rich draws on it."""
+        """Return standard error as a console of rich."""
         from rich.console import Console as RichConsole
 
         drawn = RichConsole(file=self._err)
-        # One that fills the line would be pushed into the next by the ^C of an interrupt.
+        # A bar as wide as the line would be pushed to the next line by the ^C of an interrupt.
         drawn.width = max(_NARROWEST, drawn.width - _INTERRUPT_WIDTH)
         return drawn
 
@@ -120,14 +120,14 @@ class Console:
             self._complain(line)
 
     def paragraph(self, first: tuple[Part, ...], text: str) -> None:
-        """Write a text that begins beside `first` and on a terminal goes on below itself."""
+        """Write a text beside `first`; on a terminal its further lines are aligned below."""
         indent = sum(len(part if isinstance(part, str) else part[0]) for part in first)
         lines = [text] if self.width is None else wrapped(text, self.width - indent)
         for number, line in enumerate(lines):
             self.line(*(first if number == 0 else (" " * indent,)), line)
 
     def draw(self, table: Table, indent: str = "") -> None:
-        """Write a table of rich to a terminal, as wide as that is."""
+        """Write a table of rich to a terminal, at the terminal's width."""
         from rich.console import Console as RichConsole
 
         drawn = RichConsole(
@@ -149,7 +149,7 @@ class Console:
         self.text(json.dumps(value, indent=indent, default=_plain))
 
     def note(self, text: str) -> None:
-        """Write to standard error who says what: a line, which a terminal breaks at words."""
+        """Write a note of the program to standard error; on a terminal it is wrapped at words."""
         line = f"{self._program}: {text}"
         width = self._width_of(self._err)
         first, *others = [line] if width is None else wrapped(line, width - len(_BELOW))
@@ -158,13 +158,13 @@ class Console:
             self._complain(_BELOW + part)
 
     def note_interrupt(self) -> None:
-        """Write to standard error that the user ended it, below the `^C` that a terminal shows."""
+        """Write to standard error that the user interrupted it, below the terminal's `^C`."""
         if _is_terminal(self._err):
             self._complain("")
         self.note("interrupted")
 
     def ask(self, question: str) -> bool:
-        """Ask on the terminal; anything but yes is no."""
+        """Ask on the terminal; any answer but yes counts as no."""
         if self._err is None:
             return False
         self._err.write(f"{printable(question)} [y/N] ")
@@ -172,7 +172,7 @@ class Console:
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
     def _complain(self, text: str) -> None:
-        """Write to standard error; where that cannot be, there is nobody to tell."""
+        """Write to standard error; a failure is ignored, since there is nowhere to report it."""
         try:
             self._err = self._write(self._err, printable(text))
         except OSError:
@@ -186,10 +186,10 @@ class Console:
         )
 
     def _write(self, stream: TextIO | None, text: str) -> TextIO | None:
-        """Write a line; returns the stream, or None once nobody reads it any more."""
+        """Write a line; return the stream, or None when nobody reads it any more."""
         if stream is None:
             return None
-        # Folders have any name, and terminals not every letter.
+        # A folder may have any name, and a terminal cannot encode every letter.
         encoding = stream.encoding or "utf-8"
         try:
             stream.write((text + "\n").encode(encoding, "backslashreplace").decode(encoding))
@@ -249,7 +249,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _forget(stream: TextIO) -> None:
-    """Drop what is buffered: it would fail once more when the interpreter ends."""
+    """Drop the buffered text, which would fail again when the interpreter ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

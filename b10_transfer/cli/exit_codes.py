@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 DONE = 0
-"""Done, or there was nothing to do."""
+"""The command is done, or there was nothing to do."""
 
 PROBLEMS = 1
-"""The command was carried out, and what it looked at is not in order."""
+"""The command ran, and found something that is not in order."""
 
 USAGE = 2
-"""Arguments or settings that are not acceptable; nothing was done."""
+"""Arguments or settings are not acceptable; nothing was done."""
 
 NOT_STORED = 3
-"""Nothing is stored for this environment, or there is no such thing as was asked for."""
+"""Nothing is stored for this environment, or for what the user named."""
 
 FAILED = 4
 """The command could not be carried out: no store, no space, the cache is off."""

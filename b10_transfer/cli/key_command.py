@@ -30,7 +30,7 @@ def key(call: Call) -> int:
 def _new(call: Call) -> int:
     path = call.options.file
     if path is None:
-        raise CacheValidationError("say where the private key is to be: --file FILE")
+        raise CacheValidationError("name the file for the private key: --file FILE")
     private, public = new_private_key()
     _write_private(path, f"# The public key is {public}\n{private}\n")
     if call.wants_json:
@@ -38,8 +38,8 @@ def _new(call: Call) -> int:
         return exit_codes.DONE
     call.console.line(public)
     call.console.note(
-        f"the private key is in {os.path.abspath(path)}: set {KEY_FILE} to that on the "
-        f"hosts that save, and {PUBLIC_KEYS} to the line above on all hosts"
+        f"the private key is in {os.path.abspath(path)}: set {KEY_FILE} to that path on the hosts "
+        f"that save, and {PUBLIC_KEYS} to the line above on all hosts"
     )
     return exit_codes.DONE
 
@@ -48,7 +48,7 @@ def _write_private(path: str, text: str) -> None:
     try:
         make_key_file(os.path.abspath(path), text)
     except FileExistsError:
-        raise CacheError(f"{path} is there already: name another file, or remove it") from None
+        raise CacheError(f"{path} exists already: name another file, or remove it") from None
     except OSError as error:
         raise CacheError(f"{path} cannot be written: {error.strerror}") from None
 
@@ -63,7 +63,9 @@ def _show(call: Call) -> int:
         call.console.json({"keys": [_row(item, place) for place, item in enumerate(keys)]})
         return exit_codes.DONE
     if not keys:
-        call.console.line("there is no key: nothing is signed, and everything stored is believed")
+        call.console.line(
+            "there is no key: saves sign nothing, and loads believe everything that is stored"
+        )
     _print_keys(call.console, keys)
     return exit_codes.DONE
 
@@ -108,5 +110,5 @@ def _sign(call: Call) -> int:
         for address in report.signed:
             console.line(f"signed: {address}")
         entries = count_text(len(report.signed), "environment")
-        console.line(f"{entries} signed with the first key; {report.unchanged} left as they were")
+        console.line(f"{entries} signed with the first key; {report.unchanged} left unchanged")
     return exit_codes.PROBLEMS if report.failed else exit_codes.DONE

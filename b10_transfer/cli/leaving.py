@@ -1,4 +1,4 @@
-"""The end of a program whose threads may not end."""
+"""End a program whose threads may hang."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import threading
 
 
 def leave_unfinished(code: int) -> None:
-    """End this process at once, if an operation that is not waited for any more still goes on.
+    """End this process at once, if an operation that was given up still runs.
 
-    The interpreter's shutdown would wait for the threads that a slow or dead mount holds. Nothing
-    half-made is left behind, but what the next load of this host removes.
+    The interpreter's shutdown would wait for threads that hang on a slow or dead mount. Nothing
+    half-made is left behind except files that the next load of this host removes.
     """
     if not is_anything_unfinished():
         return

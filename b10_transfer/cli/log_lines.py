@@ -17,11 +17,11 @@ _PACKAGE = "b10_transfer"
 
 
 def shown_level(options: argparse.Namespace, *, is_chatty: bool) -> int:
-    """The level from which on the log is shown.
+    """Return the lowest level of the log that is shown.
 
     Args:
-        options: of the command.
-        is_chatty: whether by itself the command tells what goes well, too.
+        options: the options of the command.
+        is_chatty: whether the command shows successes without being asked to.
     """
     if options.verbose:
         return logging.DEBUG
@@ -35,9 +35,9 @@ def showing_log(console: Console, level: int, *, as_json: bool) -> Generator[Non
     """Show the log while the block runs.
 
     Args:
-        console: where to.
-        level: from which on.
-        as_json: one JSON object a line: level, message and time, in seconds since the epoch.
+        console: where to write.
+        level: the lowest level to show.
+        as_json: write one JSON object per line: level, message and time in seconds since the epoch.
     """
     logger = logging.getLogger(_PACKAGE)
     before = logger.level

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 _USUAL_ROOTS = frozenset({"inductor", "triton"})
-"""Shown before they are there, too: nearly every model needs them."""
+"""Roots that are shown even when they do not exist: nearly every model needs them."""
 
 
 def info(call: Call) -> int:
@@ -49,10 +49,10 @@ def info(call: Call) -> int:
 
 
 def doctor(call: Call) -> int:
-    """Say why a load does not help."""
+    """Explain why a load does not help."""
     from b10_transfer.doctor import examine
 
-    # It reads the settings by itself: what is wrong with one is a finding, too.
+    # It reads the settings by itself: a setting that is wrong is a finding, too.
     os.environ.update(call.changed_variables())
     with busy_display(call.console, "looking at settings, store, mount and machine"):
         findings = examine()
@@ -65,7 +65,7 @@ def doctor(call: Call) -> int:
 
 
 def _own_header(context: Context) -> tuple[Header | None, str]:
-    """Return what is stored for this machine, or why that cannot be told."""
+    """Return what is stored for this machine, or why that is unknown."""
     try:
         listing = context.store.listing(context.address)
     except StoreError as error:
@@ -166,7 +166,7 @@ def _print_info(
     print_pairs(console, [(f"  {item.name}", str(item)) for item in shown])
     absent = ", ".join(item.name for item in roots if item not in shown)
     if absent:
-        console.paragraph(("  ",), f"not there yet: {absent}")
+        console.paragraph(("  ",), f"do not exist yet: {absent}")
     for line in context.problems:
         console.paragraph((("!!", "yellow"), " "), line)
 
@@ -195,4 +195,4 @@ def _print_findings(call: Call, findings: Sequence[Finding]) -> None:
         call.console.paragraph(first, item.text)
         call.console.paragraph((" " * (width + 5), "-> "), item.advice)
     if not findings:
-        call.console.line("all that was looked at is in order; `b10-transfer info` shows it")
+        call.console.line("everything is in order; `b10-transfer info` shows the details")

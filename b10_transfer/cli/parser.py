@@ -1,4 +1,4 @@
-"""Arguments: parsed, explained, and where they are wrong answered with what was meant."""
+"""Parse arguments, explain them, and suggest what was meant when they are wrong."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ With a command behind --, the exit code is the command's own.
 
 
 class UsageError(Exception):
-    """The arguments are wrong; the message is all that has to be said."""
+    """The arguments are wrong; the message is complete."""
 
 
 class SplitArguments(NamedTuple):
-    """A command line, taken apart.
+    """A command line, split at the command's name.
 
     Attributes:
-        name: of the command; "" when none was given.
-        arguments: all the rest.
+        name: the command's name; "" when none was given.
+        arguments: all other words.
     """
 
     name: str
@@ -64,7 +64,7 @@ class CommandParser(argparse.ArgumentParser):
 
         Args:
             command: the row.
-            program: what is typed to get there: `b10-transfer load`.
+            program: what the user types for it, such as `b10-transfer load`.
         """
         operand = f" {command.operand.value}" if command.operand else ""
         if command.operand and not command.operand.required and "[-" not in operand:
@@ -83,7 +83,7 @@ class CommandParser(argparse.ArgumentParser):
             self.add_argument(command.operand.name, nargs="?")
 
     def parse_call(self, arguments: Sequence[str]) -> argparse.Namespace | None:
-        """Parse what stands behind the command's name.
+        """Parse the arguments after the command's name.
 
         Returns:
             The options; None when help is asked for.
@@ -102,7 +102,7 @@ class CommandParser(argparse.ArgumentParser):
         if command.takes_command:
             options.command_line = rest
             if operand is not None and operand.required and not rest:
-                self.error("there is no command to run: give it behind --")
+                self.error("there is no command to run: give it after --")
         elif operand is not None:
             self._check_operand(operand, getattr(options, operand.name))
         return options
@@ -112,16 +112,16 @@ class CommandParser(argparse.ArgumentParser):
             self.error(f"{operand.value} is missing: {operand.text}")
         if value is not None and operand.choices and value not in operand.choices:
             choices = ", ".join(operand.choices)
-            self.error(f"{value!r} is none of {choices}{_meant(value, operand.choices)}")
+            self.error(f"{value!r} is not one of {choices}{_meant(value, operand.choices)}")
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and where to read more."""
+        """Raise UsageError with what is wrong and where to read more."""
         raise UsageError(
             f"{self.prog}: {message}\n\nusage: {self.usage}\n       {self.prog} --help"
         )
 
     def format_help(self) -> str:
-        """The whole help of the command."""
+        """Return the whole help of the command."""
         command = self._command
         rows = [] if command.operand is None else [(command.operand.value, command.operand.text)]
         rows += [
@@ -141,7 +141,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def _unknown(self, word: str) -> str:
         if not word.startswith("-"):
-            return f"one word too many: {word!r}"
+            return f"unexpected argument: {word!r}"
         flags = [flag for option in self._command.all_options for flag in option.flags]
         return f"there is no option {word!r}{_meant(word.partition('=')[0], flags)}"
 
@@ -149,7 +149,7 @@ class CommandParser(argparse.ArgumentParser):
 def add_options(
     parser: argparse.ArgumentParser, command: Command
 ) -> list[tuple[argparse.Action, Option]]:
-    """Add the options of a command to a parser; each with what became of it there."""
+    """Add the options of a command to a parser; return each with its argparse action."""
     return [(_add_option(parser, option), option) for option in command.all_options]
 
 
@@ -164,7 +164,7 @@ def _add_option(parser: argparse.ArgumentParser, option: Option) -> argparse.Act
 
 
 def split_arguments(arguments: Sequence[str]) -> SplitArguments:
-    """Find the command's name; options of every command may stand before it too."""
+    """Find the command's name; options that every command has may stand before it."""
     place = _first_word(arguments, COMMON_OPTIONS_WITH_VALUE)
     if place is None:
         return SplitArguments("", tuple(arguments))
@@ -172,10 +172,10 @@ def split_arguments(arguments: Sequence[str]) -> SplitArguments:
 
 
 def find_command(name: str) -> Command:
-    """The command of that name.
+    """Return the command of that name.
 
     Raises:
-        UsageError: there is none; with what may have been meant.
+        UsageError: there is none; the message suggests what was meant.
     """
     command = BY_NAME.get(name)
     if command is None:
@@ -187,10 +187,10 @@ def find_command(name: str) -> Command:
 
 
 def check_options(words: Iterable[str]) -> None:
-    """Check that what stands alone, without a command, are options of the program.
+    """Check that options without a command are options of the program.
 
     Raises:
-        UsageError: one is none; with what may have been meant.
+        UsageError: one is not; the message suggests what was meant.
     """
     known = [flag for option in COMMON_OPTIONS for flag in option.flags]
     known += [flag for flags in _PROGRAM_FLAGS for flag in flags]
@@ -222,7 +222,7 @@ COMMON_OPTIONS_WITH_VALUE = frozenset(option.flag for option in COMMON_OPTIONS i
 def _split_off_command(
     command: Command, arguments: Sequence[str]
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """The command's own arguments, and those of the program that it starts."""
+    """Return the command's own arguments, and those of the program that it starts."""
     if not command.takes_command:
         return arguments, ()
     with_value = frozenset(option.flag for option in command.all_options if option.value)
@@ -234,7 +234,7 @@ def _split_off_command(
 
 
 def _first_word(arguments: Sequence[str], with_value: frozenset[str]) -> int | None:
-    """The place of the first argument that is neither an option nor the value of one."""
+    """Return the index of the first argument that is neither an option nor its value."""
     is_value = False
     for place, word in enumerate(arguments):
         if is_value:

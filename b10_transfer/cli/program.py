@@ -66,7 +66,7 @@ def _run_command(command: Command, program: str, arguments: Sequence[str], conso
 
 
 def _guarded(run: Callable[[], int], console: Console) -> int:
-    """Run something; what goes wrong becomes a line on standard error and an exit code."""
+    """Run a function; turn an error into a line on standard error and an exit code."""
     try:
         return run()
     except UsageError as error:

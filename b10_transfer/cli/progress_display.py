@@ -1,4 +1,4 @@
-"""How far a long operation is: drawn on a terminal, a line now and then elsewhere."""
+"""The progress of a long operation: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from b10_transfer.cli.console import Console
     from b10_transfer.operations.progress import Progress
 
-READING_STORE = "looking at what is stored"
+READING_STORE = "looking into the store"
 
 _DRAW_AFTER_SECONDS = 0.4
-"""An operation that is done sooner needs no bar, and no import of what draws one."""
+"""An operation that ends sooner needs no bar, nor the import of what draws one."""
 
 _LINE_EVERY_SECONDS = 10.0
 _DRAW_EVERY_SECONDS = 0.1
@@ -30,12 +30,12 @@ _DRAW_EVERY_SECONDS = 0.1
 def progress_display(
     console: Console, what: str, first: str
 ) -> Generator[Callable[[Progress], None]]:
-    """Show how far the block is.
+    """Show the progress of the block.
 
     Args:
-        console: where to; standard error is drawn on.
-        what: is being done, in a word: "loading".
-        first: what is done before there is anything to tell of that.
+        console: where to write; the bar is drawn on standard error.
+        what: a word for what is being done: "loading".
+        first: a text to show before there is any progress.
 
     Yields:
         The function that the operation calls, from any thread.
@@ -47,7 +47,7 @@ def progress_display(
 
 @contextlib.contextmanager
 def count_display(console: Console, what: str) -> Generator[Callable[[int], None]]:
-    """Likewise, where nobody knows how much there is: yields what takes the bytes done since."""
+    """Show the progress when the total is unknown: yields a function that adds bytes done."""
     state = _State(what, "reading")
     with _showing(console, state, _draw_bar):
         yield lambda count: state.tell(state.done + count, None)
@@ -55,7 +55,7 @@ def count_display(console: Console, what: str) -> Generator[Callable[[int], None
 
 @contextlib.contextmanager
 def busy_display(console: Console, what: str) -> Generator[None]:
-    """Show on a terminal that the block is at work, where nobody knows how far it is."""
+    """Show on a terminal that the block is at work, when its progress is unknown."""
     if not console.can_draw:
         yield
         return
@@ -64,7 +64,7 @@ def busy_display(console: Console, what: str) -> Generator[None]:
 
 
 class _State:
-    """How far it is: whoever tells is never kept waiting."""
+    """The progress so far; reporting it never blocks."""
 
     def __init__(self, what: str, first: str) -> None:
         self.what = what

@@ -1,4 +1,4 @@
-"""How much is in a cache root of this machine."""
+"""The content of the cache roots of this machine, in numbers."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RootSize:
-    """A cache root, and how much is in it.
+    """A cache root and its content, in numbers.
 
     Attributes:
-        name: of the root.
-        folder: where it is.
-        exists: whether there is such a folder.
-        files: how many files in it are artifacts, or would be if they were whole.
-        bytes: their size.
-        chosen_by: the variable without which the folder would be another; "" for the default.
-        loaded: how many came by loads.
+        name: the root's name.
+        folder: its folder.
+        exists: whether the folder exists.
+        files: how many files in it are artifacts, or would be if they were intact.
+        bytes: their total size.
+        chosen_by: the variable that names the folder; "" for the default folder.
+        loaded: how many of them were loaded.
         loaded_at: when the last load ended, in seconds since the epoch; None without one.
     """
 
@@ -43,18 +43,18 @@ class RootSize:
     loaded_at: float | None
 
     def __str__(self) -> str:
-        """For people, without the name."""
+        """Describe it for people, without the name."""
         chosen = f" ({self.chosen_by})" * bool(self.chosen_by)
         if not self.exists:
-            return f"not there yet: {self.folder}{chosen}"
+            return f"does not exist yet: {self.folder}{chosen}"
         text = f"{count_text(self.files, 'file')}, {size_text(self.bytes)} in {self.folder}{chosen}"
         if self.loaded_at is not None:
-            text += f"; last load {date_text(self.loaded_at)}, {self.loaded} came by loads"
+            text += f"; last load {date_text(self.loaded_at)}, {self.loaded} files were loaded"
         return text
 
 
 def measure(root: CacheRoot, settings: Settings) -> RootSize:
-    """Look how much is in a cache root now."""
+    """Measure the present content of a cache root."""
     found = find_files(root)
     record = read_loaded(root.folder) if found else Loaded()
     return RootSize(
@@ -70,7 +70,7 @@ def measure(root: CacheRoot, settings: Settings) -> RootSize:
 
 
 def _chosen_by(root: CacheRoot, settings: Settings) -> str:
-    """The variable without which the folder would be another; "" where it is the default."""
+    """Return the variable that names the folder; "" for the default folder."""
     if settings.roots.get(root.name):
         return "B10_CACHE_ROOTS"
     kind = next((kind for kind in ROOT_KINDS if kind.name == root.name), None)
@@ -83,7 +83,7 @@ def _chosen_by(root: CacheRoot, settings: Settings) -> str:
             try:
                 elsewhere = kind.resolve(rest)
             except OSError:
-                # No folder for temporary files, without this one.
+                # Without this variable there is no folder for temporary files.
                 return name
             if elsewhere != root.folder:
                 return name

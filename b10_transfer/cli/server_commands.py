@@ -1,4 +1,4 @@
-"""`run`, and what `b10-compile-cache` does: a server under the cache, or beside it."""
+"""`run` and `b10-compile-cache`: a server that runs under the cache, or beside it."""
 
 from __future__ import annotations
 
@@ -28,17 +28,21 @@ def run(call: Call) -> int:
     from b10_transfer.servers.run import command as supervised
 
     options = _run_options(call)
-    # The command may load and save by itself: from the same store.
+    # The command may load and save by itself; it uses the same store.
     os.environ.update(call.changed_variables())
     return supervised.run(call.options.command_line, options)
 
 
 def accompany(call: Call) -> int:
-    """Load, wait for the server beside this process, and save; or run the command that is given."""
+    """Load, wait for the server beside this process, and save; or run the given command."""
     if call.options.command_line:
-        _refuse(call, (WATCH,), "is for a server beside it: with a command it always watches")
+        _refuse(
+            call,
+            (WATCH,),
+            "is for a server beside this process; a command after -- is always watched",
+        )
         return run(call)
-    _refuse(call, RUN_OPTIONS, "is for a command behind --")
+    _refuse(call, RUN_OPTIONS, "is for a command after --")
     from b10_transfer.servers.follow.companion import accompany as go_along
     from b10_transfer.servers.options import ServerOptions
 
@@ -65,9 +69,9 @@ def accompany(call: Call) -> int:
 
 @contextlib.contextmanager
 def _stopped_by_signals(stop: threading.Event) -> Generator[list[int]]:
-    """Set `stop` at the first signal, yielding the list that it goes to.
+    """Set `stop` at the first signal; yield the list of the signals that arrived.
 
-    A second one ends the process at once: nothing half-made is left behind.
+    A second signal ends the process at once; nothing half-made is left behind.
     """
     received: list[int] = []
 
@@ -120,5 +124,5 @@ def _seconds(flag: str, text: str | None) -> float | None:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise CacheValidationError(f"{flag} {text!r} is not a number of seconds, 0 or more")
+        raise CacheValidationError(f"{flag} {text!r} is not a number of seconds: give 0 or more")
     return seconds

@@ -1,4 +1,4 @@
-"""One environment and namespace, for people."""
+"""One environment and namespace, described for people."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLUMNS = (
 
 
 def print_shown(console: Console, shown: Details, settings: Settings) -> None:
-    """Print everything that is known of it."""
+    """Print everything that is known about it."""
     row = shown.row
     print_pairs(console, list(_facts(shown, settings)))
     _title(console, "Environment")
@@ -75,14 +75,14 @@ def _facts(shown: Details, settings: Settings) -> Iterable[tuple[str, str]]:
     yield "store", settings.store
     yield "saved", f"{ago_text(row.saved_at, now)}, {date_text(row.saved_at)}"
     if row.last_load_at is None:
-        yield "last load", "none noted; one within a day of the save is not"
+        yield "last load", "none noted; loads within a day of the save are not noted"
     else:
         yield "last load", f"{ago_text(row.last_load_at, now)}, {date_text(row.last_load_at)}"
     yield "signed", "yes" if row.is_signed else "no"
     yield "artifacts", f"{totals.artifacts}, {size_text(totals.raw_bytes)}"
     repeated = totals.artifacts - totals.blobs
     spared = size_text(totals.raw_bytes - totals.blob_bytes)
-    once = f"; {repeated} repeat the bytes of others ({spared})" if repeated else ""
+    once = f"; {repeated} have the same bytes as others ({spared} spared)" if repeated else ""
     yield (
         "stored as",
         (f"{count_text(totals.blobs, 'blob')}, {size_text(totals.stored_bytes)} compressed{once}"),

@@ -76,8 +76,8 @@ def show(call: Call) -> int:
         shown = inspection.show_stored(settings, address, current)
     if shown is None:
         raise NotStoredError(
-            f"nothing is stored for this environment ({address}); `b10-transfer list` says what "
-            "is, and `b10-transfer doctor` why this is not"
+            f"nothing is stored for this environment ({address}): `b10-transfer list` shows what "
+            "is stored, and `b10-transfer doctor` explains why this is not"
         )
     if call.wants_json:
         call.console.json(_shown_as_json(shown, settings))
@@ -126,13 +126,13 @@ def _print_catalogue(
         )
         console.paragraph((), f"{len(rows)} stored in {settings.store}{packs}")
     elif exists:
-        nothing = "nothing that can be used is" if catalogue.problems else "nothing is"
+        nothing = "nothing usable is" if catalogue.problems else "nothing is"
         console.paragraph((), f"{nothing} stored in {settings.store}")
     else:
         console.paragraph((), f"there is no folder {settings.store} yet; a save makes it")
     if rows and current is not None and not any(row.is_current for row in rows):
         console.paragraph(
-            (), f"nothing for this machine ({current}); `b10-transfer doctor` says why"
+            (), f"nothing for this machine ({current}); `b10-transfer doctor` explains why"
         )
     for problem in catalogue.problems:
         console.note(f"{problem.name}: {problem.reason}")
@@ -141,7 +141,7 @@ def _print_catalogue(
 
 
 def _telling_digits(rows: Sequence[Listed]) -> int:
-    """Return how many digits tell all keys from each other, and not fewer than look familiar."""
+    """Return how many digits tell all keys apart, but no fewer than the usual number."""
     keys = {row.address.environment_key for row in rows}
     for digits in range(_SHORTEST_KEY, 32):
         if len({key[:digits] for key in keys}) == len(keys):

@@ -1,4 +1,4 @@
-"""Tables: whole in a pipe; on a terminal cut to its width, then with fewer columns."""
+"""Tables: complete in a pipe; on a terminal cut to its width, if need be with fewer columns."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: its first line.
+        title: the heading.
         right: whether it is aligned to the right, as numbers are.
-        least: characters that it may be cut down to; 0: never cut.
-        rank: which columns are left out first where there is too little room: the highest. Rank 0
-            stays.
+        least: the fewest characters that it may be cut to; 0: never cut.
+        rank: when there is too little room, the columns of the highest rank are left out first;
+            rank 0 always stays.
     """
 
     title: str
@@ -48,9 +48,9 @@ def print_table(
     Args:
         console: where to.
         columns: the columns.
-        rows: a text for each column.
-        highlighted: numbers of the rows to show in green.
-        indent: begins each line.
+        rows: each row has a text for each column.
+        highlighted: the indices of the rows to show in green.
+        indent: the beginning of each line.
     """
     titles = [column.title for column in columns]
     texts = [titles, *([printable(text) for text in row] for row in rows)]
@@ -78,7 +78,7 @@ def print_table(
 
 
 def _fitting(columns: Sequence[Column], narrowest: Sequence[int], width: int) -> list[int]:
-    """Choose the columns that fit, each as narrow as it may be."""
+    """Choose the columns that fit, each at its smallest width."""
     kept = list(range(len(columns)))
     while sum(narrowest[place] + len(_GAP) for place in kept) - len(_GAP) > width:
         last = max(kept, key=lambda place: columns[place].rank)

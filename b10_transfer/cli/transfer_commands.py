@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from b10_transfer.settings import Settings
 
 
-_READING_HERE = "reading what is here"
+_READING_HERE = "reading the cache roots"
 
 
 def load(call: Call) -> int:
-    """Bring what is stored for this machine."""
+    """Load what is stored for this machine."""
     settings = call.settings()
     with progress_display(call.console, "loading", READING_STORE) as on_progress:
         report = transfer.load(settings, on_progress=on_progress)
@@ -33,7 +33,7 @@ def load(call: Call) -> int:
 
 
 def save(call: Call) -> int:
-    """Store what is here and not stored yet."""
+    """Save what is here and not stored yet."""
     settings = call.settings()
     with progress_display(call.console, "saving", _READING_HERE) as on_progress:
         report = transfer.save(
@@ -60,6 +60,6 @@ def _print(
 
 
 def _as_json(report: LoadReport | SaveReport, settings: Settings) -> dict[str, object]:
-    # Not dataclasses.asdict, which would copy what is in it without our names for it.
+    # dataclasses.asdict would not use our names for the fields.
     fields = {item.name: getattr(report, item.name) for item in dataclasses.fields(report)}
     return {**fields, "namespace": settings.namespace, "store": settings.store}

@@ -1,4 +1,4 @@
-"""`gc`, `check` and `remove`: the store kept in order."""
+"""`gc`, `check` and `remove`: keep the store in order."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def gc(call: Call) -> int:
-    """Make a visit, or visits until nothing is left to do."""
+    """Make one visit of the garbage collection, or visits until nothing is left to do."""
     settings, console = call.settings(), call.console
     _require_folder(settings)
 
     def show(report: GcReport) -> None:
         if call.wants_json:
-            # A line for each of several, since nobody waits for the end of a document for a day.
+            # Several visits print a line each, since nobody waits a day for the end of a document.
             console.json(report, in_a_line=is_long)
         else:
             _print_visit(console, report)
@@ -38,7 +38,7 @@ def gc(call: Call) -> int:
     if is_long:
         report = upkeep.collect_until_empty(settings, on_visit=show)
     else:
-        with busy_display(console, "looking at what is referenced"):
+        with busy_display(console, "looking for unreferenced files"):
             report = upkeep.collect(settings, dry_run=call.options.dry_run)
         show(report)
     return exit_codes.PROBLEMS if report.refused else exit_codes.DONE
@@ -72,13 +72,13 @@ def check(call: Call) -> int:
     )
     if report.faults and not repair:
         console.paragraph(
-            (), "--repair puts back what trash still has, and moves what is damaged aside"
+            (), "--repair puts back what trash still has, and moves damaged files aside"
         )
     return exit_codes.PROBLEMS if report.faults else exit_codes.DONE
 
 
 def remove(call: Call) -> int:
-    """Take one environment and namespace out, or put it back."""
+    """Take one environment and namespace out of the store, or put it back."""
     settings, is_undo = call.settings(), bool(call.options.undo)
     address = find_address(
         call.options.address,
@@ -94,9 +94,9 @@ def remove(call: Call) -> int:
     else:
         call.console.paragraph(
             (),
-            f"{address}: {count_text(moved, 'manifest')} moved to trash; --undo puts it back, for "
-            "a day. A host that still has it in its cache folders saves it again: run "
-            "`b10-transfer clear` there first",
+            f"{address}: {count_text(moved, 'manifest')} moved to trash; --undo puts them back, "
+            "for a day. A host that still has the files in its cache folders saves them again: "
+            "run `b10-transfer clear` there first",
         )
     return exit_codes.DONE if moved else exit_codes.NOT_STORED
 
@@ -133,9 +133,9 @@ def _restore(call: Call, settings: Settings, address: Address) -> int:
 
 def _print_visit(console: Console, report: GcReport) -> None:
     for reason in report.refused:
-        console.paragraph((("!!", "red"), " "), f"nothing was condemned or deleted: {reason}")
+        console.paragraph((("!!", "red"), " "), f"nothing was moved to trash or deleted: {reason}")
     for reason in report.unwritten:
-        console.paragraph(((" !", "yellow"), " "), f"not written anew: {reason}")
+        console.paragraph(((" !", "yellow"), " "), f"not repacked: {reason}")
     for text in _visit_lines(report):
         console.paragraph((), text)
     for address in report.expired:
@@ -148,7 +148,7 @@ def _print_visit(console: Console, report: GcReport) -> None:
             (), f"in trash: {count_text(report.waiting_files, 'file')}, to be deleted {when}"
         )
     if not report.is_complete:
-        console.line("there was no time for everything; the next visit goes on")
+        console.line("the time was too short for everything; the next visit goes on")
 
 
 def _visit_lines(report: GcReport) -> list[str]:
@@ -166,7 +166,7 @@ def _visit_lines(report: GcReport) -> list[str]:
             f"deleted {count_text(report.freed_files, 'file')} ({size_text(report.freed_bytes)})",
         ),
         (report.restored, f"put back {count_text(report.restored, 'pack')}"),
-        (report.rewritten_bytes, f"written anew {size_text(report.rewritten_bytes)}"),
+        (report.rewritten_bytes, f"repacked {size_text(report.rewritten_bytes)}"),
         (report.fenced, f"fenced {count_text(report.fenced, 'session')}"),
         (report.swept, f"swept {count_text(report.swept, 'leftover')}"),
     ]

@@ -1,4 +1,4 @@
-"""Why a load does not help: findings about settings, this machine, the store, and its mount."""
+"""Explain why a load does not help: findings about settings, machine, store and mount."""
 
 from __future__ import annotations
 

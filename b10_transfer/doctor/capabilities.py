@@ -1,4 +1,4 @@
-"""Findings about the mount of the store: its filesystem, what it can do, and its clock."""
+"""Findings about the store's mount: its filesystem, its abilities, and its clock."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ if TYPE_CHECKING:
 
 _STORE, _MOUNT = "store", "mount"
 _GRAVE_SKEW_SECONDS = 86400.0
-_ANOTHER_MOUNT = "use a mount that can (NFS, CephFS, Lustre), and another B10FS_CACHE_DIR"
+_ANOTHER_MOUNT = "use a mount that can do this (NFS, CephFS, Lustre), and set B10FS_CACHE_DIR to it"
 
 # The step that was tried, the meaning of its failure, and what to do.
 _NEEDED: Mapping[str, tuple[str, str]] = {
     "fsync": (
-        "a file that was written cannot be synced",
-        "every save fails at this; look at the mount's log, and at its options",
+        "a written file cannot be synced",
+        "every save fails at this: check the mount's log and its options",
     ),
     "exclusive": (
-        "a file that is there can be created once more (O_EXCL)",
+        "an exclusive create (O_EXCL) succeeds although the file exists",
         _ANOTHER_MOUNT,
     ),
     "visible": (
-        "a new file does not show in a fresh open and listing",
+        "a new file does not show in a fresh open or listing",
         "shorten the mount's caches: a host may miss what another has just saved",
     ),
     "touch": (
-        "the time of a touched file does not move on",
-        "let the mount keep times: without, a running save looks dead to the garbage collection, "
-        "and loads do not keep what they use from expiring",
+        "touching a file does not change its time",
+        "let the mount keep times: without them a running save looks dead to the garbage "
+        "collection, and artifacts expire although they are loaded",
     ),
     "rename": (
         "a rename does not replace a file at once, or leaves it under its old name",
-        f"do not save here: a rename is what everything rests on; {_ANOTHER_MOUNT}",
+        f"do not save here, since everything depends on renames; {_ANOTHER_MOUNT}",
     ),
     "descriptor": (
-        "an open file is not the same any more once it is renamed",
-        f"do not save here: the garbage collection rests on it; {_ANOTHER_MOUNT}",
+        "an open file is no longer the same file after a rename",
+        f"do not save here, since the garbage collection depends on this; {_ANOTHER_MOUNT}",
     ),
     "rename_folder": (
         "a folder cannot be renamed",
-        f"set B10_AUTO_GC=0: the garbage collection cannot work here; or {_ANOTHER_MOUNT}",
+        f"the garbage collection cannot work here: set B10_AUTO_GC=0, or {_ANOTHER_MOUNT}",
     ),
     "delete": (
         "a removed file still shows in a fresh open or listing",
@@ -60,7 +60,7 @@ _NEEDED: Mapping[str, tuple[str, str]] = {
 
 
 def mount_findings(look: Answers) -> Iterator[Finding]:
-    """Find what kind of filesystem the store is on."""
+    """Check on what kind of filesystem the store is."""
     mounted = filesystem_of(str(look.facts("path").get("path", "")))
     if mounted is None:
         return
@@ -69,29 +69,29 @@ def mount_findings(look: Answers) -> Iterator[Finding]:
             "mount.object_store",
             _MOUNT,
             f"the store is on {mounted}: an object store, where a rename copies and deletes",
-            f"nothing guarantees that what is saved can be loaded; {_ANOTHER_MOUNT}",
+            f"nothing guarantees that a save can be loaded; {_ANOTHER_MOUNT}",
             **_told(mounted),
         )
     elif mounted.is_local:
         yield note(
             "mount.local",
             _MOUNT,
-            f"the store is on {mounted}: a filesystem of this host, which others do not see",
-            "mount the shared folder there, or set B10FS_CACHE_DIR to where it is mounted; unless "
-            "this host alone shall use it",
+            f"the store is on {mounted}: a local filesystem, which other hosts do not see",
+            "mount the shared folder there, or set B10FS_CACHE_DIR to where it is mounted, "
+            "unless only this host is meant to use it",
             **_told(mounted),
         )
 
 
 def trial_findings(trial: Answers) -> Iterator[Finding]:
-    """Find what the mount can do."""
+    """Check what the mount can do."""
     created = trial.steps.get("create")
     if trial.pending:
         yield problem(
             "store.no_answer",
             _MOUNT,
             f"{_in_words(trial.pending)} {no_answer()}",
-            "mount it anew; until then saves wait as long as the mount does",
+            "remount it; until then saves wait as long as the mount does",
             step=trial.pending,
         )
         return
@@ -118,18 +118,18 @@ def _not_created(number: int, error: str) -> Finding:
         return note(
             "store.read_only",
             _STORE,
-            f"no file can be made in the store ({error}): loads work, saves do not",
-            "nothing, if this host shall not save; else let this user write there",
+            f"no file can be created in the store ({error}): loads work, saves do not",
+            "nothing, if this host is not meant to save; else let this user write there",
         )
     if number in OUT_OF_SPACE:
         return problem(
             "space.little",
             _STORE,
             f"the store is full: {error}",
-            "`b10-transfer gc`, and look at B10_STORE_MAX_SIZE_MB; or enlarge it",
+            "run `b10-transfer gc` and set B10_STORE_MAX_SIZE_MB, or enlarge the filesystem",
         )
-    fact = f"no file can be made: {error}"
-    return problem("mount.unfit", _MOUNT, fact, "mount it anew", step="create", errno=number)
+    fact = f"no file can be created: {error}"
+    return problem("mount.unfit", _MOUNT, fact, "remount it", step="create", errno=number)
 
 
 def _clock_findings(trial: Answers) -> Iterator[Finding]:
@@ -141,11 +141,10 @@ def _clock_findings(trial: Answers) -> Iterator[Finding]:
     yield problem(
         "clock.skew",
         "clock",
-        f"this host's clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} that of "
-        "the store's filesystem",
-        "set the clocks (NTP): if it is the filesystem's that is wrong, what is stored expires at "
-        "the wrong time once it is set right; if it is this host's, each load notes anew that it "
-        "was one",
+        f"this host's clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} the clock "
+        "of the store's filesystem",
+        "set the clocks (NTP): if the filesystem's clock is wrong, artifacts expire at the wrong "
+        "time after it is corrected; if this host's is wrong, each load notes its use again",
         skew=skew,
     )
 

@@ -1,6 +1,6 @@
-"""Why a load does not help: everything that decides it is looked at, one thing after another.
+"""Look, one by one, at everything that decides whether a load helps.
 
-Each examination has a module of its own; here is their order, and what holds for all: none of them
+Each examination has a module of its own. This one has their order, and the rule that none of them
 may fail or hang the whole, however sick the machine is.
 """
 
@@ -48,24 +48,25 @@ _T = TypeVar("_T")
 _READING_SECONDS = 5.0
 _ROOT_SECONDS = 5.0
 _DEVICE_SECONDS = 30.0
-"""A GPU that only torch knows is asked for through torch."""
+"""The limit for the environment; longer than others, since torch may have to be asked about the
+GPU."""
 
 _NO_STORE = "/nonexistent/store"
-"""In the place of one that hangs: nothing more may touch that."""
+"""A stand-in for a folder that hangs, which nothing may touch any more."""
 
 
 def examine(settings: Settings | None = None) -> list[Finding]:
     """Look at everything that decides whether a load helps.
 
-    Nothing is changed here; in the store a few files are made and removed at once, to see what its
-    mount can do, unless it is read-only or the cache is off.
+    Nothing on this host is changed. In the store a few files are created and removed at once, to
+    see what its mount can do, unless it is read-only or the cache is off.
 
     Args:
-        settings: read from the environment variables by default; values that are not acceptable are
-            findings then.
+        settings: by default read from the environment variables; unacceptable values are then
+            findings.
 
     Returns:
-        The findings. It never raises, and takes well under a minute where mounts hang.
+        The findings. Never raises, and takes well under a minute even when mounts hang.
     """
     examination = _Examination()
     examination.run(settings)
@@ -79,8 +80,8 @@ class _Examination:
         self._mounts = Mounts()
 
     def run(self, settings: Settings | None) -> None:
-        """Look at one thing after another."""
-        # Before the settings are: reading them already touches the folder.
+        """Make all examinations and return their findings."""
+        # The settings come later, because reading them already touches the folder.
         wanted = settings.store if settings else os.environ.get(STORE, DEFAULT_STORE)
         look = look_at(wanted) if os.path.isabs(wanted) else Answers()
         if look.pending:
@@ -112,7 +113,7 @@ class _Examination:
         self._take("space", lambda: space.store_space_findings(wanted, facts, roots, own))
 
     def _settings(self, settings: Settings | None, *, is_hanging: bool) -> Settings | None:
-        """The settings to go on with, without what is not acceptable and what hangs."""
+        """Return the settings to go on with, without unacceptable values and folders that hang."""
         if settings is None:
             variables = dict(os.environ)
             if is_hanging:
@@ -135,7 +136,7 @@ class _Examination:
         return settings
 
     def _store(self, wanted: str, look: Answers, settings: Settings) -> bool:
-        """The folder, its mount and the clocks; returns whether what it holds can be looked at."""
+        """Look at the store's folder, mount and clock; return whether its content can be read."""
         self._take("store", lambda: store.folder_findings(wanted, look))
         if not store.is_readable(look):
             return False
@@ -212,7 +213,7 @@ class _Examination:
                     "doctor.no_answer",
                     root.name,
                     f"{root.folder}: the mount at {folder} {no_answer()}",
-                    "mount it anew, or put the cache root elsewhere: loads and saves wait for it",
+                    "remount it, or put the cache root elsewhere: loads and saves wait for it",
                     folder=root.folder,
                     mounted_at=folder,
                 )
@@ -235,11 +236,11 @@ class _Examination:
         return machine.tool_findings(settings.variables, needed)
 
     def _take(self, subject: str, look: Callable[[], Iterable[Finding]]) -> None:
-        """Add what an examination finds."""
+        """Add the findings of an examination."""
         self.findings += self._ask(subject, lambda: list(look())) or []
 
     def _ask(self, subject: str, look: Callable[[], _T], seconds: float | None = None) -> _T | None:
-        """Return a function's answer; None, and a finding, where it fails or does not answer."""
+        """Return a function's result; None, and a finding, when it fails or does not answer."""
         limit = patience.ANSWER_SECONDS if seconds is None else seconds
         try:
             return call_within(limit, look, THREAD)
@@ -249,16 +250,16 @@ class _Examination:
                     "doctor.no_answer",
                     subject,
                     f"there was no answer within {limit:.0f} s",
-                    "look for a mount that hangs, or a driver: loads and saves wait for it too",
+                    "look for a mount or a driver that hangs: loads and saves wait for it too",
                 )
             )
-        except Exception as error:  # noqa: BLE001  # of a sick machine anything can be expected
+        except Exception as error:  # noqa: BLE001 # a sick machine may raise anything
             self.findings.append(
                 problem(
                     "doctor.failed",
                     subject,
-                    f"it cannot be looked at: {refusal(error) or str(error) or repr(error)}",
-                    "if this does not say what to do, please report it",
+                    f"it cannot be examined: {refusal(error) or str(error) or repr(error)}",
+                    "report it, unless the text says what to do",
                 )
             )
         return None
@@ -267,7 +268,7 @@ class _Examination:
 def _own(
     stored: Stored | None, settings: Settings, environment: Environment | None
 ) -> Header | None:
-    """The newest manifest of this environment and namespace."""
+    """Return the newest manifest of this environment and namespace."""
     if stored is None or environment is None:
         return None
     address = Address(environment.key, settings.namespace)

@@ -60,8 +60,8 @@ class Severity(enum.Enum):
     """How much a finding matters.
 
     Attributes:
-        NOTE: worth knowing; the cache still helps.
-        PROBLEM: keeps the cache from helping, or may.
+        NOTE: worth knowing; the cache helps nevertheless.
+        PROBLEM: keeps the cache from helping, or may do so.
     """
 
     NOTE = "note"
@@ -70,15 +70,15 @@ class Severity(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one examination.
 
     Attributes:
-        code: what kind of finding it is; docs/operations.md explains each.
+        code: the kind of finding; docs/operations.md explains each.
         severity: how much it matters.
-        subject: what was looked at, in a word or two.
+        subject: what was examined, in a word or two.
         text: what was found, in one line.
-        advice: what to do about it, in one line; "" where nothing has to be done.
-        details: the same for programs: what JSON can hold. Sizes are in bytes, times in seconds.
+        advice: what to do about it, in one line; "" when nothing has to be done.
+        details: the same facts for programs, as JSON values; sizes in bytes, times in seconds.
     """
 
     code: Code
@@ -90,11 +90,11 @@ class Finding:
 
     @property
     def is_problem(self) -> bool:
-        """Whether it keeps the cache from helping, or may."""
+        """Whether it keeps the cache from helping, or may do so."""
         return self.severity is Severity.PROBLEM
 
     def as_json(self) -> dict[str, Any]:
-        """The finding as JSON can hold it."""
+        """Return the finding as JSON values."""
         return {
             "code": self.code,
             "severity": self.severity.value,
@@ -107,10 +107,10 @@ class Finding:
 
 
 def note(code: Code, subject: str, text: str, advice: str = "", **details: object) -> Finding:
-    """Something worth knowing."""
+    """Return a finding that is worth knowing."""
     return Finding(code, Severity.NOTE, subject, text, advice, details)
 
 
 def problem(code: Code, subject: str, text: str, advice: str, **details: object) -> Finding:
-    """Something that keeps the cache from helping, or may."""
+    """Return a finding that keeps the cache from helping, or may do so."""
     return Finding(code, Severity.PROBLEM, subject, text, advice, details)

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 _STORE, _STORED = "store", "stored"
 _NAMED = 5
 _REPAIR = (
-    "`b10-transfer check --repair` moves it aside; what it had, the next save of a host that has "
-    "it stores again"
+    "run `b10-transfer check --repair`, which moves it aside; the next save of a host that has "
+    "its artifacts stores them again"
 )
 _RIGHTS = "let this user read it (chmod, chown), or run as the user that saves"
-_MOUNT = "look at the mount: its server, or its disk, does not give the bytes"
+_MOUNT = "check the mount: its server or its disk does not return the bytes"
 
 
 def manifest_findings(stored: Stored) -> Iterator[Finding]:
-    """The manifests that cannot be read, for each why."""
+    """Report the manifests that cannot be read, each with the reason."""
     unusable = [
         _unusable_manifest(item.name.manifest_path, item.error)
         for item in stored.damaged
@@ -47,7 +47,7 @@ def manifest_findings(stored: Stored) -> Iterator[Finding]:
         yield note(
             "stored.unread",
             _STORE,
-            f"there was time for {len(stored.manifests)} of {stored.listed} manifests",
+            f"the time was enough for {len(stored.manifests)} of {stored.listed} manifests",
             "`b10-transfer list` reads them all; `b10-transfer gc` removes superseded ones",
             listed=stored.listed,
             read=len(stored.manifests),
@@ -55,7 +55,7 @@ def manifest_findings(stored: Stored) -> Iterator[Finding]:
 
 
 def pack_findings(rehearsal: Rehearsal) -> Iterator[Finding]:
-    """The packs from which a load could not read."""
+    """Report the packs that a load could not read."""
     faults = rehearsal.pack_faults
     lost = [pack for pack, fault in faults.items() if isinstance(fault, FileNotFoundError)]
     damaged = [pack for pack, fault in faults.items() if isinstance(fault, str)]
@@ -74,7 +74,7 @@ def pack_findings(rehearsal: Rehearsal) -> Iterator[Finding]:
         yield problem(
             "stored.damaged",
             _STORE,
-            _packs_text(rehearsal, damaged, "of another length than it should be"),
+            _packs_text(rehearsal, damaged, "not of the expected length"),
             f"`b10-transfer check --repair` moves it aside; {again}",
             packs=damaged,
         )
@@ -90,14 +90,14 @@ def pack_findings(rehearsal: Rehearsal) -> Iterator[Finding]:
 
 
 def placing_findings(rehearsal: Rehearsal) -> Iterator[Finding]:
-    """Find what a load could not place: nothing is for this host, or something is in the way."""
+    """Report artifacts that a load could not place, or that nothing is for this host."""
     for root, reasons in rehearsal.obstacles.items():
         fact, _, advice = reasons[0].partition("; ")
         yield problem(
             "root.unwritable",
             root,
             f"{count_text(len(reasons), 'stored artifact')} cannot be placed: {fact}",
-            advice or "move it away or chown it, or clear the cache root",
+            advice or "move it away, chown it, or clear the cache root",
         )
     entries = rehearsal.stored.entries
     if rehearsal.chosen.targets or not entries:
@@ -106,9 +106,10 @@ def placing_findings(rehearsal: Rehearsal) -> Iterator[Finding]:
     yield problem(
         "stored.not_for_host",
         _STORED,
-        f"nothing of what is stored ({count_text(len(entries), 'artifact')} of {', '.join(roots)}) "
-        "is for this host: those cache roots are not used here, or it is code for another CPU",
-        "set B10_CACHE_ROOTS as the server had that saved, or save once from this host",
+        f"none of the stored artifacts ({count_text(len(entries), 'artifact')} of "
+        f"{', '.join(roots)}) is for this host: their cache roots are not used here, or they are "
+        "code for another CPU",
+        "set B10_CACHE_ROOTS as on the server that saved, or save once from this host",
         roots=roots,
     )
 
@@ -134,7 +135,7 @@ def _damaged_manifest(name: str, reason: str, advice: str) -> Finding:
 def _packs_text(rehearsal: Rehearsal, packs: Collection[PackId], fault: str) -> str:
     entries = len(rehearsal.stored.entries)
     first = pack_path(next(iter(packs)))
-    named = first if len(packs) == 1 else f"{len(packs)} packs, {first} for one,"
+    named = first if len(packs) == 1 else f"{len(packs)} packs, such as {first},"
     return (
         f"{named} {'is' if len(packs) == 1 else 'are'} {fault}: "
         f"{rehearsal.unreadable(packs)} of {count_text(entries, 'artifact')} cannot be loaded"

@@ -1,4 +1,4 @@
-"""Whether the compilers of this host used what the last load brought."""
+"""Whether the compilers of this host used what was loaded last."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class LoadedUse(enum.Enum):
-    """Tell it from the files of the cache roots."""
+    """The use that compilers made of loaded artifacts."""
 
-    UNKNOWN = "nothing was loaded here, or it was not opened yet"
+    UNKNOWN = "nothing was loaded here, or nothing loaded was opened yet"
     USED = "nothing was compiled since"
     PARTLY_USED = "little was compiled since"
     OF_LITTLE_USE = "much was compiled since"
 
 
 def loaded_use(roots: Iterable[LocalRoot]) -> LoadedUse:
-    """Tell what was loaded from what was compiled since, as the report of a save does.
+    """Compare what was loaded with what was compiled since, as the report of a save does.
 
-    Right after a load nothing was compiled either: that tells of use where a file was opened, or
-    where nobody could see that none was.
+    Right after a load nothing was compiled either. That counts as use only when a file was opened
+    since, or when the filesystem does not show openings.
     """
     records = [(local, read_loaded(local.root.folder)) for local in roots if local.found]
     finished_ns = max((record.finished_ns for _, record in records), default=0)
@@ -36,7 +36,7 @@ def loaded_use(roots: Iterable[LocalRoot]) -> LoadedUse:
     is_opened = False
     for local, record in records:
         for item in local.found:
-            # An empty file is a mark, which its compiler may touch at each use.
+            # An empty file is a marker, which its compiler may touch at each use.
             if item.fingerprint.size and item.fingerprint.ctime_ns > finished_ns:
                 compiled += 1
             elif item.path in record.digests:

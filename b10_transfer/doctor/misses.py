@@ -1,4 +1,4 @@
-"""Findings about what is stored: why a load finds nothing, or little that helps."""
+"""Findings about the stored artifacts: why a load finds nothing, or little that helps."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _SUBJECT = "stored"
 _NEAREST = 3
 _NAMED = 5
-_SAME_IMAGE = "run the same image here as where it was saved, or save once from this one"
-_SAME_HOST = "save once on a machine of this kind; each keeps what is its own"
+_SAME_IMAGE = "run the same image as the server that saved, or save once from this one"
+_SAME_HOST = "save once on a machine of this kind; each kind keeps its own artifacts"
 ADVICE = {
     "torch": _SAME_IMAGE,
     "torch_git": _SAME_IMAGE,
@@ -47,32 +47,32 @@ ADVICE = {
     "cuda": _SAME_IMAGE,
     "hip": _SAME_IMAGE,
     "cpu_flags": "keep to one type of CPU, or save once on each",
-    "vector_isa": "keep to one type of CPU, or set ATEN_CPU_CAPABILITY alike on all (avx2, say)",
-    "threads": "set OMP_NUM_THREADS alike on all replicas",
+    "vector_isa": "use one type of CPU, or set ATEN_CPU_CAPABILITY alike everywhere (such as avx2)",
+    "threads": "set OMP_NUM_THREADS to the same value on all replicas",
     "site_packages": "install torch at the same path on all replicas",
     "python_include": "install the same Python at the same path on all replicas",
     "cxx_compiler": "install the same C++ compiler on all replicas",
     "precompiled_headers": "set TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS alike on all replicas",
 }
 HARMLESS = frozenset({"driver"})
-"""Differs, and is in no compiler's key."""
+"""Recorded fields that no compiler has in its key."""
 
 
 def stored_findings(
     stored: Stored, environment: Environment, address: Address, heads: Heads | None
 ) -> Iterator[Finding]:
-    """Find what is stored for this environment and namespace, or why nothing is.
+    """Report why nothing is stored for this environment and namespace.
 
     Args:
-        stored: what the store holds.
+        stored: the content of the store.
         environment: of this host.
-        address: its environment key and namespace.
-        heads: of that address, as a load reads them; None where they could not be looked at.
+        address: the environment key and namespace of this host.
+        heads: the heads of that address, as a load reads them; None when they could not be read.
     """
     headers = stored.newest()
     own = next((header for header in headers if header.name.address == address), None)
     if heads is not None and heads.listed and not heads.manifests:
-        return  # there is something, and why it cannot be read is told of each manifest
+        return  # something is stored; another finding says why a manifest cannot be read
     if own is not None:
         return
     if not headers:
@@ -80,7 +80,7 @@ def stored_findings(
             "stored.nothing",
             _SUBJECT,
             _nothing(stored),
-            "let a server with a warm cache save; if one has, this is not the folder it shares",
+            "let a server with a warm cache save; if one has, it used another folder",
         )
     else:
         yield from _miss_findings(environment, address, headers)
@@ -88,20 +88,20 @@ def stored_findings(
 
 def _nothing(stored: Stored) -> str:
     if stored.manifests:
-        return f"nothing that can be used here is stored, of {stored.listed} manifests"
+        return f"none of the {stored.listed} stored manifests can be used here"
     return "nothing is stored yet, for any environment"
 
 
 def signing_findings(stored: Stored, settings: Settings) -> Iterator[Finding]:
-    """Find which part of the store is believed here."""
+    """Report manifests that this host does not believe, and missing keys."""
     yield from _key_findings(settings, stored)
     signed = sum(item.seal is Seal.SIGNED for item in stored.manifests)
     if signed and not stored.has_key:
         yield note(
             "signing.no_key",
             "signing",
-            f"{signed} of {len(stored.manifests)} manifests are signed, and no key is set here: "
-            "what this host saves is refused by those that have it",
+            f"{signed} of {len(stored.manifests)} manifests are signed, but no key is set here: "
+            "hosts that have the key refuse what this host saves",
             f"set {KEY_FILE} here too",
             signed=signed,
         )
@@ -112,8 +112,8 @@ def signing_findings(stored: Stored, settings: Settings) -> Iterator[Finding]:
                 "stored.refused",
                 _SUBJECT,
                 f"{_manifests(refused)} {seal.value}, and refused: {_names(refused)}",
-                "save anew from a host that has the key, or add the key that they were signed with "
-                "as a further line",
+                "save again from a host that has the key, or add the key that signed them as a "
+                "further line",
                 manifests=[item.name.manifest_path for item in refused],
                 reason=seal.value,
             )
@@ -126,8 +126,8 @@ def _key_findings(settings: Settings, stored: Stored) -> Iterator[Finding]:
             yield note(
                 "signing.older_key",
                 "signing",
-                f"{_manifests(waiting)} signed with another key than the first: {_names(waiting)}",
-                "`b10-transfer key sign`, before that key goes",
+                f"{_manifests(waiting)} signed with a key that is not the first: {_names(waiting)}",
+                "run `b10-transfer key sign` before you remove that key",
                 manifests=[item.name.manifest_path for item in waiting],
             )
         return
@@ -144,12 +144,12 @@ def _key_findings(settings: Settings, stored: Stored) -> Iterator[Finding]:
 def difference_findings(
     own: Header | None, environment: Environment, use: LoadedUse
 ) -> Iterator[Finding]:
-    """Find how the machine that saved last differed, as far as it matters on this one.
+    """Report how the machine that saved last differs, as far as it matters here.
 
     Args:
         own: the newest manifest of this environment and namespace.
         environment: of this host.
-        use: whether the compilers here used what the last load brought.
+        use: whether the compilers here used what was loaded last.
     """
     recorded = own.lineage.recorded if own is not None else ()
     differences = recorded_differences(environment, recorded)
@@ -179,8 +179,8 @@ def _miss_findings(
         yield problem(
             "stored.other_namespace",
             _SUBJECT,
-            f"{here} in this namespace ({mine}), but in others: {named(namespaces)}",
-            "set B10_CACHE_NAMESPACE to the one that the server which saved had",
+            f"{here} in this namespace ({mine}), but there is in others: {named(namespaces)}",
+            "set B10_CACHE_NAMESPACE as on the server that saved",
             namespaces=list(namespaces),
         )
         return
@@ -190,7 +190,7 @@ def _miss_findings(
     yield problem(
         "stored.other_environment",
         _SUBJECT,
-        f"{here}; of {count} others the nearest has {difference_lines(first.differences)}",
+        f"{here}; the nearest of {count} others has {difference_lines(first.differences)}",
         _advice_for(first.differences),
         environments=count,
         **_near(first),
@@ -199,7 +199,7 @@ def _miss_findings(
 
 
 def _advice_for(differences: Iterable[Difference]) -> str:
-    """Return the advice about the fields, each once, that for the most fields first."""
+    """Return each advice about the fields once; the advice that covers most fields comes first."""
     counted = Counter(ADVICE[item.name] for item in differences if item.name in ADVICE)
     return "; ".join(advice for advice, _ in counted.most_common()) or _SAME_IMAGE
 

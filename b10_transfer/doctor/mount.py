@@ -1,4 +1,4 @@
-"""Ask a mount what it can do, without waiting longer than is sensible."""
+"""Try what a mount can do, within a time limit."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that was tried.
+    """One step that was tried.
 
     Attributes:
-        facts: what came of it; see `mount_probe`.
-        error: what the filesystem said; "" when it was done.
-        errno: the number of that.
+        facts: its results; see `mount_probe`.
+        error: the filesystem's error; "" when it succeeded.
+        errno: the number of that error.
     """
 
     facts: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Step:
 
     @property
     def holds(self) -> bool:
-        """Whether what was tried is as it should be, at once or soon."""
+        """Whether the step had the expected result, at once or soon."""
         return not self.error and self.facts.get("holds", True) is True
 
 
@@ -49,7 +49,7 @@ class Answers:
     """The answers of a mount, step by step.
 
     Attributes:
-        steps: by name, those that came to an end.
+        steps: the steps that ended, by name.
         pending: the step that did not answer in time; "" when all did.
     """
 
@@ -57,7 +57,7 @@ class Answers:
     pending: str = ""
 
     def facts(self, name: str) -> Mapping[str, Any]:
-        """Return the facts of a step; none when it was not taken."""
+        """Return the facts of a step; empty when it was not taken."""
         step = self.steps.get(name)
         return {} if step is None else step.facts
 
@@ -70,11 +70,11 @@ def look_at(folder: str) -> Answers:
 def try_out(folder: str, names: Collection[str]) -> Answers:
     """Try what the filesystem of a store can do.
 
-    Files are made under names that the garbage collection sweeps, and removed.
+    Files are created under names that the garbage collection sweeps, and removed.
 
     Args:
         folder: the store.
-        names: what is in it; no folder is made.
+        names: its content; no folder is created in it.
     """
     name = f"probe{TEMPORARY_MARK}{secrets.token_hex(8)}"
     places = [place if place in names else "." for place in (SESSIONS, TRASH)]
@@ -82,10 +82,10 @@ def try_out(folder: str, names: Collection[str]) -> Answers:
 
 
 class Mounts:
-    """Which mounts hang; each is asked once, and those of this host's own disks are not."""
+    """The mounts that hang. Each is asked once; mounts of this host's own disks are not asked."""
 
     def __init__(self) -> None:
-        """Nothing was asked yet."""
+        """Ask nothing yet."""
         self._hanging: dict[str, bool] = {}
 
     def note_hanging(self, path: str) -> None:
@@ -95,7 +95,7 @@ class Mounts:
             self._hanging[mounted.folder] = True
 
     def hanging(self, path: str) -> str:
-        """The folder of the mount that a path is on, if that hangs; else ""."""
+        """Return the folder of the mount that a path is on, if that hangs; else ""."""
         mounted = filesystem_of(os.path.normpath(path))
         if mounted is None or mounted.is_local:
             return ""
@@ -108,8 +108,8 @@ class Mounts:
 def _ask(arguments: list[str]) -> Answers:
     """Run the probe in a process of its own.
 
-    A call into a mount that hangs may not be interrupted by anything, and the process that made it
-    does not end then; this one must.
+    Nothing may be able to interrupt a call into a mount that hangs, and its process cannot end
+    either. This process must.
     """
     command = [sys.executable or "python3", "-I", "-S", mount_probe.__file__, *arguments]
     try:
@@ -119,7 +119,7 @@ def _ask(arguments: list[str]) -> Answers:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=os.path.abspath(os.sep),
-            # An interrupt from the terminal is not for it: it has to clean up.
+            # The terminal's interrupt must not reach it, because it has to clean up.
             start_new_session=True,
         )
     except OSError:
@@ -129,13 +129,13 @@ def _ask(arguments: list[str]) -> Answers:
         with contextlib.suppress(ValueError):
             _note(json.loads(line), answers)
     if not answers.steps and not answers.pending:
-        # Python is embedded in another program, or this package lies in an archive.
+        # Python is embedded in another program, or this package is in an archive.
         return _ask_here(arguments)
     return answers
 
 
 def _ask_here(arguments: list[str]) -> Answers:
-    """Run the probe in a thread, where no process can be started."""
+    """Run the probe in a thread, when no process can be started."""
     answers = Answers()
 
     def run() -> None:
@@ -148,11 +148,11 @@ def _ask_here(arguments: list[str]) -> Answers:
 
 
 def _lines(process: subprocess.Popen[bytes], deadline: float) -> Iterator[bytes]:
-    """Yield what the process prints, a line at a time, until it ends or the time is up."""
+    """Yield the lines that the process prints, until it ends or the time is up."""
     lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def read() -> None:
-        # Waits for the process too; one that the kernel cannot end is left to this thread.
+        # This also waits for the process; if the kernel cannot end it, only this thread hangs.
         with process:
             for line in process.stdout or ():
                 lines.put(line)

@@ -1,11 +1,11 @@
-"""Try out what a mount can do: a program of its own, since one that hangs may not be stopped.
+"""Try what a mount can do, in a program of its own, since a call that hangs cannot be stopped.
 
     python -I -S mount_probe.py look FOLDER
     python -I -S mount_probe.py try FOLDER FILES FOLDERS NAME
 
-`look` changes nothing. `try` makes files FOLDER/FILES/NAME-* and a folder FOLDER/FOLDERS/NAME-*,
-and removes them. Each step prints two lines of JSON: `{"begin": step}`, then what came of it, so
-that whoever waits knows which step did not answer. It needs the standard library alone, and is run
+`look` changes nothing. `try` creates files FOLDER/FILES/NAME-* and a folder FOLDER/FOLDERS/NAME-*,
+and removes them. Each step prints two lines of JSON: `{"begin": step}`, then its result, so that
+the caller knows which step did not answer. The program needs only the standard library, and is run
 as a file, which takes a few hundredths of a second.
 """
 
@@ -37,7 +37,7 @@ Step = tuple[str, "Callable[[], Facts]"]
 
 
 def look(folder: str) -> Iterator[Step]:
-    """The steps that change nothing."""
+    """Yield the steps that change nothing."""
 
     def status() -> Facts:
         os.stat(folder)
@@ -68,7 +68,7 @@ def look(folder: str) -> Iterator[Step]:
 
 
 def space(folder: str) -> Facts:
-    """Free and whole space of a folder's filesystem, in bytes and in files."""
+    """Return free and total space of a folder's filesystem, in bytes and in files."""
     if not hasattr(os, "statvfs"):
         return {}
     found = os.statvfs(folder)
@@ -80,10 +80,10 @@ def space(folder: str) -> Facts:
 
 
 class Trial:
-    """The steps that change something, and undo it."""
+    """The steps that change something and undo it."""
 
     def __init__(self, files: str, folders: str, name: str) -> None:
-        """Nothing is touched yet; `files` and `folders` exist, and all names begin with `name`."""
+        """Touch nothing yet; `files` and `folders` exist, and all new names begin with `name`."""
         self._parent = files
         self._name = name
         self._files = [os.path.join(files, f"{name}-{number}") for number in range(4)]
@@ -91,7 +91,7 @@ class Trial:
         self._handle = -1
 
     def steps(self) -> Iterator[Step]:
-        """In the order in which they have to be taken."""
+        """Return the steps, in the order in which they have to be taken."""
         for step in (
             *(self._create, self._fsync, self._exclusive, self._visible, self._touch),
             *(self._rename, self._descriptor, self._rename_folder, self._delete),
@@ -99,7 +99,7 @@ class Trial:
             yield step.__name__[1:], step
 
     def clean(self) -> None:
-        """Remove whatever was made and is left."""
+        """Remove everything that was created and is still there."""
         if self._handle >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._handle)
@@ -154,7 +154,7 @@ class Trial:
         return _wait_for(moves)
 
     def _rename(self) -> Facts:
-        """Over a file; and again, which must fail: what was moved is not there any more."""
+        """Rename over a file, and again, which must fail because the source is gone."""
         target, source, lost = self._files[:3]
         handle = _open_new(source)
         try:
@@ -177,9 +177,9 @@ class Trial:
         return {**seen, "holds": False}
 
     def _descriptor(self) -> Facts:
-        """An open file stays the same file when it is renamed."""
+        """Check that an open file stays the same file when it is renamed."""
         source, target = self._files[3], self._files[1]
-        # One that was just made: whoever can write here could put a link in the place of another.
+        # It was just created: in place of an older one, whoever can write here could put a link.
         handle = _open_new(source)
         try:
             os.write(handle, _SECOND)
@@ -204,7 +204,7 @@ class Trial:
                 os.close(_open_new(os.path.join(source, inner)))
                 break
             except FileNotFoundError:
-                # A collection that is at work takes an empty folder away.
+                # A running collection removes empty folders.
                 if attempt == _ATTEMPTS - 1:
                     raise
         os.rename(source, target)
@@ -220,7 +220,7 @@ class Trial:
 
 _TRIES = 2
 _PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN)
-"""After these all steps are taken once more; what they say then counts."""
+"""If one of these fails, all steps are taken again, and the second result counts."""
 
 
 def take(steps: Iterator[Step]) -> Iterator[Facts]:
@@ -265,13 +265,13 @@ def _open_new(path: str) -> int:
 
 
 def _flush(handle: int) -> None:
-    """Sync a file; whether that can be done is a step of its own."""
+    """Sync a file; a failure is ignored, since another step tests this."""
     with contextlib.suppress(OSError):
         os.fsync(handle)
 
 
 def _read(path: str) -> bytes:
-    """Read a file through a fresh open; b"" where there is none."""
+    """Read a file through a fresh open; b"" when there is none."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -294,7 +294,7 @@ def main() -> None:
         for line in steps:
             os.write(1, json.dumps(line).encode("ascii") + b"\n")
     except BrokenPipeError:
-        # Nobody waits any more; what was made is still removed.
+        # Nobody waits any more, but the files are still removed.
         pass
     finally:
         steps.close()

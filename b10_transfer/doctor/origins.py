@@ -1,4 +1,4 @@
-"""Findings about files in the cache roots that were made for another machine."""
+"""Findings about files in the cache roots that another machine made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def origin_findings(roots: Iterable[LocalRoot], environment: Environment) -> Iterator[Finding]:
-    """Find files that would do harm here, and files that are not saved because of their origin."""
+    """Report files that would do harm here, and files that are not saved for their origin."""
     for root, found in roots:
         origin = peek(root, found, environment)
         for line in harm_lines(root.folder, origin.harmful):
@@ -33,6 +33,6 @@ def origin_findings(roots: Iterable[LocalRoot], environment: Environment) -> Ite
                 "root.other_machine",
                 root.name,
                 f"{count_text(count, 'file')} in {root.folder}: {reason}; not saved",
-                "`b10-transfer clear` empties the cache root, and all is made here",
+                "run `b10-transfer clear`: the compilers then make everything here",
                 files=count,
             )

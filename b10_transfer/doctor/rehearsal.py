@@ -1,4 +1,4 @@
-"""A load up to where it would change something: what it would read, and where it would write."""
+"""A load up to its first change: what it would read, and where it would write."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Rehearsal(NamedTuple):
 
     Attributes:
         heads: the manifests that it would read, verified.
-        stored: all of them united.
-        pack_faults: why the bytes of a pack cannot be read: an OSError, or its length.
-        chosen: what belongs on this host.
+        stored: the entries of all heads, merged.
+        pack_faults: why the bytes of a pack cannot be read: an OSError, or a wrong length.
+        chosen: the artifacts that this host can use.
         obstacles: why artifacts that are not here yet could not be placed, by cache root.
     """
 
@@ -47,17 +47,17 @@ class Rehearsal(NamedTuple):
 def rehearse(
     store: Store, settings: Settings, environment: Environment, roots: Iterable[CacheRoot]
 ) -> Rehearsal | StoreError | None:
-    """Do all that a load does before it writes, and look at the packs it would read.
+    """Do everything that a load does before it writes, and look at the packs it would read.
 
     Args:
         store: the shared folder.
         settings: of this host.
-        environment: likewise.
+        environment: of this host.
         roots: the cache roots that answer.
 
     Returns:
-        The error where the folder for scratch cannot be used; None when there is no room in it:
-        what is said of the space says so.
+        The findings; the error when the scratch folder cannot be used; None when it is full, which
+        the findings about space report.
 
     Raises:
         OSError: the manifests cannot be listed.
@@ -78,7 +78,7 @@ def rehearse(
     )
     lacking = not_here(chosen.targets)
     faults = store.pack_faults({pack: told.size for pack, told in stored.packs.items()})
-    # Those that this host is likely to use are looked at whether or not anything is stored.
+    # Roots that this host is likely to use are examined whether or not anything is stored.
     others = {
         name: root
         for name, root in by_name.items()
@@ -100,9 +100,9 @@ def _obstacles(
 
 
 def _obstacle(folder: str, root: str, known: dict[str, str]) -> str:
-    """Return why nothing could be put into a folder below a cache root; "" where it could.
+    """Return why nothing can be put into a folder below a cache root; "" when it can.
 
-    A root that exists is itself looked at elsewhere.
+    An existing root itself is examined elsewhere.
     """
     if folder not in known:
         if len(folder) <= len(root):
@@ -110,7 +110,7 @@ def _obstacle(folder: str, root: str, known: dict[str, str]) -> str:
         if not os.path.lexists(folder):
             known[folder] = _obstacle(os.path.dirname(folder), root, known)
         elif not os.path.isdir(folder):
-            known[folder] = f"{folder} is no folder"
+            known[folder] = f"{folder} is not a folder"
         elif not os.access(folder, os.W_OK | os.X_OK):
             known[folder] = f"{folder} cannot be written by this user"
         else:

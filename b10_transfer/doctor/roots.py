@@ -1,4 +1,4 @@
-"""Findings about the cache roots: whose they are, and whether they can be used."""
+"""Findings about the cache roots: their owners, and whether they can be used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from b10_transfer.settings import Settings
 
 CPP_KERNEL = "ab/ckernel.main.so"
-"""A kernel that a CPU will need, also before anything is here."""
+"""A kernel that a CPU will need, assumed even before anything is here."""
 
 _FOLDERS = "cache root"
 _ROOTS = "B10_CACHE_ROOTS"
@@ -36,7 +36,7 @@ _ELSEWHERE = "put the cache root elsewhere, or leave it out of B10_CACHE_ROOTS"
 
 
 class LocalRoot(NamedTuple):
-    """A cache root, and the files in it."""
+    """A cache root and its files."""
 
     root: CacheRoot
     found: list[FoundFile]
@@ -84,7 +84,7 @@ def examine_root(
 
 
 def _in_its_place(path: str) -> str:
-    """Return what has the place of this folder or of one above it and is none; "" for nothing."""
+    """Return what stands in place of this folder or one above it and is not a folder; or ""."""
     while not os.path.lexists(path) and path != os.path.dirname(path):
         path = os.path.dirname(path)
     return "" if os.path.isdir(path) else path
@@ -95,7 +95,7 @@ def _unusable_folder(root: CacheRoot, blocking: str) -> Finding:
     return problem(
         "root.unusable",
         root.name,
-        f"nothing can be loaded into {root.folder}: {where} is no folder",
+        f"nothing can be loaded into {root.folder}: {where} is not a folder",
         f"move {blocking} away, or put the cache root elsewhere",
         folder=root.folder,
         in_its_place=blocking,
@@ -108,8 +108,8 @@ def _foreign_findings(root: CacheRoot, settings: Settings) -> Iterator[Finding]:
         yield problem(
             "root.other_files",
             root.name,
-            f"{root.folder} holds other things than the cache ({few(names)}): they are neither "
-            "saved nor cleared",
+            f"{root.folder} holds things that are not part of the cache ({few(names)}): they are "
+            "neither saved nor cleared",
             "give the cache a folder of its own",
             folder=root.folder,
             foreign=names,
@@ -123,9 +123,11 @@ def _exposure_findings(root: CacheRoot, settings: Settings) -> Iterator[Finding]
         yield problem(
             "root.exposed",
             root.name,
-            f"{lack.fact if lack is not None else strict}: it is left out, as B10_STRICT_ROOTS "
-            "says",
-            lack.advice if lack is not None else "let nobody else write there, or to what is above",
+            f"{lack.fact if lack is not None else strict}: it is left out because of "
+            "B10_STRICT_ROOTS",
+            lack.advice
+            if lack is not None
+            else "let nobody else write to it or to the folders above",
             folder=root.folder,
         )
     elif lack is not None:
@@ -152,12 +154,12 @@ def is_wanted(root: CacheRoot, settings: Settings, *, is_gpu: bool) -> bool:
 def _link_findings(root: CacheRoot, links: Iterable[Skipped]) -> Iterator[Finding]:
     for location, reason in links:
         if location == root.folder:
-            continue  # as a whole it is looked at elsewhere
+            continue  # the root itself is examined elsewhere
         if root.is_strict and not reason.startswith("a link"):
             yield problem(
                 "root.exposed",
                 root.name,
-                f"{location} {reason}: it is left out, as B10_STRICT_ROOTS says",
+                f"{location} {reason}: it is left out because of B10_STRICT_ROOTS",
                 "chown it, or let nobody else write there",
                 folder=location,
             )
@@ -166,7 +168,8 @@ def _link_findings(root: CacheRoot, links: Iterable[Skipped]) -> Iterator[Findin
             "root.link",
             root.name,
             f"{location} is {reason}: it is not followed, and nothing is saved or loaded there",
-            "make it lead to a folder of this user's own that holds nothing else, or remove it",
+            "let it lead to a folder that belongs to this user and holds nothing else, or remove "
+            "it",
             link=location,
         )
 
@@ -189,7 +192,7 @@ def _permission_findings(
         yield problem(
             "root.unwritable",
             root.name,
-            f"{record} is no folder: nothing can be loaded beside it",
+            f"{record} is not a folder, so nothing can be loaded beside it",
             f"move {record} away",
             folder=record,
         )
@@ -199,7 +202,7 @@ def _permission_findings(
             "root.unreadable",
             root.name,
             f"{count_text(len(unreadable), 'file')} in {root.folder} cannot be read by this user "
-            f"(uid {own_uid()}), {unreadable[0]} for one: neither used nor saved",
+            f"(uid {own_uid()}), such as {unreadable[0]}: they are neither used nor saved",
             "run as the user that made them, or clear the cache root",
             files=len(unreadable),
         )

@@ -1,4 +1,4 @@
-"""The settings as `doctor` sees them: what is wrong, and how to go on without it."""
+"""The settings for `doctor`: what is wrong with them, and how to go on without that."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _ALIKE = 0.85
 
 
 class Reading(NamedTuple):
-    """The settings that could be made of the environment variables.
+    """The settings that could be read from the environment variables.
 
     Attributes:
-        settings: None when nothing could.
-        ignored: the variables that were left out since their values cannot be used.
-        findings: why.
+        settings: None when none could.
+        ignored: the variables that were left out because their values cannot be used.
+        findings: the reasons.
     """
 
     settings: Settings | None
@@ -46,12 +46,12 @@ class Reading(NamedTuple):
 
 
 def read_settings(variables: Mapping[str, str], mounts: Mounts | None = None) -> Reading:
-    """The settings, without those that are not acceptable.
+    """Read the settings, without those that are not acceptable.
 
     Args:
         variables: environment variables.
-        mounts: to ask before anything is touched; variables that lead to one that hangs are left
-            out too.
+        mounts: asked before anything is touched; variables that lead to a mount that hangs are left
+            out, too.
     """
     left = dict(variables)
     findings: list[Finding] = []
@@ -66,7 +66,7 @@ def read_settings(variables: Mapping[str, str], mounts: Mounts | None = None) ->
             culprit = error.setting or ""
             findings.append(_invalid(str(error), culprit))
         except OSError as error:
-            # No folder for temporary files. Any will do to look at the rest.
+            # There is not a folder for temporary files. Any folder will do to examine the rest.
             culprit, folder = "", _any_writable()
             if WORK not in ignored:
                 findings.append(_no_work_folder(str(error)))
@@ -81,7 +81,7 @@ def read_settings(variables: Mapping[str, str], mounts: Mounts | None = None) ->
 
 
 def switch_findings(settings: Settings) -> Iterator[Finding]:
-    """Return whether the cache is off altogether."""
+    """Report a cache or loads that are turned off."""
     if not settings.enabled:
         yield problem(
             "settings.off",
@@ -94,13 +94,13 @@ def switch_findings(settings: Settings) -> Iterator[Finding]:
             "settings.off",
             _SUBJECT,
             "loads are turned off by B10_CACHE_LOAD=0",
-            "unset it, unless the server shall start cold, with empty cache folders: "
-            "`b10-transfer clear`",
+            "unset it, unless the server is meant to start cold; for that, empty the cache "
+            "folders: `b10-transfer clear`",
         )
 
 
 def name_findings(settings: Settings, ignored: frozenset[str]) -> Iterator[Finding]:
-    """A work folder that is not used, and variables that look like a setting and are none."""
+    """Report a work folder that is not used, and variables that only look like settings."""
     yield from _work_folder_findings(settings, ignored)
     yield from _unknown_findings(settings.variables)
 
@@ -108,15 +108,15 @@ def name_findings(settings: Settings, ignored: frozenset[str]) -> Iterator[Findi
 def _invalid(message: str, culprit: str) -> Finding:
     advice = "correct it"
     if culprit:
-        rest = "all below was looked at as if it were not set"
+        rest = "the rest was examined as if it were not set"
         if culprit == STORE:
-            rest = "until then there is no store to look at"
+            rest = "until then there is no store to examine"
         advice = f"correct {culprit}, or unset it: {rest}"
     return problem("settings.invalid", _SUBJECT, message, advice, name=culprit or None)
 
 
 def _hanging_paths(variables: Mapping[str, str], mounts: Mounts | None) -> list[tuple[str, str]]:
-    """The variables that lead to a mount that hangs, each with its folder."""
+    """Return the variables that lead to a mount that hangs, each with that mount's folder."""
     if mounts is None:
         return []
     paths = [name for name in _PATHS if os.path.isabs(variables.get(name, ""))]
@@ -129,7 +129,7 @@ def _hanging(name: str, value: str, folder: str) -> Finding:
         "doctor.no_answer",
         _SUBJECT,
         f"{name}={value!r}: the mount at {folder} {no_answer()}",
-        f"mount it anew: loads and saves wait for it; all below was looked at without {name}",
+        f"remount it: loads and saves wait for it; the rest was examined without {name}",
         name=name,
         mounted_at=folder,
     )
@@ -140,7 +140,7 @@ def _no_work_folder(message: str) -> Finding:
         "settings.work_folder",
         _SUBJECT,
         message,
-        f"set {WORK} to a local folder that can be written; without one nothing is loaded",
+        f"set {WORK} to a local folder that can be written; nothing is loaded without one",
     )
 
 
@@ -156,8 +156,8 @@ def _work_folder_findings(settings: Settings, ignored: frozenset[str]) -> Iterat
         yield note(
             "settings.work_folder",
             _SUBJECT,
-            f"{WORK}={value!r} is not used, but {settings.scratch}: it is no local folder that can "
-            "be written",
+            f"{WORK}={value!r} is not a local folder that can be written: {settings.scratch} is "
+            "used instead",
             f"make the folder, or unset {WORK}",
             wanted=value,
             used=settings.scratch,
@@ -173,8 +173,8 @@ def _unknown_findings(variables: Mapping[str, str]) -> Iterator[Finding]:
             yield note(
                 "settings.unknown",
                 _SUBJECT,
-                f"{name} is set, which is no setting",
-                f"set {meant} instead, if that was meant",
+                f"{name} is set, but there is no such setting",
+                f"set {meant} instead, if that is what you meant",
                 name=name,
                 meant=meant,
             )

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 _SUBJECT = "space"
 _NAMED = 4
 _LITTLE = 1 << 20
-"""The least that scratch needs, in bytes, whatever is stored."""
+"""The least space that scratch needs, in bytes, whatever is stored."""
 
 _COMPRESSED = 0.3
-"""The part of its size that a tree takes in the store: an upper bound of all measured."""
+"""The compressed size of a tree, as a part of its size: an upper bound of all measured trees."""
 
 
 @dataclass(slots=True)
 class _Volume:
-    """A filesystem, and what a load or a save needs on it, in bytes."""
+    """A filesystem, and the space that a load or a save needs on it, in bytes."""
 
     folder: str
     facts: Mapping[str, object]
@@ -46,11 +46,11 @@ class _Volume:
 def local_space_findings(
     locals_: Iterable[LocalRoot], settings: Settings, own: Header | None
 ) -> Iterator[Finding]:
-    """The cache roots and the work folder.
+    """Report too little space for the cache roots and the work folder.
 
     Args:
-        locals_: the cache roots. Nobody knows how what is stored is spread over them, so all of it
-            is expected in each.
+        locals_: the cache roots. Since nobody knows how the stored artifacts are spread over them,
+            all are expected in each.
         settings: of this host.
         own: the newest manifest of this host's environment and namespace.
     """
@@ -91,7 +91,7 @@ def store_space_findings(
 
 
 def _add(volumes: dict[int, _Volume], folder: str, use: str) -> _Volume | None:
-    """Note a use of the filesystem of a folder; None where nothing can be known of it."""
+    """Note a use of the filesystem of a folder; return None when that cannot be examined."""
     there = existing_folder(folder)
     facts = space(there)
     if not facts:
@@ -121,14 +121,14 @@ def _volume_findings(volume: _Volume) -> Iterator[Finding]:
             f"{size_text(volume.need)} needed",
             "`b10-transfer gc`, and look at B10_STORE_MAX_SIZE_MB; or enlarge it"
             if is_store
-            else "free some, enlarge it, or put the cache roots and LOCAL_WORK_DIR elsewhere",
+            else "free some space, enlarge it, or put the cache roots and LOCAL_WORK_DIR elsewhere",
             **details,
         )
     elif isinstance(files, int) and files < volume.need_files:
         yield problem(
             "space.little",
             _SUBJECT,
-            f"{volume.folder} ({_uses(volume)}): {files} further files fit, about "
+            f"{volume.folder} ({_uses(volume)}): there is room for {files} more files, and about "
             f"{volume.need_files} are needed",
             "enlarge it, or put the cache roots elsewhere",
             **details,

@@ -1,4 +1,4 @@
-"""Findings about the store's folder: whether it is there, ours, and open to this user."""
+"""Findings about the store's folder: whether it exists, is a store, and is open to this user."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 _STORE = "store"
 REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-"""The errors of a folder that this user may not use so."""
+"""The errors that mean that this user may not use a folder."""
 
 
 def folder_findings(store: str, look: Answers) -> Iterator[Finding]:
-    """Return whether there is a store, and what this user may do there."""
+    """Report a folder that is missing, hangs, or denies this user something."""
     if look.pending:
         yield problem(
             "store.no_answer",
             _STORE,
             f"{store} {no_answer()} ({look.pending}): its mount hangs",
-            "mount it anew; until then a load or a save waits as long as the mount does. Set "
+            "remount it; until then a load or a save waits as long as the mount does. Set "
             "BASETEN_FS_ENABLED=0 to start servers without it",
             step=look.pending,
         )
@@ -44,31 +44,31 @@ def folder_findings(store: str, look: Answers) -> Iterator[Finding]:
             "store.missing",
             _STORE,
             f"there is no folder {store} yet; a save makes it",
-            "if others have saved, look whether the shared folder is mounted here, and at "
-            "B10FS_CACHE_DIR",
+            "if others have saved, check B10FS_CACHE_DIR, and that the shared folder is mounted "
+            "here",
         )
     else:
-        advice = "look at the mount and at the permissions of the folder"
+        advice = "check the mount and the permissions of the folder"
         if failed.errno == errno.ENOTDIR:
             advice = "set B10FS_CACHE_DIR to a folder"
         elif failed.errno not in REFUSED:
-            advice = "mount it anew"
+            advice = "remount it"
         yield problem("store.unreadable", _STORE, f"{store} cannot be read: {failed.error}", advice)
 
 
 def is_readable(look: Answers) -> bool:
-    """Return whether there is a folder, and this user may look into it and into those in it."""
+    """Return whether this user may look into the store and its folders."""
     is_there = not look.pending and all(not step.error for step in look.steps.values())
     return is_there and all(may[0] for may in look.facts("access").values())
 
 
 def is_writable(look: Answers) -> bool:
-    """Return whether this user may write to the store, as far as its permissions say."""
+    """Return whether this user may write to the store, judged by its permissions."""
     return is_readable(look) and all(may[1] for may in look.facts("access").values())
 
 
 def format_findings(store: Store) -> Iterator[Finding]:
-    """Return whether this release may touch the store."""
+    """Report a store of another release."""
     try:
         store.has_format()
     except UnsupportedFormatError as error:
@@ -80,12 +80,12 @@ def format_findings(store: Store) -> Iterator[Finding]:
 
 
 def unreadable(what: str, error: OSError) -> Finding:
-    """Something of the store cannot be read."""
+    """Report a part of the store that cannot be read."""
     return problem(
         "store.unreadable",
         _STORE,
         f"{what} cannot be read: {error.strerror or error}",
-        "look at the mount and at the permissions",
+        "check the mount and the permissions",
     )
 
 
@@ -94,9 +94,9 @@ def _link_findings(store: str, links: list[str]) -> Iterator[Finding]:
         yield problem(
             "store.linked",
             _STORE,
-            f"{', '.join(f'{store}/{name}' for name in links)}: a link in the place of a folder",
-            "find out who put it there, and put a folder in its place; nothing is saved, collected "
-            "or repaired before. The store itself may be a link",
+            f"{', '.join(f'{store}/{name}' for name in links)}: a link in place of a folder",
+            "find out who put it there, and put a folder in its place; until then nothing is "
+            "saved, collected or repaired. Only the store itself may be a link",
             folders=links,
         )
 
@@ -131,6 +131,6 @@ def _other_files(store: str, names: list[str]) -> Iterator[Finding]:
         yield note(
             "store.other_files",
             _STORE,
-            f"{store} holds other things ({', '.join(names[:3])}), and no store yet",
-            "set B10FS_CACHE_DIR to a folder of its own, if that is not meant",
+            f"{store} holds other things ({', '.join(names[:3])}) but no store yet",
+            "set B10FS_CACHE_DIR to a folder of its own, if that is not intended",
         )

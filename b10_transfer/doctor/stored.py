@@ -1,6 +1,6 @@
-"""The content of the store as `doctor` sees it: for which environments, and by whom it is signed.
+"""The content of the store for `doctor`: its environments, and who signed what.
 
-Manifests are read one after another for a bounded time, those first that tell most.
+Manifests are read one after another for a limited time, the most telling ones first.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """A manifest, as far as its first bytes tell.
+    """A manifest, as far as its first bytes describe it.
 
     Attributes:
         name: its name.
         header: None when it cannot be read.
-        seal: None when that cannot be told.
+        seal: None when it cannot be told.
         error: why it cannot be read.
     """
 
@@ -36,10 +36,10 @@ class StoredManifest:
 
 @dataclass(slots=True)
 class Stored:
-    """The content of a store, as far as it was looked at.
+    """The content of a store, as far as it was read.
 
     Attributes:
-        manifests: those that were read, or were to be.
+        manifests: the manifests that were read, or could not be.
         listed: how many there are.
         has_key: whether this host has a signing key.
     """
@@ -50,17 +50,17 @@ class Stored:
 
     @property
     def refused(self) -> list[StoredManifest]:
-        """Those that this host does not believe."""
+        """The manifests that this host does not believe."""
         wrong = {Seal.PLAIN, Seal.FOREIGN} if self.has_key else set[Seal]()
         return [item for item in self.manifests if item.seal in wrong]
 
     @property
     def damaged(self) -> list[StoredManifest]:
-        """Those that cannot be read."""
+        """The manifests that cannot be read."""
         return [item for item in self.manifests if item.header is None]
 
     def note_problems(self, problems: Iterable[Problem]) -> None:
-        """Take in what whoever read manifests in full found wrong with them."""
+        """Add the problems that were found when manifests were read in full."""
         wrong = {item.name: item for item in problems if not item.missing}
         for place, item in enumerate(self.manifests):
             found = wrong.get(item.name.manifest_path)
@@ -69,7 +69,7 @@ class Stored:
                 self.manifests[place] = StoredManifest(item.name, None, item.seal, error)
 
     def newest(self) -> list[Header]:
-        """The newest manifest of each address that can be used here."""
+        """Return the newest usable manifest of each address."""
         refused = {item.name for item in self.refused}
         found: dict[Address, Header] = {}
         for item in sorted(self.manifests, key=lambda item: item.name.snapshot):
@@ -83,8 +83,8 @@ def read_stored(store: Store, own: Address, seconds: float) -> Stored:
 
     Args:
         store: with the keys of this host.
-        own: what is looked at first.
-        seconds: no manifest is begun with after so long.
+        own: the address whose manifests are read first.
+        seconds: after this long no further manifest is begun.
 
     Raises:
         OSError: the manifests cannot be listed.
@@ -99,7 +99,7 @@ def read_stored(store: Store, own: Address, seconds: float) -> Stored:
             header, seal = store.judge_header(name)
             stored.manifests.append(StoredManifest(name, header, seal))
         except FileNotFoundError:
-            # Superseded meanwhile.
+            # It was superseded meanwhile.
             stored.listed -= 1
         except (OSError, StoreError) as error:
             stored.manifests.append(StoredManifest(name, None, None, error))
@@ -107,7 +107,7 @@ def read_stored(store: Store, own: Address, seconds: float) -> Stored:
 
 
 def _by_interest(names: Iterable[SnapshotName], own: Address) -> list[SnapshotName]:
-    """This host's own; then the newest of each address; then the rest; each newest first."""
+    """Sort: this host's own, the newest of each address, the rest; the newest first in each."""
     newest_first = sorted(names, key=lambda name: name.snapshot, reverse=True)
     firsts = {name.address: name for name in reversed(newest_first)}
     return sorted(

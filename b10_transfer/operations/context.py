@@ -163,7 +163,7 @@ def _is_usable(root: CacheRoot, settings: Settings, problems: list[str]) -> bool
 
 def strict_line(exposed: str) -> str:
     """Say that a cache root is not used, given who could write to it."""
-    return f"{exposed}: it is left out, as B10_STRICT_ROOTS says"
+    return f"{exposed}: it is left out because of B10_STRICT_ROOTS"
 
 
 def exposure_line(exposed: str) -> str:

@@ -43,7 +43,7 @@ def describe(error: OSError, store: str) -> str:
         store: its folder.
     """
     if error.errno == errno.ENOTDIR and not os.path.isdir(store):
-        return f"the store {store} is no folder: set B10FS_CACHE_DIR to one"
+        return f"the store {store} is not a folder: set B10FS_CACHE_DIR to one"
     named = str(error.filename or "")
     reason = error.strerror or str(error)
     if os.path.isabs(named) and not is_below(named, store):

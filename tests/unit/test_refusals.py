@@ -22,7 +22,7 @@ def test_a_file_in_the_place_of_the_store_is_named(tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.write_bytes(b"")
     text = describe(error_of(errno.ENOTDIR, str(store / "FORMAT")), str(store))
-    assert text == f"the store {store} is no folder: set B10FS_CACHE_DIR to one"
+    assert text == f"the store {store} is not a folder: set B10FS_CACHE_DIR to one"
 
 
 @pytest.mark.parametrize("absolute", [True, False])

@@ -147,7 +147,7 @@ class CommandFollower:
         return followed.waited.readiness is Readiness.DIED
 
     def _follow_program(self, processes: CommandProcesses, own: Settings) -> None:
-        """Save what a command that is no server compiles, until it is one or has ended."""
+        """Save what a command that is not a server compiles, until it is one or has ended."""
         places = [_Place(own)]
         while True:
             places += [_Place(settings) for settings in processes.chosen]

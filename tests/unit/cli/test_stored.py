@@ -205,7 +205,7 @@ def test_with_a_signing_key_what_is_not_signed_is_named_and_not_listed(
     become(host, monkeypatch, B10_CACHE_SIGNING_KEY=FLEET_KEY)
     assert main(["list"]) == DONE
     out, err = capsys.readouterr()
-    assert out == f"nothing that can be used is stored in {site.store}\n"
+    assert out == f"nothing usable is stored in {site.store}\n"
     assert err.count("not signed") == 2
     site.host("signer", TREE).save(B10_CACHE_SIGNING_KEY=FLEET_KEY)
     found = json.loads(ran("list --json", capsys))
@@ -397,7 +397,7 @@ def test_info_of_a_machine_that_has_nothing_yet(
     out = ran("info", capsys)
     assert "no such folder yet" in out
     assert "nothing for this environment" in out
-    assert f"not there yet: {host.root}" in out
+    assert f"does not exist yet: {host.root}" in out
     assert checked(ran("info --json", capsys), INFO_TYPES)["stored"] is None
 
 
@@ -406,8 +406,10 @@ def test_info_says_what_is_wrong_with_the_store_and_ends_with_4(
 ) -> None:
     become(site.host("host"), monkeypatch)
     site.store.write_bytes(b"a file")
-    assert "is no folder: set" in ran("info", capsys, FAILED)
-    assert "is no folder: set" in checked(ran("info --json", capsys, FAILED), INFO_TYPES)["error"]
+    assert "is not a folder: set" in ran("info", capsys, FAILED)
+    assert (
+        "is not a folder: set" in checked(ran("info --json", capsys, FAILED), INFO_TYPES)["error"]
+    )
 
 
 def test_of_many_keys_those_are_named_that_look_like_what_was_typed(

@@ -230,7 +230,7 @@ def test_where_nobody_can_be_asked_clear_names_the_option_that_it_needs(
     host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["clear"]) == USAGE
-    assert "clear needs --yes where nobody can be asked" in capsys.readouterr().err
+    assert "nobody can be asked; give --yes" in capsys.readouterr().err
     assert host.tree() == TREE
 
 

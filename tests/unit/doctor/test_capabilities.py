@@ -284,5 +284,7 @@ def test_a_host_with_a_wrong_clock_is_found_out(
     host.settings()
     monkeypatch.setenv("LD_PRELOAD", str(library))
     finding = one(host, "clock.skew")
-    assert finding.text.startswith("this host's clock is 720000 s ahead of that of the store's")
+    assert finding.text.startswith(
+        "this host's clock is 720000 s ahead of the clock of the store's"
+    )
     assert finding.is_problem

@@ -109,7 +109,7 @@ def test_a_file_above_a_cache_root_is_named(saved: Site) -> None:
     above = host.folder / "above"
     chosen = {"TORCHINDUCTOR_CACHE_DIR": str(above / "inductor")}
     finding = only_problem(host, "root.unusable", **chosen)
-    assert f"{above} is no folder" in finding.text
+    assert f"{above} is not a folder" in finding.text
     with pytest.raises(CacheError):
         host.load(**chosen)
 

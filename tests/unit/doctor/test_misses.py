@@ -48,13 +48,13 @@ def test_what_is_stored_in_other_namespaces_is_named(site: Site, here: Environme
         saver.save(B10_CACHE_NAMESPACE=name)
     finding = only_problem(site.host("host"), "stored.other_namespace")
     assert f"nothing for environment {here.key} in this namespace (none)" in finding.text
-    assert "but in others: flux, llama" in finding.text
+    assert "but there is in others: flux, llama" in finding.text
     assert "B10_CACHE_NAMESPACE" in finding.advice
     assert problem_codes(site.host("host"), B10_CACHE_NAMESPACE="flux") == []
     saver.save()
     finding = only_problem(site.host("host"), "stored.other_namespace", B10_CACHE_NAMESPACE="third")
     assert finding.details["namespaces"] == ["", "flux", "llama"]
-    assert "but in others: the one without a name, flux, llama" in finding.text
+    assert "but there is in others: the one without a name, flux, llama" in finding.text
 
 
 def test_the_nearest_environments_are_named_by_what_differs(site: Site) -> None:
@@ -68,7 +68,7 @@ def test_the_nearest_environments_are_named_by_what_differs(site: Site) -> None:
         keys.append(there.key)
     host = site.host("host")
     finding = only_problem(host, "stored.other_environment")
-    assert "of 4 others the nearest has triton 3.6.0 (here 3.7.1)" in finding.text
+    assert "the nearest of 4 others has triton 3.6.0 (here 3.7.1)" in finding.text
     assert finding.details["differences"] == [{"name": "triton", "here": "3.7.1", "there": "3.6.0"}]
     assert (finding.details["key"], finding.details["namespaces"]) == (keys[1], ["name-1"])
     assert "image" in finding.advice
@@ -275,7 +275,7 @@ def test_a_signed_store_without_a_key_here_is_worth_a_note(fleet: Fleet) -> None
     host = fleet.host()
     assert problem_codes(host) == []
     finding = one(host, "signing.no_key")
-    assert finding.text.startswith("1 of 1 manifests are signed, and no key is set here")
+    assert finding.text.startswith("1 of 1 manifests are signed, but no key is set here")
     assert "B10_CACHE_SIGNING_KEY_FILE" in finding.advice
     assert found(host, "signing.no_key", **{KEY: FLEET_KEY}) == []
 

@@ -38,7 +38,7 @@ def test_a_root_that_every_user_can_write_is_a_problem(host: Host) -> None:
     assert f"{host.root} can be written by every user" in finding.text
     assert "chmod o-w" in finding.advice
     strict = only_problem(host, "root.exposed", B10_STRICT_ROOTS="1")
-    assert "it is left out, as B10_STRICT_ROOTS says" in strict.text
+    assert "it is left out because of B10_STRICT_ROOTS" in strict.text
 
 
 @needs_root

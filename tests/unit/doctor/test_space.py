@@ -48,7 +48,7 @@ def test_a_root_with_too_few_inodes_for_what_is_stored_is_a_problem(saved: Site)
     with tmpfs(host.root, 64 * MEBIBYTE, files=4):
         host.root.chmod(0o755)
         finding = only_problem(host, "space.little")
-    assert "4 further files fit, about 8 are needed" in finding.text
+    assert "room for 4 more files, and about 8 are needed" in finding.text
 
 
 def test_a_full_work_folder_is_a_problem(saved: Site) -> None:

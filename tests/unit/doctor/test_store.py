@@ -39,7 +39,7 @@ def test_a_file_in_the_place_of_the_store_is_a_problem(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("error", "advice"),
-    [(errno.ENOTCONN, "mount it anew"), (errno.ESTALE, "mount it anew"), (errno.EACCES, "permis")],
+    [(errno.ENOTCONN, "remount it"), (errno.ESTALE, "remount it"), (errno.EACCES, "permis")],
 )
 def test_what_to_do_depends_on_what_the_filesystem_said(error: int, advice: str) -> None:
     answers = Answers({"status": Step({}, error="what it said", errno=error)})

@@ -66,7 +66,7 @@ def read_settings(variables: Mapping[str, str], mounts: Mounts | None = None) ->
             culprit = error.setting or ""
             findings.append(_invalid(str(error), culprit))
         except OSError as error:
-            # There is not a folder for temporary files. Any folder will do to examine the rest.
+            # There is no folder for temporary files. Any folder will do to examine the rest.
             culprit, folder = "", _any_writable()
             if WORK not in ignored:
                 findings.append(_no_work_folder(str(error)))

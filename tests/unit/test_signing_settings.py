@@ -205,7 +205,7 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_file_that_is_far_too_long_is_refused_and_not_read_whole(key_file: Path) -> None:
     with key_file.open("wb") as file:
         file.truncate(1 << 40)
-    assert "no file of keys" in refusal(**{KEY_FILE: str(key_file)})
+    assert "not a file of keys" in refusal(**{KEY_FILE: str(key_file)})
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o602, 0o620, 0o660, 0o666, 0o777])

@@ -82,7 +82,8 @@ def call(name: str, root: Path, store: Path, home: Path, **variables: str) -> To
     """
     text = _PROGRAM.format(imports=repr(_IMPORTS.get(name, ()))[1:-1], call=_CALLS[name])
     replica = Replica(store=store, cache_root=root, home=home, host_temporary=home / "tmp")
-    environment = replica.environment(B10_AUTO_GC="0", **variables)
+    # As installed: what is imported was compiled before.
+    environment = replica.environment(B10_AUTO_GC="0", PYTHONDONTWRITEBYTECODE=None, **variables)
     return _run(text, home, environment)
 
 

@@ -17,7 +17,7 @@ from b10_transfer.api import (
     save_compile_cache,
 )
 from b10_transfer.errors import CacheError, CacheOperationInterrupted, CacheValidationError
-from b10_transfer.operations.imports import import_all
+from b10_transfer.operations.imports import import_for
 from b10_transfer.operations.refusals import refusal
 from b10_transfer.servers.vllm import save_vllm_compile_cache
 from b10_transfer.settings import Settings
@@ -77,7 +77,7 @@ def __getattr__(name: str) -> object:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        import_all()
+        import_for(name if name in ("load", "save") else "look")
         return getattr(importlib.import_module(_LAZY[name]), name)
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
         reason = refusal(error)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from b10_store import StoreError
 from b10_transfer.errors import CacheError, CacheValidationError
 from b10_transfer.operations.background import BackgroundLoad
-from b10_transfer.operations.imports import import_all
+from b10_transfer.operations.imports import import_for
 from b10_transfer.operations.refusals import refusal
 from b10_transfer.printable import spell_out
 from b10_transfer.settings import MEBIBYTE, Settings, is_enabled
@@ -66,7 +66,7 @@ def load_compile_cache_async(*, on_progress: ProgressCallback | None = None) -> 
     """
     # In this thread: see b10_transfer.operations.imports. The load tells what is missing.
     with contextlib.suppress(Exception):
-        import_all()
+        import_for("load")
     return BackgroundLoad(partial(load_compile_cache, on_progress=on_progress))
 
 
@@ -162,7 +162,7 @@ def list_available_caches() -> dict[str, Any]:
 def _guard(what: str, operation: Callable[[], OperationStatus]) -> OperationStatus:
     """Turn every failure into ERROR and one line in the log."""
     try:
-        import_all()
+        import_for(what)
         return operation()
     except (CacheError, StoreError, OSError) as error:
         _logger.error("%s: %s", what, refusal(error) or error)  # noqa: TRY400  # one line is the promise
@@ -214,7 +214,7 @@ def _fill(
 ) -> None:
     """Fill in what can be found out; what does not depend on the settings whatever they are."""
     try:
-        import_all()
+        import_for("look")
         from b10_transfer.machine.environment import Environment
         from b10_transfer.operations.context import open_context
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from typing import TYPE_CHECKING
 
 from b10_store import KEY_SIZE, MissingLibraryError, PrivateKey, PublicKey, SigningKey, WeakKeyError
@@ -153,7 +153,7 @@ def new_private_key() -> tuple[str, str]:
     Raises:
         CacheValidationError: the package cryptography is not installed.
     """
-    written = PRIVATE_MARK + secrets.token_bytes(KEY_SIZE).hex()
+    written = PRIVATE_MARK + os.urandom(KEY_SIZE).hex()
     key = _parse_key("the new key", written)
     return written, public_text(key)
 

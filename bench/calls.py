@@ -23,7 +23,7 @@ import time
 begin = time.perf_counter()
 import b10_transfer
 from b10_transfer.operations import imports
-imports.import_all({imports})
+imports.import_for({operation!r})
 ready = time.perf_counter()
 {call}
 end = time.perf_counter()
@@ -44,7 +44,8 @@ _CALLS = {
     "info": "assert b10_transfer.get_cache_info()['b10fs_cache_exists']",
     "gc": "from b10_transfer.operations import upkeep; upkeep.collect()",
 }
-_IMPORTS = {"gc": ("b10_transfer.operations.upkeep",)}
+_OPERATIONS = {"list": "look", "info": "look", "gc": "collect"}
+"""What the product calls the operations of other names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def call(name: str, root: Path, store: Path, home: Path, **variables: str) -> To
     Raises:
         CallFailedError: the process failed, or the status was not a good one.
     """
-    text = _PROGRAM.format(imports=repr(_IMPORTS.get(name, ()))[1:-1], call=_CALLS[name])
+    text = _PROGRAM.format(operation=_OPERATIONS.get(name, name), call=_CALLS[name])
     replica = Replica(store=store, cache_root=root, home=home, host_temporary=home / "tmp")
     # As installed: what is imported was compiled before.
     environment = replica.environment(B10_AUTO_GC="0", PYTHONDONTWRITEBYTECODE=None, **variables)

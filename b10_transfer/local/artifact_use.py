@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import time
 from collections import defaultdict
 from functools import cache, partial
@@ -76,7 +75,7 @@ def keeps_access_times(folder: str) -> bool:
     """Find out whether reading a file in a cache root shows, by reading one of our own."""
     try:
         own = make_own_folder(folder)
-        path = os.path.join(own, f"access.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+        path = os.path.join(own, f"access.{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError:
         return False

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -263,7 +262,7 @@ class _Removal:
 
 
 def _make_doomed(root: OpenFolder) -> str:
-    name = CLEARED_PREFIX + secrets.token_hex(8)
+    name = CLEARED_PREFIX + os.urandom(8).hex()
     with root.enter(RECORD_FOLDER) as own:
         os.mkdir(own.at(name), 0o700, dir_fd=own.handle)
     return name

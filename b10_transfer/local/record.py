@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import stat
 import time
 from dataclasses import dataclass, field
@@ -124,7 +123,7 @@ def filesystem_now_ns(folder: str) -> int:
     """
     try:
         with make_folder(folder) as root, open_own_folder(root) as own:
-            probe = own.at(f"clock.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+            probe = own.at(f"clock.{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             handle = os.open(probe, flags, 0o600, dir_fd=own.handle)
             try:
@@ -207,7 +206,7 @@ def write_record(folder: str, name: str, content: Mapping[str, object]) -> None:
 
 
 def _replace(own: OpenFolder, name: str, data: str) -> None:
-    temporary = f"{name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    temporary = f"{name}.{os.urandom(8).hex()}{TEMPORARY_SUFFIX}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         handle = os.open(own.at(temporary), flags, 0o600, dir_fd=own.handle)

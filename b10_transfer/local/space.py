@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
-
-import psutil
 
 from b10_store import NoSpaceError
 from b10_transfer.units import size_text
@@ -69,7 +68,7 @@ class LocalSpace:
                 self._check(folder, needed)
 
     def _check(self, folder: str, needed: int) -> None:
-        free = psutil.disk_usage(folder).free
+        free = shutil.disk_usage(folder).free
         if free < needed:
             self._refusal = NoSpaceError(
                 f"{size_text(needed)} are needed and {size_text(free)} are free",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import sys
 
-import psutil
-
 _SCARCE = 1 << 30
 """Each thread has a stack and an arena of glibc: 72 MiB. Where no further one fits, a pool of
 threads loses work and is waited for without end, and native code ends the process."""
@@ -36,6 +34,8 @@ def _left() -> float:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
         return math.inf
+    import psutil  # late: it costs more than all of a load's own modules that decide
+
     try:
         return limit - psutil.Process().memory_info().vms
     except (psutil.Error, OSError):

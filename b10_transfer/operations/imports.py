@@ -2,7 +2,8 @@
 
 The child of a fork has the locks of imports as they were, and not the threads that hold them: what
 another thread was importing just then, the child waits for without end. So all that an operation
-needs is imported before it begins, and a fork, whoever makes it, waits for that.
+needs is imported before it begins, and a fork, whoever makes it, waits for that. An operation
+imports nothing that only another one needs: a load is what a server waits for.
 """
 
 from __future__ import annotations
@@ -16,21 +17,32 @@ import threading
 _FORK_PATIENCE_SECONDS = 10.0
 """A fork waits no longer: its thread may hold what the importing one waits for."""
 
-_NEEDED = (
-    "b10_transfer.operations.transfer",
-    "b10_transfer.local.clear",
+_ALWAYS = (
+    "b10_transfer.operations.context",
+    "b10_transfer.operations.reports",
     "b10_transfer.held_secret",
     "b10_transfer.key_file",
 )
-_IMPORTED_LATE = ("lmdb._envid", "pynvml")
-"""Modules that others import when first used; not every version and machine has them."""
+OPERATIONS = {
+    "load": ("b10_transfer.operations.transfer", "b10_transfer.operations.load"),
+    "save": (
+        "b10_transfer.operations.transfer",
+        "b10_transfer.operations.save",
+        "b10_transfer.operations.upkeep",
+    ),
+    "collect": ("b10_transfer.operations.upkeep",),
+    "clear": ("b10_transfer.local.clear",),
+    "look": ("b10_transfer.local.scan", "b10_transfer.operations.progress"),
+    "accompany": ("b10_transfer.servers.follow.companion",),
+}
+"""The modules of each operation; with what these import, it needs no others."""
 
 _lock = threading.RLock()
 _acquired: list[bool] = []
 
 
-def import_all(*more: str) -> None:
-    """Import, in this thread, what every operation needs, and `more`.
+def import_for(*operations: str) -> None:
+    """Import, in this thread, what some of `OPERATIONS` need.
 
     Raises:
         ImportError: something is missing.
@@ -40,19 +52,36 @@ def import_all(*more: str) -> None:
     if sys.is_finalizing():
         raise RuntimeError("the interpreter is shutting down")
     with _lock:
-        for name in (*_NEEDED, *more):
-            importlib.import_module(name)
-        for name in _IMPORTED_LATE:
-            with contextlib.suppress(ImportError):
+        for operation in operations:
+            for name in (*_ALWAYS, *OPERATIONS[operation]):
                 importlib.import_module(name)
-        import tempfile
+            _import_engine(operation)
+        _import_late_ones()
 
-        from b10_transfer.machine import versions as versions
 
-        versions.python_abi()
-        # Its first call holds a lock, too.
-        with contextlib.suppress(OSError):
-            tempfile.gettempdir()
+def _import_engine(operation: str) -> None:
+    import b10_store
+
+    if operation in b10_store.OPERATIONS:
+        b10_store.import_for(operation)
+
+
+def _import_late_ones() -> None:
+    """Import what others import when first used; not every version and machine has it."""
+    import tempfile
+
+    from b10_transfer.machine import versions
+
+    versions.python_abi()
+    late = ["lmdb._envid"]
+    if versions.torch_release().cuda is not None:
+        late.append("pynvml")
+    for name in late:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    # Its first call holds a lock, too.
+    with contextlib.suppress(OSError):
+        tempfile.gettempdir()
 
 
 def _before_fork() -> None:

@@ -6,9 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from b10_transfer.operations.context import errors_as_cache_errors, open_context, require_enabled
-from b10_transfer.operations.load import load_artifacts
-from b10_transfer.operations.save import save_artifacts
-from b10_transfer.operations.upkeep import visit_after_save
 from b10_transfer.status import OperationStatus
 
 if TYPE_CHECKING:
@@ -34,6 +31,8 @@ def load(
         CacheError: the cache is disabled, or the store or a cache root cannot be used.
     """
     started = time.monotonic()
+    from b10_transfer.operations.load import load_artifacts
+
     context = open_context(settings)
     require_enabled(context.settings)
     with errors_as_cache_errors(context.settings):
@@ -60,6 +59,9 @@ def save(
         CacheError: the cache is disabled, or the store cannot be used.
     """
     started = time.monotonic()
+    from b10_transfer.operations.save import save_artifacts
+    from b10_transfer.operations.upkeep import visit_after_save
+
     context = open_context(settings)
     require_enabled(context.settings)
     with errors_as_cache_errors(context.settings):

@@ -8,16 +8,17 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store import STAGE_DISTANCE_SECONDS, CannotSignError, GcPolicy, StoreError
+from b10_store import STAGE_DISTANCE_SECONDS, CannotSignError, StoreError
 from b10_transfer.errors import CacheError
 from b10_transfer.keys import KEY_FILE
 from b10_transfer.operations.context import errors_as_cache_errors, open_store
+from b10_transfer.operations.imports import import_for
 from b10_transfer.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from b10_store import Address, CheckReport, GcReport, Restored, Store
+    from b10_store import Address, CheckReport, GcPolicy, GcReport, Restored, Store
     from b10_transfer.operations.context import Context
 
 _logger = logging.getLogger("b10_transfer")
@@ -165,6 +166,7 @@ def visit_after_save(context: Context) -> None:
     with contextlib.suppress(OSError, StoreError, RuntimeError):
         if not context.store.is_visit_due():
             return
+        import_for("collect")
         context.store.note_visit()
         report = context.store.collect(_policy(context.settings), seconds=_VISIT_SECONDS)
         _logger.debug("gc: %s", report)
@@ -179,4 +181,6 @@ def _open_store(settings: Settings | None) -> Generator[tuple[Store, Settings]]:
 
 
 def _policy(settings: Settings) -> GcPolicy:
+    from b10_store import GcPolicy
+
     return GcPolicy(settings.max_age_days * 86400.0, settings.max_store_bytes)

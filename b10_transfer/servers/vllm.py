@@ -6,7 +6,7 @@ import logging
 import threading
 
 from b10_transfer.errors import CacheError
-from b10_transfer.operations.imports import import_all
+from b10_transfer.operations.imports import import_for
 from b10_transfer.operations.refusals import refusal
 
 _logger = logging.getLogger("b10_transfer")
@@ -26,7 +26,7 @@ def save_vllm_compile_cache() -> None:
     outcome.
     """
     try:
-        import_all("b10_transfer.servers.follow.companion")
+        import_for("load", "save", "accompany")
         from b10_transfer.servers.follow.companion import accompany
         from b10_transfer.servers.operations import call_within
         from b10_transfer.servers.options import ServerOptions

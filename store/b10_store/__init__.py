@@ -192,7 +192,25 @@ HOMES = {
 }
 """The names of each module below this one that are part of the face."""
 
+OPERATIONS = {
+    "load": ("store", "remote.folder"),
+    "save": ("save.save", "save.unchanged"),
+    "collect": ("gc.visit",),
+}
+"""The modules that operations of `Store` need, with all that these import."""
+
 _MODULES = {name: module for module, names in HOMES.items() for name in names}
+
+
+def import_for(operation: str) -> None:
+    """Import what one of `OPERATIONS` needs, for callers that must not import it at first use.
+
+    Raises:
+        ImportError: something is missing.
+    """
+    for module in OPERATIONS[operation]:
+        importlib.import_module(f"{__name__}.{module}")
+
 
 if not TYPE_CHECKING:  # else any name would be taken for one of the face
 

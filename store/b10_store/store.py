@@ -9,13 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from b10_store.check.check import CheckReport, check
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
 from b10_store.format.marker import check_format
 from b10_store.format.names import TOUCH_INTERVAL_SECONDS, VISIT_INTERVAL_SECONDS, age
-from b10_store.gc.remove import Restored, remove, restore, trashed_manifests
-from b10_store.gc.report import GcReport
-from b10_store.gc.visit import visit
 from b10_store.load import PACKS_AT_ONCE, LoadOutcome, load
 from b10_store.manifests.headers import (
     HeadListing,
@@ -26,23 +22,23 @@ from b10_store.manifests.headers import (
 )
 from b10_store.manifests.problem import Problem
 from b10_store.manifests.reader import Heads, ManifestReader
-from b10_store.packs.health import pack_faults
 from b10_store.remote.folder_names import TRASH
 from b10_store.remote.patient import PatientRemote
-from b10_store.save.resign import sign_again
-from b10_store.save.save import save
-from b10_store.save.unchanged import StoreState, is_unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from b10_store.check.check import CheckReport
     from b10_store.format.keys import Key
     from b10_store.format.manifest import Manifest, Pack
     from b10_store.format.manifest_file import Header
     from b10_store.format.names import Address, PackId, SnapshotName
     from b10_store.gc.plan import GcPolicy
+    from b10_store.gc.remove import Restored
+    from b10_store.gc.report import GcReport
     from b10_store.remote.protocol import Remote
     from b10_store.save.request import SaveOutcome, SaveRequest
+    from b10_store.save.unchanged import StoreState
     from b10_store.tree.placement import OpenRoot, RestoreTarget
 
 
@@ -130,12 +126,17 @@ class Store:
 
     def save(self, request: SaveRequest) -> SaveOutcome:
         """Publish what is new; see `b10_store.save.save.save`."""
+        from b10_store.save.save import save
+
         return save(self._remote, self._reader, request)
 
     def collect(
         self, policy: GcPolicy, *, dry_run: bool = False, seconds: float = float("inf")
     ) -> GcReport:
         """Make one visit of the garbage collection; see `b10_store.gc.visit.visit`."""
+        from b10_store.gc.report import GcReport
+        from b10_store.gc.visit import visit
+
         if not check_format(self._remote):
             return GcReport(refused=["there is no store here"])
         return visit(
@@ -177,6 +178,8 @@ class Store:
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> CheckReport:
         """Look for damage; see `b10_store.check.check.check`."""
+        from b10_store.check.check import check
+
         return check(
             self._remote,
             self._scratch,
@@ -193,22 +196,30 @@ class Store:
             UnsupportedFormatError: the store is of another format version.
             OSError: it cannot be read.
         """
+        from b10_store.gc.remove import trashed_manifests
+
         check_format(self._remote)
         names = trashed_manifests(self._remote) if in_trash else self._reader.names()
         return sorted({name.address for name in names})
 
     def remove(self, address: Address) -> int:
         """Move everything stored for an address to trash; see `b10_store.gc.remove.remove`."""
+        from b10_store.gc.remove import remove
+
         check_format(self._remote)
         return remove(self._remote, self._reader, address)
 
     def restore(self, address: Address) -> Restored:
         """Undo `remove`, while it is in trash; see `b10_store.gc.remove.restore`."""
+        from b10_store.gc.remove import restore
+
         check_format(self._remote)
         return restore(self._remote, self._scratch, address)
 
     def sign_again(self, address: Address) -> bool:
         """Sign what an older key signed with the first one; see `b10_store.save.resign`."""
+        from b10_store.save.resign import sign_again
+
         check_format(self._remote)
         return sign_again(self._remote, self._reader, self._scratch, address)
 
@@ -219,6 +230,8 @@ class Store:
             UnsupportedFormatError: the store is of another format version.
             OSError: it cannot be read.
         """
+        from b10_store.save.unchanged import is_unchanged
+
         return check_format(self._remote) and is_unchanged(
             self._remote, self._reader, address, store_state
         )
@@ -262,6 +275,8 @@ class Store:
 
     def pack_faults(self, packs: Mapping[PackId, int]) -> Mapping[PackId, OSError | str]:
         """Why packs cannot be read; see `b10_store.packs.health`."""
+        from b10_store.packs.health import pack_faults
+
         return pack_faults(self._remote, packs)
 
     def listing(self, address: Address | None = None, newest: int | None = None) -> Listing:

@@ -117,9 +117,7 @@ def test_a_load_goes_on_in_one_process_alone(site: Site) -> None:
 
 
 @pytest.mark.parametrize("when", _AT_THE_END)
-@pytest.mark.parametrize(
-    "before", ["", "imports.import_all('b10_transfer.servers.follow.companion')"]
-)
+@pytest.mark.parametrize("before", ["", "imports.import_for(*imports.OPERATIONS)"])
 def test_at_the_interpreters_end_a_call_is_a_line_and_no_traceback(
     site: Site, before: str, when: str
 ) -> None:

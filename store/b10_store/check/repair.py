@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -152,7 +152,7 @@ class Repair:
         try:
             # The file of that name may be intact by now, and the client have been wrong.
             taken = base in self._remote.list(QUARANTINE)
-            mark = f"{_AGAIN}{secrets.token_hex(8)}" if taken else ""
+            mark = f"{_AGAIN}{os.urandom(8).hex()}" if taken else ""
             target = f"{QUARANTINE}/{base}{mark}"
             with contextlib.suppress(OSError):
                 # It stays for a time that begins now, and not when it was written.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from dataclasses import dataclass
 from typing import NewType
 
@@ -163,7 +163,7 @@ def new_snapshot_id(now: float, after: SnapshotId | None = None) -> SnapshotId:
         ahead = snapshot_milliseconds(after) + 1
         if milliseconds < ahead < milliseconds + _WRONG_CLOCK_MILLISECONDS:
             milliseconds = ahead
-    return SnapshotId(f"{milliseconds:013d}-{secrets.token_hex(16)}")
+    return SnapshotId(f"{milliseconds:013d}-{os.urandom(16).hex()}")
 
 
 def is_snapshot_id(text: str) -> bool:

@@ -19,7 +19,7 @@ that a manifest which cannot be read ends the visit before it condemns or delete
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -179,7 +179,7 @@ class _Visit:
 
     def _renames_are_atomic(self) -> bool:
         """Try what everything rests on: a rename moves, and fails for a source that was moved."""
-        mark = f"probe{TEMPORARY_MARK}{secrets.token_hex(8)}"
+        mark = f"probe{TEMPORARY_MARK}{os.urandom(8).hex()}"
         first, second = f"{SESSIONS}/{mark}-1", f"{SESSIONS}/{mark}-2"
         try:
             self._remote.open_token(first).close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import time
 from typing import TYPE_CHECKING, TypeVar
@@ -97,7 +96,7 @@ class FolderRemote:
     def create(self, folder: str, name: str | Callable[[], str], chunks: Iterable[bytes]) -> None:
         """See `Remote.create`; this order keeps I3."""
         hint = name if isinstance(name, str) else "new"
-        temporary = f"{hint}{TEMPORARY_MARK}{secrets.token_hex(8)}"
+        temporary = f"{hint}{TEMPORARY_MARK}{os.urandom(8).hex()}"
         parent, handle = self._open_new(folder, temporary)
         try:
             try:
@@ -157,7 +156,7 @@ class FolderRemote:
 
     def now(self) -> float:
         """See `Remote.now`."""
-        probe = f"probe{TEMPORARY_MARK}{secrets.token_hex(8)}"
+        probe = f"probe{TEMPORARY_MARK}{os.urandom(8).hex()}"
         folder, handle = self._open_new(SESSIONS, probe)
         try:
             # The written byte makes a network filesystem ask its server for the time. On one that

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections import defaultdict
@@ -360,7 +359,7 @@ def _move_over(source: _Name, target: _Name) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        temporary = target.sibling(f"{target.path}.{secrets.token_hex(8)}.tmp")
+        temporary = target.sibling(f"{target.path}.{os.urandom(8).hex()}.tmp")
         try:
             _copy(source, temporary)
             _rename(temporary, target)

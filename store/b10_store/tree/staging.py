@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -257,7 +256,7 @@ class Staging:
         if target is None:
             target = self._roots[root] = OpenRoot(self._held.enter_context(open_folder(root)))
         own = self._held.enter_context(target.folder.enter_child(RECORD_FOLDER))
-        name = STAGING_PREFIX + secrets.token_hex(8)
+        name = STAGING_PREFIX + os.urandom(8).hex()
         try:
             os.mkdir(own.at(name), 0o700, dir_fd=own.handle)
         except OSError as error:

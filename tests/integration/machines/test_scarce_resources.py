@@ -18,7 +18,7 @@ import logging, resource, sys
 logging.basicConfig(level=logging.INFO)
 import b10_transfer
 from b10_transfer.operations import imports
-imports.import_all()
+imports.import_for(*imports.OPERATIONS)
 {limit}
 print(b10_transfer.load_compile_cache().name, b10_transfer.save_compile_cache().name)
 """

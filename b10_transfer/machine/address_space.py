@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 import sys
 
-if sys.platform != "win32":
-    import resource
-
 _SCARCE = 1 << 30
 """Each thread has a stack and an arena of glibc: 72 MiB. Where no further one fits, a pool of
 threads loses work and is waited for without end, and native code ends the process."""
@@ -32,6 +29,8 @@ def _left() -> float:
     """Bytes; infinite where there is no limit, or none can be told."""
     if sys.platform == "win32":
         return math.inf
+    import resource
+
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
         return math.inf

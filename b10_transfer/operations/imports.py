@@ -73,7 +73,7 @@ def _import_late_ones() -> None:
     from b10_transfer.machine import versions
 
     versions.python_abi()
-    late = ["lmdb._envid", "pwd"]
+    late = ["lmdb._envid", "pwd", "resource"]
     if versions.torch_release().cuda is not None:
         late.append("pynvml")
     for name in late:

@@ -21,6 +21,7 @@ from tests.support.blobs import prose
 from tests.support.crash_points import Sweep
 from tests.support.crash_world import World
 from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, WITNESS, GcWorld
+from tests.support.meanwhile import Meanwhile
 from tests.support.store_views import clock_behind, load_elsewhere, store_files
 from tests.support.trees import compiled, differences, put_artifacts
 from tests.support.values import manifest
@@ -88,21 +89,11 @@ def prepare(world: GcWorld) -> list[tuple[EngineHost, dict[str, bytes]]]:
     pack = f"{'c' * 64}.pack"
     world.remote.create("packs", pack, [b"nothing references it"])
     world.advance(25 * HOUR)
-    saver = world.hosts.new(Overtaken(world), address=OTHER).write(OLD | {"new": b"new"})
+    # A visit is made while it is about to publish what relies on an expired manifest.
+    overtaken = Meanwhile(world.remote, lambda: world.visit(MONTH), "rename", "sessions/")
+    saver = world.hosts.new(overtaken, address=OTHER).write(OLD | {"new": b"new"})
     saver.save()
     return [(kept, NEW), (saver, OLD | {"new": b"new"})]
-
-
-class Overtaken(WrappedRemote):
-    """A visit is made while a saver is about to publish what relies on an expired manifest."""
-
-    def __init__(self, world: GcWorld) -> None:
-        super().__init__(world.remote)
-        self._world = world
-
-    def before(self, call: Call) -> None:
-        if call.effect == "rename" and call.name.startswith("sessions/"):
-            self._world.visit(MONTH)
 
 
 def check_saves(world: GcWorld, saves: list[tuple[EngineHost, dict[str, bytes]]]) -> None:

@@ -12,30 +12,11 @@ from b10_store.remote.folder import FolderRemote
 from b10_store.store import Store
 from tests.support.aging_stores import AgingMemory
 from tests.support.gc_world import DAY, HOUR, GcWorld
+from tests.support.meanwhile import Meanwhile
 from tests.support.shared_mounts import moosefs
-from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-    from b10_store.remote.protocol import Remote
-    from tests.support.wrapped_remote import Call
-
-
-class BeforeRead(WrappedRemote):
-    """Something happens before a file of a certain name is read, once."""
-
-    def __init__(self, inner: Remote, ending: str, happen: Callable[[], object]) -> None:
-        super().__init__(inner)
-        self._ending = ending
-        self._happen: Callable[[], object] | None = happen
-
-    def before(self, call: Call) -> None:
-        happen = self._happen
-        if call.effect == "read" and call.name.endswith(self._ending) and happen is not None:
-            self._happen = None
-            happen()
 
 
 def test_a_visit_goes_on_when_another_empties_the_folder_that_it_fences(tmp_path: Path) -> None:
@@ -51,7 +32,7 @@ def test_a_visit_goes_on_when_another_empties_the_folder_that_it_fences(tmp_path
         emptied.append(not read_trash(world.remote))
 
     world.advance(HOUR)
-    remote = BeforeRead(world.remote, "/witnessed", others)
+    remote = Meanwhile(world.remote, others, "read", "/witnessed")
     report = Store(remote, str(tmp_path)).collect(GcPolicy(max_age_seconds=0))
     assert emptied == [True]
     assert report.refused == []

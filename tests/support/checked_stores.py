@@ -108,24 +108,6 @@ class Shrinking(WrappedRemote):
         return found
 
 
-class Denying(WrappedRemote):
-    """Fails at some files, a few times."""
-
-    def __init__(self, inner: Remote, part: str, times: int, error: OSError, *effects: str) -> None:
-        """Fail at the first `times` of these effects at a file that has `part` in its name."""
-        super().__init__(inner)
-        self._part = part
-        self._error = error
-        self._effects = effects
-        self.left = times
-
-    def before(self, call: Any) -> None:
-        """See `WrappedRemote.before`."""
-        if call.effect in self._effects and self._part in call.name and self.left > 0:
-            self.left -= 1
-            raise self._error
-
-
 def kind_of(fault: Fault) -> tuple[str, str]:
     """The name of the file, and the kind of its damage."""
     return fault.name, fault.damage.name

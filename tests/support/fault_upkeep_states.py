@@ -11,18 +11,14 @@ from b10_store.gc.trash import Stage
 from tests.support.blobs import prose
 from tests.support.checked_stores import flipped
 from tests.support.fault_upkeep_worlds import Stalled, Stored
+from tests.support.gc_states import during_publish
 from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, WITNESS
 from tests.support.half_dead import model, replace_some
 from tests.support.packed import whole_file
 from tests.support.values import ADDRESS, snapshot
-from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from b10_store.remote.protocol import Remote
     from tests.support.fault_upkeep_worlds import Trees, UpkeepWorld
-    from tests.support.wrapped_remote import Call
 
 SECOND = Address("e" * 32, "model")
 THIRD = Address("f" * 32)
@@ -75,7 +71,9 @@ def every_stage(world: UpkeepWorld) -> Expectation:
     world.put_dead_pack(b"to be condemned")
     store.advance(5 * MINUTE)
     # A month and an hour later: the first has expired, the third will within a day.
-    again = store.hosts.new(_During(world.remote, lambda: store.visit(MONTH)), address=SECOND)
+    again = store.hosts.new(
+        during_publish(world.remote, lambda: store.visit(MONTH)), address=SECOND
+    )
     again.write(old | tree("again", 1)).save()
     again.remote = world.remote
     store.visits(WITNESS, STAGE, policy=MONTH)
@@ -211,20 +209,6 @@ def tree(label: str, count: int) -> Trees:
     return {
         f"{label.replace(' ', '-')}/{item}.py": prose(300, salt + item) for item in range(count)
     }
-
-
-class _During(WrappedRemote):
-    """Something happens while a saver is about to publish, once."""
-
-    def __init__(self, inner: Remote, happen: Callable[[], object]) -> None:
-        super().__init__(inner)
-        self._happen: Callable[[], object] | None = happen
-
-    def before(self, call: Call) -> None:
-        happen = self._happen
-        if call.effect == "rename" and call.name.startswith("sessions/") and happen is not None:
-            self._happen = None
-            happen()
 
 
 def _save(world: UpkeepWorld, address: Address, content: Trees) -> Stored:

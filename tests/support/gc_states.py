@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 from b10_store.format.names import Address
 from tests.support.blobs import prose
 from tests.support.gc_world import DAY, HOUR, MONTH, STAGE, WITNESS, GcWorld
-from tests.support.wrapped_remote import WrappedRemote
+from tests.support.meanwhile import Meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from b10_store.remote.protocol import Remote
     from tests.support.engine_hosts import EngineHost
-    from tests.support.wrapped_remote import Call
 
 OTHER = Address("f" * 32, "model")
 OLD = {f"a{number}/{number}.py": prose(2000, number) for number in range(4)}
@@ -38,20 +37,9 @@ def expired_beside_kept(world: GcWorld) -> tuple[EngineHost, EngineHost]:
     return old, kept
 
 
-class DuringPublish(WrappedRemote):
+def during_publish(inner: Remote, happen: Callable[[], object]) -> Meanwhile:
     """Something happens while a saver is about to publish, once."""
-
-    def __init__(self, inner: Remote, happen: Callable[[], object]) -> None:
-        """Let something happen, at the first save through this remote."""
-        super().__init__(inner)
-        self._happen: Callable[[], object] | None = happen
-
-    def before(self, call: Call) -> None:
-        """See `WrappedRemote.before`."""
-        happen = self._happen
-        if call.effect == "rename" and call.name.startswith("sessions/") and happen is not None:
-            self._happen = None
-            happen()
+    return Meanwhile(inner, happen, "rename", "sessions/")
 
 
 def ripe_in_every_way(world: GcWorld) -> EngineHost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -76,13 +77,26 @@ def overlay(folder: Path) -> Generator[Path]:
 
 
 def fill(folder: Path, leave: int) -> Path:
-    """Write a file that leaves `leave` bytes of its filesystem free."""
-    status = os.statvfs(folder)
-    size = max(0, status.f_bavail * status.f_frsize - leave)
+    """Write a file that leaves `leave` bytes of its filesystem free; others may write meanwhile."""
     ballast = folder / "ballast"
     with open(ballast, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
+        while not _take_all_but(leave, file.fileno()):
+            pass
     return ballast
+
+
+def _take_all_but(leave: int, file: int) -> bool:
+    """Returns False when somebody else took a part of the room between the look and the deed."""
+    status = os.fstatvfs(file)
+    size = status.f_bavail * status.f_frsize - leave
+    try:
+        if size > 0:
+            os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return False
+    return True
 
 
 def _mount(*arguments: str) -> None:

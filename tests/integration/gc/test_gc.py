@@ -10,18 +10,15 @@ from b10_store.gc.plan import GcPolicy
 from b10_store.gc.trash import Stage, read_trash
 from tests.support.aging_stores import AgingMemory
 from tests.support.counting_remote import CountingRemote
-from tests.support.gc_states import NEW, OLD, OTHER, DuringPublish, expired_beside_kept, put_pack
+from tests.support.gc_states import NEW, OLD, OTHER, during_publish, expired_beside_kept, put_pack
 from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, WITNESS, GcWorld
-from tests.support.wrapped_remote import WrappedRemote
+from tests.support.meanwhile import Meanwhile, failing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from b10_store.remote.protocol import Remote
     from b10_store.save.request import SaveOutcome
     from tests.support.engine_hosts import EngineHost
-    from tests.support.wrapped_remote import Call
 
 
 # The life of what nothing references.
@@ -149,27 +146,6 @@ def test_an_expired_address_can_be_saved_anew_at_any_stage(world: GcWorld) -> No
         assert world.names("trash") == set()
 
 
-class BeforeFirstDelete(WrappedRemote):
-    """Something happens before a visit deletes the first pack, and then it goes on."""
-
-    def __init__(self, inner: Remote, happen: Callable[[], object]) -> None:
-        super().__init__(inner)
-        self._happen: Callable[[], object] | None = happen
-
-    def before(self, call: Call) -> None:
-        if call.effect == "delete" and call.name.endswith(".pack") and self._happen is not None:
-            happen, self._happen = self._happen, None
-            happen()
-
-
-class DeletesNothing(WrappedRemote):
-    """A visit that dies when it is about to delete."""
-
-    def before(self, call: Call) -> None:
-        if call.effect == "delete" and call.name.startswith("trash/"):
-            raise TimeoutError
-
-
 def test_a_folder_that_another_visit_took_over_is_left_to_it(world: GcWorld) -> None:
     for content in (b"1", b"2", b"3"):
         put_pack(world, content)
@@ -179,10 +155,10 @@ def test_a_folder_that_another_visit_took_over_is_left_to_it(world: GcWorld) -> 
 
     def take_over() -> None:
         with pytest.raises(TimeoutError):
-            world.visit(remote=DeletesNothing(world.remote))
+            world.visit(remote=failing(world.remote, TimeoutError(), "delete", "trash/"))
 
     # The younger visit has read the manifests later, so it alone decides.
-    report = world.visit(remote=BeforeFirstDelete(world.remote, take_over))
+    report = world.visit(remote=Meanwhile(world.remote, take_over, "delete", ".pack"))
     assert report.freed_files == 0
     assert world.stages() == [Stage.FENCED]
     assert sum(item.freed_files for item in world.to_the_end()) == 3
@@ -196,7 +172,7 @@ def overtake(world: GcWorld, *, pauses: tuple[float, ...]) -> tuple[EngineHost, 
     """A save that relies on a pack which visits condemn, with pauses, before it publishes."""
     old, _ = expired_beside_kept(world)
     saver = world.hosts.new(
-        DuringPublish(world.remote, lambda: world.visits(*pauses, policy=MONTH)), address=OTHER
+        during_publish(world.remote, lambda: world.visits(*pauses, policy=MONTH)), address=OTHER
     )
     saver.write(OLD | {"new": b"new"})
     outcome = saver.save()
@@ -242,27 +218,12 @@ def test_a_load_finds_a_pack_that_a_visit_moves_at_any_moment_of_it(tmp_path: Pa
     calls = CountingRemote(world.remote)
     world.hosts.new(calls, address=saver.address).load()
     assert calls.names("list").count("trash") == 1
-    for number in range(len(calls.calls) + 3):
+    for number in range(1, len(calls.calls) + 3):
         reset()
-        at = AtCall(world.remote, number, world.visit)
+        at = Meanwhile(world.remote, world.visit, first=number)
         loader = world.hosts.new(at, address=saver.address)
         loader.load()
         assert loader.tree() == OLD | {"new": b"new"}, f"a visit before call {number}"
-
-
-class AtCall(WrappedRemote):
-    """Something happens before a call, counted from 0."""
-
-    def __init__(self, inner: Remote, number: int, happen: Callable[[], object]) -> None:
-        super().__init__(inner)
-        self._number = number
-        self._happen = happen
-        self._calls: list[Call] = []
-
-    def before(self, call: Call) -> None:
-        self._calls.append(call)
-        if len(self._calls) == self._number + 1:
-            self._happen()
 
 
 def test_a_pack_that_was_uploaded_meanwhile_is_not_replaced_by_the_one_in_trash(

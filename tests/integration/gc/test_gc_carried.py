@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from b10_store.format.names import Address, pack_path
 from tests.support.aging_stores import AgingMemory
-from tests.support.gc_states import NEW, OLD, DuringPublish
+from tests.support.gc_states import NEW, OLD, during_publish
 from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, WITNESS, GcWorld
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def test_a_saver_that_nobody_witnessed_loses_no_entry_that_it_carries_on(tmp_pat
         world.visit(MONTH)
         assert pack in world.trashed_packs()
 
-    first = hosts.new(remote=DuringPublish(world.remote, condemn))
+    first = hosts.new(remote=during_publish(world.remote, condemn))
     assert first.write({**OLD, "a/new.py": b"new"}).save().published is not None
     world.visits(WITNESS, STAGE)
 
@@ -42,7 +42,7 @@ def test_a_saver_that_nobody_witnessed_loses_no_entry_that_it_carries_on(tmp_pat
         assert (again.added, again.superseded) == (len(MORE), len(OLD))
         world.visits(2 * HOUR, 21 * HOUR + 40 * MINUTE)
 
-    slow = hosts.new(remote=DuringPublish(world.remote, store_again_and_collect))
+    slow = hosts.new(remote=during_publish(world.remote, store_again_and_collect))
     assert slow.write(OWN).save().published is not None
     # It references the pack, so the pack is there, or on its way back from trash.
     assert pack in world.packs() | world.trashed_packs()
@@ -59,7 +59,7 @@ def test_a_saver_without_the_bytes_keeps_the_copy_that_is_there(tmp_path: Path) 
     def publish_the_same() -> None:
         hosts.new().write({**OLD, **MORE}).save(wait_seconds=0)
 
-    older = hosts.new(remote=DuringPublish(world.remote, publish_the_same))
+    older = hosts.new(remote=during_publish(world.remote, publish_the_same))
     older.write({**OLD, **OWN}).save()
     assert len(older.heads().manifests) == 2
     first = min(older.heads().manifests, key=lambda head: head.name.snapshot)

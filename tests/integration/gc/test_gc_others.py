@@ -12,13 +12,11 @@ from b10_store.remote.folder import FolderRemote
 from tests.support.aging_stores import AgingFolder
 from tests.support.gc_states import NEW, OLD, OTHER, expired_beside_kept, put_pack
 from tests.support.gc_world import DAY, HOUR, KEEP_ALL, MONTH, STAGE, WITNESS, GcWorld
+from tests.support.meanwhile import ALWAYS, Meanwhile
 from tests.support.values import manifest
-from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.support.wrapped_remote import Call
 
 
 def test_odd_files_are_left_alone(both: GcWorld) -> None:
@@ -141,12 +139,8 @@ def test_a_folder_that_another_visit_adopted_is_left_to_it(world: GcWorld) -> No
     world.visits(0, WITNESS, STAGE, policy=MONTH)
     world.advance(25 * HOUR)
 
-    class Faster(WrappedRemote):
-        def before(self, call: Call) -> None:
-            if call.effect == "rename" and call.name.startswith("trash/"):
-                world.visit(MONTH)
-
-    report = world.visit(MONTH, remote=Faster(world.remote))
+    faster = Meanwhile(world.remote, lambda: world.visit(MONTH), "rename", "trash/", times=ALWAYS)
+    report = world.visit(MONTH, remote=faster)
     assert report.freed_files == 0
     assert world.names("trash") == set()
 

@@ -14,6 +14,7 @@ from tests.support.clocks import SleepingClock
 from tests.support.counting_remote import CountingRemote
 from tests.support.gc_states import NEW, OLD, ripe_in_every_way
 from tests.support.gc_world import HOUR, MONTH, GcWorld
+from tests.support.meanwhile import failing
 from tests.support.packed import whole_file
 from tests.support.published import damage
 from tests.support.values import entry, manifest
@@ -21,8 +22,6 @@ from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.support.wrapped_remote import Call
 
 
 def assert_all_is_kept(world: GcWorld, before: dict[str, bytes]) -> None:
@@ -177,20 +176,10 @@ class Impatient(SleepingClock):
 def test_a_visit_to_a_mount_that_fails_raises_and_the_next_goes_on(world: GcWorld) -> None:
     kept = ripe_in_every_way(world)
 
-    class Failing(WrappedRemote):
-        left = 0
-
-        def before(self, call: Call) -> None:
-            if call.effect != "now":
-                self.left -= 1
-                if self.left == 0:
-                    raise TimeoutError
-
     for place in range(1, 60):
-        failing = Failing(world.remote)
-        failing.left = place
+        remote = failing(world.remote, TimeoutError(), first=place, times=1)
         with contextlib.suppress(OSError):
-            world.visit(MONTH, remote=failing)
+            world.visit(MONTH, remote=remote)
         assert world.loaded(kept) == NEW | OLD
         assert pack_path(next(iter(kept.stored().packs))) in world.names("packs")
     world.to_the_end(MONTH)

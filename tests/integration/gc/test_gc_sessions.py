@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from b10_store.gc.trash import Stage, read_trash
-from tests.support.gc_states import NEW, OLD, OTHER, DuringPublish, expired_beside_kept
+from tests.support.gc_states import NEW, OLD, OTHER, during_publish, expired_beside_kept
 from tests.support.gc_world import HOUR, MINUTE, MONTH, STAGE, WITNESS, GcWorld
 from tests.support.values import manifest
 
@@ -21,7 +21,7 @@ def test_a_stalled_save_is_fenced_and_starts_over_and_loses_nothing(both: GcWorl
     def stall() -> None:
         seen.append(world.visits(0, 31 * MINUTE, STAGE, 25 * HOUR, STAGE, policy=MONTH))
 
-    saver = world.hosts.new(DuringPublish(world.remote, stall), address=OTHER)
+    saver = world.hosts.new(during_publish(world.remote, stall), address=OTHER)
     saver.write(OLD | {"new": b"new"})
     outcome = saver.save()
     (reports,) = seen
@@ -51,7 +51,7 @@ def test_a_live_save_is_waited_for_a_day_and_then_fenced(world: GcWorld) -> None
             if fenced[-1]:
                 break
 
-    saver = world.hosts.new(DuringPublish(world.remote, go_on), address=OTHER)
+    saver = world.hosts.new(during_publish(world.remote, go_on), address=OTHER)
     saver.write(OLD | {"new": b"new"})
     assert saver.save().published is not None
     # Witnessed at the first of these visits, and fenced at the first one over a day later.
@@ -84,7 +84,7 @@ def test_a_witness_that_is_damaged_is_written_anew_and_forgets_nobody(world: GcW
             reports = world.visits(31 * MINUTE, 25 * HOUR, policy=MONTH)
             assert [report.fenced for report in reports] == [1, 0]
 
-        saver = world.hosts.new(DuringPublish(world.remote, spoil), address=OTHER)
+        saver = world.hosts.new(during_publish(world.remote, spoil), address=OTHER)
         saver.write(OLD | {"new": b"new"})
         saver.save()
         assert world.loaded(saver) == OLD | {"new": b"new"}, content

@@ -14,21 +14,17 @@ from b10_store.gc.remove import Restored
 from b10_store.gc.trash import Stage, read_trash
 from tests.support.aging_stores import AgingFolder, AgingMemory
 from tests.support.blobs import prose
-from tests.support.checked_stores import Denying
-from tests.support.failing_remotes import LosingAnswers, Refusing
+from tests.support.gc_states import during_publish
 from tests.support.gc_world import DAY, HOUR, MINUTE, MONTH, STAGE, WITNESS, GcWorld
-from tests.support.once import Once
+from tests.support.meanwhile import Meanwhile, failing
 from tests.support.values import ADDRESS
-from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from b10_store.remote.protocol import Remote
     from b10_store.store import Store
     from tests.support.engine_hosts import EngineHost
-    from tests.support.wrapped_remote import Call
 
 NAMESPACE = Address(ADDRESS.environment_key, "model")
 OTHER = Address("f" * 32, "model")
@@ -128,7 +124,7 @@ def test_a_removal_that_is_stopped_leaves_what_supersedes_what_is_gone(
     refused = PermissionError(errno.EACCES, "Permission denied")
     newest = str(hosts[ADDRESS].heads().manifests[0].name)
     with pytest.raises(PermissionError):
-        remove(world, ADDRESS, Denying(world.remote, newest, 1, refused, "rename"))
+        remove(world, ADDRESS, failing(world.remote, refused, "rename", newest, times=1))
     assert world.loaded(hosts[ADDRESS]) == BOTH
     assert remove(world, ADDRESS) == 1
     assert world.loaded(hosts[ADDRESS]) == {}
@@ -136,12 +132,13 @@ def test_a_removal_that_is_stopped_leaves_what_supersedes_what_is_gone(
     assert world.loaded(hosts[ADDRESS]) == BOTH
 
 
-@pytest.mark.parametrize("fails", [Refusing, LosingAnswers])
+@pytest.mark.parametrize("afterwards", [False, True])
 def test_a_removal_goes_on_after_a_passing_error_and_counts_what_went(
-    world: GcWorld, hosts: dict[Address, EngineHost], fails: type[Refusing]
+    world: GcWorld, hosts: dict[Address, EngineHost], afterwards: bool
 ) -> None:
     stale = OSError(errno.ESTALE, "Stale file handle")
-    assert remove(world, ADDRESS, fails(world.remote, "rename", 1, stale)) == 2
+    remote = failing(world.remote, stale, "rename", times=1, afterwards=afterwards)
+    assert remove(world, ADDRESS, remote) == 2
     assert world.loaded(hosts[ADDRESS]) == {}
 
 
@@ -161,9 +158,7 @@ def test_a_save_that_runs_meanwhile_publishes_a_whole_manifest(
     world: GcWorld, hosts: dict[Address, EngineHost]
 ) -> None:
     removed: list[int] = []
-    during = Once(
-        world.remote, "rename", "sessions/", lambda: removed.append(remove(world, ADDRESS))
-    )
+    during = during_publish(world.remote, lambda: removed.append(remove(world, ADDRESS)))
     saver = world.hosts.new(during).write({"new.py": b"new"})
     assert saver.save().published is not None
     assert removed == [2]
@@ -319,25 +314,6 @@ def alone_and_ripe(world: GcWorld) -> EngineHost:
     return host
 
 
-class AtNumber(WrappedRemote):
-    """Something happens before the n-th call, once."""
-
-    def __init__(self, inner: Remote, number: int, happen: Callable[[], object]) -> None:
-        super().__init__(inner)
-        self._left, self._happen = number, happen
-
-    @property
-    def happened(self) -> bool:
-        """Whether there were so many calls."""
-        return self._left < 0
-
-    def before(self, call: Call) -> None:
-        del call
-        self._left -= 1
-        if self._left == -1:
-            self._happen()
-
-
 def assert_told_truly(world: GcWorld, host: EngineHost, restored: Restored, number: int) -> None:
     """What an undo reports is what loads find, now and when trash is empty."""
     everything = FIRST | LARGE
@@ -363,7 +339,7 @@ def test_an_undo_at_any_moment_of_a_deletion_tells_truly_what_is_left(tmp_path: 
     whole = number = 0
     for number in itertools.count():
         reset()
-        during = AtNumber(world.remote, number, lambda: seen.append(undo(world, OTHER)))
+        during = Meanwhile(world.remote, lambda: seen.append(undo(world, OTHER)), first=number + 1)
         world.visit(remote=during)
         if not during.happened:
             break
@@ -381,7 +357,7 @@ def test_a_deletion_at_any_moment_of_an_undo_leaves_what_that_tells(tmp_path: Pa
     whole = number = 0
     for number in itertools.count():
         reset()
-        during = AtNumber(world.remote, number, world.visit)
+        during = Meanwhile(world.remote, world.visit, first=number + 1)
         restored = undo(world, OTHER, during)
         if not during.happened:
             break
@@ -397,7 +373,7 @@ def test_an_undo_finds_what_a_collection_has_renamed_meanwhile(world: GcWorld) -
     def adopt() -> None:
         world.remote.rename(folder.path, "trash/adopted")
 
-    during = Once(world.remote, "read", "trash/", adopt)
+    during = Meanwhile(world.remote, adopt, "read", "trash/")
     restored = undo(world, OTHER, during)
     assert during.happened
     assert (restored.manifests, restored.missing) == (1, 0)

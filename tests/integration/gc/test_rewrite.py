@@ -16,14 +16,14 @@ from b10_store.format.names import Address, pack_path
 from b10_store.gc.repack import rewrite_packs
 from tests.support.aging_stores import AgingMemory
 from tests.support.cache_trees import noise
-from tests.support.checked_stores import Denying, flipped
+from tests.support.checked_stores import flipped
+from tests.support.gc_states import during_publish
 from tests.support.gc_world import HOUR, KEEP_ALL, GcWorld
 from tests.support.half_dead import large_model, model, replace_some
-from tests.support.once import Once
+from tests.support.meanwhile import Meanwhile, failing
 from tests.support.packed import whole_file
 from tests.support.published import damage
 from tests.support.values import ADDRESS, manifest
-from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from b10_store.format.names import PackId
     from b10_store.remote.protocol import Remote
     from tests.support.engine_hosts import EngineHost
-    from tests.support.wrapped_remote import Call
 
 NAMESPACE = Address(ADDRESS.environment_key, "model")
 KEY = SigningKey(b"a secret of enough bytes")
@@ -166,7 +165,7 @@ def test_a_pack_that_cannot_be_read_at_all_changes_nothing(world: GcWorld) -> No
     collapse(world)
     broken = OSError(errno.EIO, "Input/output error")
     before = world.files()
-    report = world.visit(remote=Denying(world.remote, old, FOREVER, broken, "read"))
+    report = world.visit(remote=failing(world.remote, broken, "read", old))
     assert (report.rewritten_bytes, report.refused) == (0, [])
     assert world.files() == before
     assert world.loaded(host) == now
@@ -206,7 +205,7 @@ def test_a_save_at_any_moment_loses_nothing(world: GcWorld, effect: str, part: s
     def save() -> None:
         world.hosts.new().write({"new.py": b"new"}).save(wait_seconds=0.0)
 
-    during = Once(world.remote, effect, part, save)
+    during = Meanwhile(world.remote, save, effect, part)
     rewrite(world, during, old)
     assert during.happened
     assert world.loaded(host) == now | {"new.py": b"new"}
@@ -224,7 +223,7 @@ def test_another_rewrite_at_any_moment_loses_nothing(
 ) -> None:
     host, now, old = half_dead(world, model(0), HALF)
     collapse(world)
-    during = Once(world.remote, effect, part, lambda: rewrite(world, world.remote, old))
+    during = Meanwhile(world.remote, lambda: rewrite(world, world.remote, old), effect, part)
     rewrite(world, during, old)
     assert during.happened
     assert world.loaded(host) == now
@@ -243,7 +242,7 @@ def test_a_rewrite_that_is_fenced_publishes_nothing(world: GcWorld) -> None:
             world.remote.rename(name, name.replace("sessions/", "fenced/"))
 
     manifests = world.names("manifests")
-    during = Once(world.remote, "rename", "sessions/", fence)
+    during = during_publish(world.remote, fence)
     with pytest.raises(FencedError):
         rewrite(world, during, old)
     assert world.names("manifests") == manifests
@@ -292,12 +291,13 @@ def test_an_error_of_the_store_anywhere_loses_nothing_and_leaves_no_session(
     number = 0
     for number in range(20):
         reset()
-        failing = FailingAt(world.remote, effect, number)
+        error = OSError(errno.EIO, "Input/output error")
+        remote = failing(world.remote, error, effect, first=number + 1, times=1)
         with contextlib.suppress(OSError, StoreError):
-            rewrite(world, failing, old)
+            rewrite(world, remote, old)
         assert world.names("sessions") == set(), number
         assert world.loaded(host) == now, number
-        if not failing.failed:
+        if not remote.happened:
             break
         assert world.visit(KEEP_ALL).refused == []
         world.to_the_end()
@@ -306,19 +306,3 @@ def test_an_error_of_the_store_anywhere_loses_nothing_and_leaves_no_session(
     else:
         pytest.fail("a rewrite has fewer effects than that")
     assert number >= 1
-
-
-class FailingAt(WrappedRemote):
-    """Fails once, at the n-th call of an effect."""
-
-    def __init__(self, inner: Remote, effect: str, number: int) -> None:
-        super().__init__(inner)
-        self._effect, self._left = effect, number
-        self.failed = False
-
-    def before(self, call: Call) -> None:
-        if call.effect == self._effect:
-            self._left -= 1
-            if self._left == -1:
-                self.failed = True
-                raise OSError(errno.EIO, "Input/output error")

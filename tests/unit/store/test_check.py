@@ -16,13 +16,13 @@ from b10_store.format.names import Address, pack_path
 from b10_store.format.seal import PREFIX_SIZE, seal
 from tests.support.checked_stores import (
     CheckedStore,
-    Denying,
     Misreading,
     Shrinking,
     flipped,
     kind_of,
 )
 from tests.support.counting_remote import CountingRemote
+from tests.support.meanwhile import Meanwhile, failing
 from tests.support.values import ADDRESS, OTHER_ADDRESS
 from tests.support.wrapped_remote import WrappedRemote
 
@@ -220,11 +220,11 @@ def glitches(store: CheckedStore, times: int) -> dict[str, Remote]:
     return {
         "a bit of a manifest": Misreading(remote, manifest_part, 2 * times, flipped),
         "a short manifest": Misreading(remote, manifest_part, 2 * times, lambda data: data[:-1]),
-        "a manifest that fails": Denying(remote, manifest_part, 2 * times, BROKEN, "read"),
+        "a manifest that fails": failing(remote, BROKEN, "read", manifest_part, times=2 * times),
         "a bit of a pack": Misreading(remote, pack_part, times, flipped),
-        "a pack that fails": Denying(remote, pack_part, 2 * times, BROKEN, "read"),
+        "a pack that fails": failing(remote, BROKEN, "read", pack_part, times=2 * times),
         "a pack of another length": Shrinking(remote, pack_part, times),
-        "a pack that is not seen": Denying(remote, pack_part, times, GONE, "stat"),
+        "a pack that is not seen": failing(remote, GONE, "stat", pack_part, times=times),
     }
 
 
@@ -282,9 +282,7 @@ def test_what_fails_for_ever_is_unreadable_and_stays_and_the_rest_is_checked(
 ) -> None:
     name, _ = store.in_folder(folder)
     before = store.files()
-    report = store.check(
-        Denying(store.remote, name, FOREVER, BROKEN, effect), read_data=True, repair=True
-    )
+    report = store.check(failing(store.remote, BROKEN, effect, name), read_data=True, repair=True)
     assert [kind_of(fault) for fault in report.faults] == [(name, "UNREADABLE")]
     assert report.packs == 1
     assert store.files() == before
@@ -292,7 +290,7 @@ def test_what_fails_for_ever_is_unreadable_and_stays_and_the_rest_is_checked(
 
 def test_a_pack_that_nobody_may_open_is_not_intact(store: CheckedStore) -> None:
     name, _ = store.in_folder("packs")
-    report = store.check(Denying(store.remote, name, FOREVER, BROKEN, "read"))
+    report = store.check(failing(store.remote, BROKEN, "read", name))
     assert [kind_of(fault) for fault in report.faults] == [(name, "UNREADABLE")]
 
 
@@ -318,45 +316,22 @@ def test_an_error_while_a_seal_is_verified_does_not_end_the_check(tmp_path: Path
 
 def test_a_store_that_cannot_be_listed_is_an_error(store: CheckedStore) -> None:
     with pytest.raises(OSError, match="Input/output"):
-        store.check(Denying(store.remote, "manifests", FOREVER, BROKEN, "list"))
+        store.check(failing(store.remote, BROKEN, "list", "manifests"))
 
 
 # What a collection does meanwhile.
 
 
-class Meanwhile(WrappedRemote):
-    """Something happens right after the manifests were listed for the first time."""
-
-    def __init__(self, inner: Remote, happen: Callable[[], object]) -> None:
-        super().__init__(inner)
-        self._happen: Callable[[], object] | None = happen
-
-    def after(self, call: Call) -> None:
-        happen = self._happen
-        if call == ("list", "manifests") and happen is not None:
-            self._happen = None
-            happen()
-
-
 def test_a_manifest_that_was_superseded_meanwhile_is_no_fault(store: CheckedStore) -> None:
     name, _ = store.in_folder("manifests")
-    moving = Meanwhile(store.remote, lambda: store.move(name, "trash/1/gone.manifest"))
+    moving = Meanwhile(
+        store.remote,
+        lambda: store.move(name, "trash/1/gone.manifest"),
+        *("list", "manifests"),
+        afterwards=True,
+    )
     report = store.check(moving, read_data=True)
     assert (report.manifests, report.faults) == (1, [])
-
-
-class CollectedMeanwhile(WrappedRemote):
-    """A manifest and its pack go to trash after the manifest was read."""
-
-    def __init__(self, store: CheckedStore, *names: str) -> None:
-        super().__init__(store.remote)
-        self._left = list(names)
-
-    def before(self, call: Call) -> None:
-        if call.effect == "stat" and call.name.startswith("packs/"):
-            while self._left:
-                name = self._left.pop()
-                self.inner.rename(name, f"trash/1/{name.partition('/')[2]}")
 
 
 def test_a_pack_that_was_collected_with_all_that_references_it_is_no_fault(
@@ -364,6 +339,11 @@ def test_a_pack_that_was_collected_with_all_that_references_it_is_no_fault(
 ) -> None:
     (name,) = [name for name in store.in_folder("manifests") if str(ADDRESS) in name]
     (own,) = store.hosts.new().heads().manifests[0].packs
-    assert store.faults(CollectedMeanwhile(store, name, pack_path(own))) == []
+
+    def collect() -> None:
+        for item in (name, pack_path(own)):
+            store.move(item, f"trash/1/{item.partition('/')[2]}")
+
+    assert store.faults(Meanwhile(store.remote, collect, "stat", "packs/")) == []
     store.move(f"trash/1/{name.partition('/')[2]}", name)
     assert store.faults() == [(pack_path(own), "MISSING")]

@@ -16,6 +16,7 @@ from b10_store.save.dedup import find_elsewhere
 from tests.support.blobs import HeldBlob
 from tests.support.cache_trees import noise
 from tests.support.counting_remote import CountingRemote
+from tests.support.meanwhile import failing
 from tests.support.packed import memory_store, whole_file, write
 from tests.support.published import publish
 from tests.support.values import ADDRESS, OTHER_ADDRESS, entry, manifest
@@ -194,18 +195,11 @@ def test_a_pack_without_a_whole_footer_is_not_believed(
     assert find(remote, scratch, contents) == ({}, {})
 
 
-class Vanishing(WrappedRemote):
-    """The packs go away when they are looked at."""
-
-    def before(self, call: Call) -> None:
-        if call.effect == "read" and call.name.startswith("packs/"):
-            raise FileNotFoundError
-
-
 def test_a_pack_that_vanishes_meanwhile_is_not_used(remote: MemoryRemote, scratch: str) -> None:
     contents = blobs_of([2 * MIB])
     store_elsewhere(remote, scratch, contents)
-    assert find(Vanishing(remote), scratch, contents) == ({}, {})
+    vanishing = failing(remote, FileNotFoundError(), "read", "packs/")
+    assert find(vanishing, scratch, contents) == ({}, {})
 
 
 def test_a_damaged_manifest_spoils_nothing_but_itself(remote: MemoryRemote, scratch: str) -> None:

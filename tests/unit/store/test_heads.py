@@ -13,6 +13,7 @@ from b10_store.manifests.reader import ManifestReader
 from b10_store.remote.patient import PatientRemote
 from b10_store.remote.protocol import Range
 from tests.support.counting_remote import CountingRemote
+from tests.support.meanwhile import Meanwhile, failing
 from tests.support.packed import memory_store
 from tests.support.published import damage, publish
 from tests.support.values import ADDRESS, entry, manifest, snapshot
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from b10_store.manifests.reader import Heads
     from b10_store.remote.memory import MemoryRemote
     from b10_store.remote.protocol import Remote
-    from tests.support.wrapped_remote import Call
 
 KEY = SigningKey(b"a secret of enough bytes")
 OTHER = Address(ADDRESS.environment_key, "other")
@@ -129,32 +129,21 @@ def test_a_manifest_cannot_supersede_a_younger_one(remote: MemoryRemote, scratch
     assert times(heads_of(remote, scratch).manifests) == [1, 2]
 
 
-class Superseding(WrappedRemote):
-    """Between the first listing and the reading another saver publishes and cleans up."""
-
-    def __init__(self, inner: Remote, scratch: str, gone: Manifest, newer: Manifest) -> None:
-        super().__init__(inner)
-        self._scratch, self._gone, self._newer = scratch, gone, newer
-        self.listings = 0
-
-    def after(self, call: Call) -> None:
-        if call.effect == "list":
-            self.listings += 1
-            if self.listings == 1:
-                publish(self.inner, self._scratch, self._newer)
-                self.inner.rename(self._gone.name.manifest_path, "trash/gc/one")
-
-
 def test_a_manifest_that_vanishes_meanwhile_is_looked_for_again(
     remote: MemoryRemote, scratch: str
 ) -> None:
     old, new = chain(2)
     publish(remote, scratch, old)
-    superseding = Superseding(remote, scratch, old, new)
-    found = heads_of(superseding, scratch)
+
+    def supersede() -> None:
+        publish(remote, scratch, new)
+        remote.rename(old.name.manifest_path, "trash/gc/one")
+
+    counting = CountingRemote(Meanwhile(remote, supersede, "list", afterwards=True))
+    found = heads_of(counting, scratch)
     assert found.manifests == (new,)
     assert found.problems == ()
-    assert superseding.listings == 2
+    assert len(counting.names("list")) == 2
 
 
 class Vanishing(WrappedRemote):
@@ -179,22 +168,10 @@ def test_a_manifest_that_is_never_found_is_a_problem_after_one_more_look(
     assert counting.names("list") == ["manifests"] * 2
 
 
-class Unreachable(WrappedRemote):
-    """Manifests cannot be read, some times."""
-
-    def __init__(self, inner: Remote, times: int) -> None:
-        super().__init__(inner)
-        self.left = times
-
-    def before(self, call: Call) -> None:
-        if call.effect == "read" and self.left:
-            self.left -= 1
-            raise OSError(116, "stale file handle")
-
-
 def test_a_read_that_fails_once_is_tried_once_more(remote: MemoryRemote, scratch: str) -> None:
     publish(remote, scratch, manifest(1))
-    found = heads_of(PatientRemote(Unreachable(remote, 1)), scratch)
+    stale = OSError(116, "stale file handle")
+    found = heads_of(PatientRemote(failing(remote, stale, "read", times=1)), scratch)
     assert (times(found.manifests), found.problems) == ([1], ())
 
 
@@ -202,7 +179,8 @@ def test_a_manifest_that_cannot_be_reached_is_told_from_a_damaged_one(
     remote: MemoryRemote, scratch: str
 ) -> None:
     publish(remote, scratch, manifest(1))
-    (problem,) = heads_of(Unreachable(remote, 99), scratch).problems
+    stale = OSError(116, "stale file handle")
+    (problem,) = heads_of(failing(remote, stale, "read"), scratch).problems
     assert problem.unreachable
     assert not problem.missing
     assert "stale file handle" in problem.reason

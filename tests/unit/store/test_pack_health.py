@@ -8,14 +8,12 @@ from b10_store.format.names import PackId, pack_path
 from b10_store.packs import health as pack_health
 from b10_store.packs.health import VERIFIED_BYTES, Packs, look_at_packs
 from tests.support.counting_remote import CountingRemote
+from tests.support.meanwhile import failing
 from tests.support.packed import Packed, memory_store, pack_blobs
 from tests.support.values import pack_id
-from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
     from b10_store.remote.memory import MemoryRemote
-    from b10_store.remote.protocol import Remote
-    from tests.support.wrapped_remote import Call
 
 
 @pytest.fixture
@@ -85,31 +83,18 @@ def test_a_changed_byte_in_a_pack_beyond_the_budget_is_seen_only_when_suspected(
     assert look_at_packs(packed.remote, known, {packed.pack}).suspects == {packed.pack}
 
 
-class Failing(WrappedRemote):
-    """Looks at a file fail, some times."""
-
-    def __init__(self, inner: Remote, effect: str, times: int) -> None:
-        super().__init__(inner)
-        self._effect, self._times = effect, times
-
-    def before(self, call: Call) -> None:
-        if call.effect == self._effect and self._times:
-            self._times -= 1
-            raise OSError(5, "broken")
-
-
 @pytest.mark.parametrize("effect", ["stat", "read"])
 def test_one_failure_convicts_nobody_and_two_do(packed: Packed, effect: str) -> None:
     known = sizes(packed)
-    once = look_at_packs(Failing(packed.remote, effect, 1), known)
+    once = look_at_packs(failing(packed.remote, OSError(5, "broken"), effect, times=1), known)
     assert once == packs(good={packed.pack}, verified={packed.pack}, suspects=set())
-    twice = look_at_packs(Failing(packed.remote, effect, 2), known)
+    twice = look_at_packs(failing(packed.remote, OSError(5, "broken"), effect, times=2), known)
     assert twice.suspects == {packed.pack}
 
 
 def test_a_listing_that_fails_is_an_error(packed: Packed) -> None:
     with pytest.raises(OSError, match="broken"):
-        look_at_packs(Failing(packed.remote, "list", 1), {})
+        look_at_packs(failing(packed.remote, OSError(5, "broken"), "list"), {})
 
 
 def test_about_the_budget_is_read_and_the_rest_looked_at(

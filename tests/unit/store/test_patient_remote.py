@@ -13,7 +13,7 @@ from b10_store.remote import patient as patient_remote
 from b10_store.remote.memory import MemoryRemote
 from b10_store.remote.patient import PatientRemote
 from b10_store.remote.protocol import Range
-from tests.support.failing_remotes import Refusing
+from tests.support.meanwhile import failing
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
 @pytest.mark.parametrize("effect", LOOKS)
 def test_a_look_that_fails_once_in_passing_has_its_answer(effect: str, number: int) -> None:
-    inner = Refusing(filled(), effect, 1, failure(number))
+    inner = failing(filled(), failure(number), effect, times=1)
     assert LOOKS[effect](PatientRemote(inner)) == LOOKS[effect](filled())
-    assert inner.left == 0
+    assert inner.happened == 1
 
 
 @pytest.mark.parametrize("effect", LOOKS)
 def test_a_look_that_fails_twice_fails(effect: str) -> None:
-    inner = Refusing(filled(), effect, 2, failure(errno.EIO))
+    inner = failing(filled(), failure(errno.EIO), effect)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         LOOKS[effect](PatientRemote(inner))
 
@@ -76,10 +76,10 @@ def test_a_look_that_fails_twice_fails(effect: str) -> None:
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EROFS])
 @pytest.mark.parametrize("effect", LOOKS)
 def test_an_error_that_is_an_answer_is_believed_at_once(effect: str, number: int) -> None:
-    inner = Refusing(filled(), effect, 2, failure(number))
+    inner = failing(filled(), failure(number), effect)
     with pytest.raises(OSError, match=os.strerror(number)):
         LOOKS[effect](PatientRemote(inner))
-    assert inner.left == 1
+    assert inner.happened == 1
 
 
 def test_a_read_that_fails_half_way_gives_each_range_once() -> None:
@@ -90,7 +90,7 @@ def test_a_read_that_fails_half_way_gives_each_range_once() -> None:
 
 def test_a_file_that_could_not_be_opened_for_writing_is_made_all_the_same() -> None:
     remote = filled()
-    inner = Refusing(remote, "create", 1, failure(errno.ESTALE))
+    inner = failing(remote, failure(errno.ESTALE), "create", times=1)
     PatientRemote(inner).create("packs", "b", iter([b"whole"]))
     assert list(remote.read("packs/b", [Range(0, 9)])) == [b"whole"]
 
@@ -108,7 +108,7 @@ def test_a_file_that_was_begun_is_not_written_a_second_time() -> None:
 
 @pytest.mark.parametrize("effect", ["rename", "touch", "delete"])
 def test_what_changes_something_is_done_once(effect: str) -> None:
-    inner = Refusing(filled(), effect, 2, failure(errno.EIO))
+    inner = failing(filled(), failure(errno.EIO), effect)
     changes: dict[str, Callable[[Remote], None]] = {
         "rename": lambda remote: remote.rename("packs/a", "packs/b"),
         "touch": lambda remote: remote.touch("packs/a"),
@@ -116,4 +116,4 @@ def test_what_changes_something_is_done_once(effect: str) -> None:
     }
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         changes[effect](PatientRemote(inner))
-    assert inner.left == 1
+    assert inner.happened == 1

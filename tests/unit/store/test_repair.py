@@ -11,9 +11,9 @@ import pytest
 from b10_store.format.manifest_file import decode_manifest
 from b10_store.format.names import Address, SnapshotName
 from tests.support.blobs import prose
-from tests.support.checked_stores import TREE, CheckedStore, Denying, flipped, kind_of
+from tests.support.checked_stores import TREE, CheckedStore, flipped, kind_of
 from tests.support.counting_remote import CountingRemote
-from tests.support.failing_remotes import Refusing
+from tests.support.meanwhile import failing
 from tests.support.published import publish
 from tests.support.values import manifest
 
@@ -195,7 +195,7 @@ def test_a_pack_that_cannot_be_moved_is_told_and_the_rest_is_repaired(store: Che
     store.place.put(first, b"damaged")
     store.move(second, f"trash/1/{base}")
     refused = PermissionError(errno.EACCES, "Permission denied")
-    told = store.check(Denying(store.remote, first, FOREVER, refused, "rename"), repair=True)
+    told = store.check(failing(store.remote, refused, "rename", first), repair=True)
     by_file = {fault.name: fault for fault in told.faults}
     assert by_file[first].repaired == ""
     assert "could not be moved" in by_file[first].reason
@@ -205,7 +205,7 @@ def test_a_pack_that_cannot_be_moved_is_told_and_the_rest_is_repaired(store: Che
 def test_a_copy_that_a_collection_takes_away_meanwhile_is_no_error(store: CheckedStore) -> None:
     name = store.in_folder("packs")[0]
     store.move(name, f"trash/1/{name.partition('/')[2]}")
-    told = store.check(Refusing(store.remote, "rename", 1, GONE), repair=True)
+    told = store.check(failing(store.remote, GONE, "rename", times=1), repair=True)
     assert [(kind_of(fault), fault.repaired) for fault in told.faults] == [((name, "MISSING"), "")]
 
 
@@ -213,8 +213,7 @@ def test_a_repair_on_a_store_that_cannot_be_written_tells_all_the_same(store: Ch
     damage_everything(store)
     before = store.files()
     read_only = OSError(errno.EROFS, "Read-only file system")
-    effects = ("rename", "touch", "create", "delete", "open_token")
-    remote = Denying(store.remote, "", FOREVER, read_only, *effects)
+    remote = failing(store.remote, read_only, "rename touch create delete open_token")
     told = store.check(remote, read_data=True, repair=True)
     assert len(told.faults) == len(store.check(read_data=True).faults)
     assert {fault.repaired for fault in told.faults} == {""}

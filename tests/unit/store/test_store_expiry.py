@@ -10,8 +10,7 @@ import pytest
 from b10_store.format.manifest import Identity
 from b10_store.save import save as save_module
 from b10_store.save.use import Use
-from tests.support.counting_remote import CountingRemote
-from tests.support.failing_remotes import Refusing
+from tests.support.meanwhile import Meanwhile, failing
 
 if TYPE_CHECKING:
     from b10_store.remote.memory import MemoryRemote
@@ -89,7 +88,7 @@ def test_a_host_that_cannot_note_what_it_uses_has_nothing_new_all_the_same(
 ) -> None:
     save(hosts.new().write(BOTH))
     clock.seconds += 11 * DAY
-    host = hosts.new(Refusing(remote, effect, 99, PermissionError("read-only")))
+    host = hosts.new(failing(remote, PermissionError("read-only"), effect))
     host.load()
     assert save(host).published is None
     assert remote.list("sessions") == []
@@ -156,15 +155,6 @@ def test_two_hosts_that_note_and_expire_at_once_lose_nothing_that_one_uses(
     one.load()
     two.load()
 
-    class Meanwhile(CountingRemote):
-        done = False
-
-        def rename(self, source: str, target: str) -> None:
-            if not self.done:
-                self.done = True
-                save(one, "a/used.py")
-            super().rename(source, target)
-
-    two.remote = Meanwhile(remote)
+    two.remote = Meanwhile(remote, lambda: save(one, "a/used.py"), "rename")
     save(two, "b/idle.py", wait_seconds=0)
     assert stored(hosts) == BOTH.keys()

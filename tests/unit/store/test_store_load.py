@@ -14,7 +14,7 @@ from tests.support.blobs import prose
 from tests.support.cache_trees import noise
 from tests.support.clocks import TickingClock
 from tests.support.counting_remote import CountingRemote
-from tests.support.failing_remotes import Refusing
+from tests.support.meanwhile import Meanwhile, failing
 from tests.support.packed import rewrite, the_pack
 from tests.support.published import damage
 from tests.support.staged import leftovers, paths, placed_paths
@@ -85,7 +85,7 @@ def test_a_store_that_cannot_be_written_loads(saver: EngineHost, loader: EngineH
     outcome = saver.write(TREE).save()
     assert outcome.published is not None
     vars(saver.remote)["_nodes"][outcome.published.manifest_path].mtime -= 2 * DAY
-    loader.remote = Refusing(saver.remote, "touch", 99, OSError(30, "read-only"))
+    loader.remote = failing(saver.remote, OSError(30, "read-only"), "touch")
     loader.load()
     assert loader.tree() == TREE
 
@@ -172,16 +172,11 @@ def test_what_was_healed_while_a_load_ran_is_loaded_from_its_new_place(
     saver.write(TREE).save()
     broken = the_pack(remote)
 
-    class HealedMeanwhile(WrappedRemote):
-        done = False
+    def heal() -> None:
+        remote.delete(broken)
+        saver.write({"more": b"x"}).save()
 
-        def before(self, call: Call) -> None:
-            if call.effect == "read" and call.name == broken and not self.done:
-                self.done = True
-                remote.delete(broken)
-                saver.write({"more": b"x"}).save()
-
-    loader.remote = HealedMeanwhile(remote)
+    loader.remote = Meanwhile(remote, heal, "read", broken)
     outcome = loader.load()
     assert loader.tree() == TREE
     assert (outcome.damaged, outcome.unread) == ({}, {})
@@ -234,11 +229,11 @@ def test_a_damaged_head_leaves_what_the_others_have(
 def bring_with(host: EngineHost, room: int) -> LoadOutcome:
     stored = host.stored()
     placements = [RestoreTarget(item, str(host.root)) for item in stored.entries.values()]
-    left = [room]
+    taken: list[int] = []
 
     def watch(folder: str, size: int) -> None:
-        left[0] -= size
-        if left[0] < 0:
+        taken.append(size)  # from two threads
+        if sum(taken) > room:
             raise NoSpaceError(folder)
 
     return host.store().load(ADDRESS, placements, stored.packs, watch=watch, workers=2)
@@ -259,11 +254,9 @@ def test_a_load_that_runs_out_of_room_leaves_nothing(
 def test_artifacts_that_are_here_meanwhile_are_kept(saver: EngineHost, loader: EngineHost) -> None:
     saver.write(TREE).save()
 
-    class CompilesMeanwhile(WrappedRemote):
-        def before(self, call: Call) -> None:
-            if call.name.startswith("packs/"):
-                loader.write({"a3/3.py": b"compiled here"})
+    def compile_here() -> None:
+        loader.write({"a3/3.py": b"compiled here"})
 
-    loader.remote = CompilesMeanwhile(saver.remote)
+    loader.remote = Meanwhile(saver.remote, compile_here, part="packs/")
     assert paths(loader.load().placed.kept) == {"a3/3.py"}
     assert loader.tree() == {**TREE, "a3/3.py": b"compiled here"}

@@ -12,17 +12,14 @@ from b10_store.format.names import format_line
 from b10_store.save import session as session_module
 from tests.support.blobs import prose
 from tests.support.counting_remote import CountingRemote
-from tests.support.failing_remotes import LosingAnswers, Refusing
+from tests.support.meanwhile import ALWAYS, Meanwhile, failing
 from tests.support.packed import whole_file
 from tests.support.values import ADDRESS
-from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
     from b10_store.remote.memory import MemoryRemote
-    from b10_store.remote.protocol import Remote
     from tests.support.clocks import SleepingClock
     from tests.support.engine_hosts import Hosts
-    from tests.support.wrapped_remote import Call
 
 TREE = {f"a{number}/{number}.py": prose(2000, number) for number in range(12)}
 KEY = SigningKey(b"a secret of enough bytes")
@@ -40,21 +37,18 @@ def test_a_save_moves_nothing_away_however_old_what_it_supersedes(
     assert remote.list("trash") == []
 
 
-class Fencing(WrappedRemote):
+def fencing(remote: MemoryRemote, times: int) -> Meanwhile:
     """A gc that takes every session for dead, some times."""
 
-    def __init__(self, inner: Remote, times: int) -> None:
-        super().__init__(inner)
-        self.left = times
+    def fence() -> None:
+        for name in remote.list("sessions"):
+            remote.rename(f"sessions/{name}", f"fenced/{name}")
 
-    def before(self, call: Call) -> None:
-        if call.effect == "rename" and call.name.startswith("sessions/") and self.left:
-            self.left -= 1
-            self.inner.rename(call.name, f"fenced/{self.left}")
+    return Meanwhile(remote, fence, "rename", "sessions/", times=times)
 
 
 def test_a_fenced_save_starts_over(hosts: Hosts, remote: MemoryRemote) -> None:
-    outcome = hosts.new(Fencing(remote, 2)).write(TREE).save()
+    outcome = hosts.new(fencing(remote, 2)).write(TREE).save()
     assert outcome.published is not None
     assert len(remote.list("manifests")) == 1
     assert len(remote.list("packs")) == 1
@@ -63,7 +57,7 @@ def test_a_fenced_save_starts_over(hosts: Hosts, remote: MemoryRemote) -> None:
 
 def test_a_save_that_is_fenced_again_and_again_gives_up(hosts: Hosts, remote: MemoryRemote) -> None:
     with pytest.raises(FencedError):
-        hosts.new(Fencing(remote, 99)).write(TREE).save()
+        hosts.new(fencing(remote, ALWAYS)).write(TREE).save()
     assert remote.list("manifests") == []
     assert remote.list("sessions") == []
 
@@ -72,7 +66,7 @@ def test_a_save_that_is_fenced_again_and_again_gives_up(hosts: Hosts, remote: Me
 def test_a_store_that_fails_publishes_nothing_and_keeps_no_token(
     hosts: Hosts, remote: MemoryRemote, effect: str
 ) -> None:
-    host = hosts.new(Refusing(remote, effect, 99, OSError(5, "broken"))).write(TREE)
+    host = hosts.new(failing(remote, OSError(5, "broken"), effect)).write(TREE)
     with pytest.raises(OSError, match="broken"):
         host.store().save(host.request())
     assert remote.list("manifests") == []
@@ -82,7 +76,8 @@ def test_a_store_that_fails_publishes_nothing_and_keeps_no_token(
 
 
 def test_a_rename_whose_answer_is_lost_has_published(hosts: Hosts, remote: MemoryRemote) -> None:
-    outcome = hosts.new(LosingAnswers(remote, "rename", 1, TimeoutError())).write(TREE).save()
+    losing = failing(remote, TimeoutError(), "rename", times=1, afterwards=True)
+    outcome = hosts.new(losing).write(TREE).save()
     assert outcome.published is not None
     assert len(remote.list("manifests")) == 1
 
@@ -109,12 +104,7 @@ def test_a_manifest_that_cannot_be_reached_stops_the_save(
 ) -> None:
     hosts.new().write(TREE).save()
 
-    class Unreachable(WrappedRemote):
-        def before(self, call: Call) -> None:
-            if call.effect == "read" and call.name.startswith("manifests/"):
-                raise TimeoutError
-
-    host = hosts.new(Unreachable(remote)).write({"new": b"x"})
+    host = hosts.new(failing(remote, TimeoutError(), "read", "manifests/")).write({"new": b"x"})
     with pytest.raises(StoreError, match="cannot be read"):
         host.store().save(host.request())
     assert len(remote.list("packs")) == 1

@@ -18,9 +18,9 @@ from tests.support.blobs import prose
 from tests.support.cache_trees import noise
 from tests.support.counting_remote import CountingRemote
 from tests.support.engine_hosts import ENVIRONMENT, EngineHost, Hosts
+from tests.support.meanwhile import Meanwhile
 from tests.support.packed import whole_file
 from tests.support.values import ADDRESS, OTHER_ADDRESS
-from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,15 +109,7 @@ def test_of_two_saves_that_did_not_see_each_other_nothing_is_lost(
 ) -> None:
     one, two = hosts.new().write({"a": b"1", "b": b"1"}), hosts.new()
 
-    class Meanwhile(WrappedRemote):
-        done = False
-
-        def before(self, call: Call) -> None:
-            if call.effect == "rename" and not self.done:
-                self.done = True
-                one.save()
-
-    two.remote = Meanwhile(remote)
+    two.remote = Meanwhile(remote, one.save, "rename")
     two.write({"b": b"2", "c": b"2"}).save()
     assert len(two.heads().manifests) == 2
     three = hosts.new()

@@ -10,10 +10,10 @@ from b10_store.format.keys import SigningKey
 from b10_store.gc.references import References, superseders, survey
 from b10_store.remote.memory import MemoryRemote
 from tests.support.clocks import SleepingClock
+from tests.support.meanwhile import Meanwhile, failing
 from tests.support.published import damage, publish
 from tests.support.referrers import HOUR, NOW, named, referrer
 from tests.support.values import ADDRESS, OTHER_ADDRESS, entry, manifest, pack, pack_id
-from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from b10_store.format.manifest import Manifest
     from b10_store.format.names import Address, SnapshotName
     from b10_store.remote.protocol import Remote
-    from tests.support.wrapped_remote import Call
 
 KEY = SigningKey(b"a secret of enough bytes")
 OTHER_KEY = SigningKey(b"another secret of enough bytes")
@@ -124,28 +123,10 @@ def test_a_manifest_that_cannot_be_reached_is_a_problem(
     made = chain(2)
     publish(remote, str(tmp_path), *made)
 
-    class Unreachable(WrappedRemote):
-        def before(self, call: Call) -> None:
-            if call == (effect, made[0].name.manifest_path):
-                raise TimeoutError
-
-    found = look(Unreachable(remote), tmp_path)
+    found = look(failing(remote, TimeoutError(), effect, made[0].name.manifest_path), tmp_path)
     (problem,) = found.problems
     assert problem.name == made[0].name.manifest_path
     assert problem.unreachable
-
-
-class Vanishing(WrappedRemote):
-    """Something happens to the store just before one of its manifests is used, a few times."""
-
-    def __init__(self, inner: Remote, effect: str, happen: list[Callable[[], None]]) -> None:
-        super().__init__(inner)
-        self._effect = effect
-        self._happen = happen
-
-    def before(self, call: Call) -> None:
-        if call.effect == self._effect and call.name.startswith("manifests/") and self._happen:
-            self._happen.pop(0)()
 
 
 @pytest.mark.parametrize("effect", ["read", "stat"])
@@ -159,7 +140,7 @@ def test_a_manifest_that_vanishes_meanwhile_is_looked_for_in_a_new_listing(
         publish(remote, str(tmp_path), second)
         remote.delete(first.name.manifest_path)
 
-    found = look(Vanishing(remote, effect, [succeed]), tmp_path)
+    found = look(Meanwhile(remote, succeed, effect, "manifests/"), tmp_path)
     assert found.problems == ()
     assert [item.name for item in found.referrers] == [second.name]
 
@@ -175,7 +156,7 @@ def test_a_store_whose_manifests_go_on_vanishing_is_not_concluded_from(
         publish(remote, str(tmp_path), made[0])
         remote.delete(last.name.manifest_path)
 
-    found = look(Vanishing(remote, "read", [succeed] * 8), tmp_path)
+    found = look(Meanwhile(remote, succeed, "read", "manifests/", times=8), tmp_path)
     assert found.problems
 
 

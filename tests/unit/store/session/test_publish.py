@@ -7,7 +7,7 @@ import pytest
 
 from b10_store.errors import FencedError
 from b10_store.save import session as session_module
-from tests.support.failing_remotes import LosingAnswers, Refusing
+from tests.support.meanwhile import failing
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ def test_what_is_published_is_the_token_under_its_manifests_name(
 def test_a_rename_that_was_done_although_it_failed_is_a_success(
     remote: MemoryRemote, opened: Opened, clock: SleepingClock
 ) -> None:
-    losing = LosingAnswers(remote, "rename", 1, TimeoutError("no answer"))
+    losing = failing(remote, TimeoutError("no answer"), "rename", times=1, afterwards=True)
     one = opened(losing)
     one.publish([b"manifest"])
-    assert losing.left == 0
+    assert losing.happened == 1
     assert remote.list("manifests") == [f"{one.name}.manifest"]
     assert clock.passed == 0
 
@@ -99,7 +99,7 @@ def test_a_rename_that_was_done_although_it_failed_is_a_success(
 def test_a_rename_that_failed_is_tried_again(
     remote: MemoryRemote, opened: Opened, clock: SleepingClock
 ) -> None:
-    one = opened(Refusing(remote, "rename", 3, OSError(5, "try again")))
+    one = opened(failing(remote, OSError(5, "try again"), "rename", times=3))
     one.publish([b"manifest"])
     assert remote.list("manifests") == [f"{one.name}.manifest"]
     assert 0 < clock.passed < 5
@@ -108,7 +108,7 @@ def test_a_rename_that_failed_is_tried_again(
 def test_a_rename_that_keeps_failing_is_an_error_and_publishes_nothing(
     remote: MemoryRemote, opened: Opened
 ) -> None:
-    one = opened(Refusing(remote, "rename", 99, OSError(5, "never again")))
+    one = opened(failing(remote, OSError(5, "never again"), "rename"))
     with pytest.raises(OSError, match="never again"):
         one.publish([b"manifest"])
     assert remote.list("manifests") == []
@@ -175,6 +175,6 @@ def test_an_abandoned_session_leaves_no_token_where_that_is_possible(
     one.abandon()
     one.abandon()
     assert remote.list("sessions") == []
-    two = opened(Refusing(remote, "delete", 1, PermissionError("read-only now")))
+    two = opened(failing(remote, PermissionError("read-only now"), "delete", times=1))
     two.abandon()
     assert remote.list("sessions") == [f"{two.name}.session"]

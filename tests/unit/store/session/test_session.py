@@ -11,7 +11,7 @@ from b10_store.save import session as session_module
 from b10_store.save.session import Wait, open_session
 from b10_store.save.session_owner import MARK_LIMIT, own_mark
 from tests.support.counting_remote import CountingRemote
-from tests.support.failing_remotes import LosingAnswers, Refusing
+from tests.support.meanwhile import Meanwhile, failing
 from tests.support.values import ADDRESS, snapshot
 from tests.support.wrapped_remote import WrappedRemote
 
@@ -58,13 +58,13 @@ def test_two_sessions_of_one_moment_are_different(remote: MemoryRemote, opened: 
 def test_a_token_whose_answer_was_lost_is_deleted_and_another_is_made(
     remote: MemoryRemote, opened: Opened
 ) -> None:
-    losing = LosingAnswers(remote, "open_token", 1, FileExistsError("it is there"))
+    losing = failing(remote, FileExistsError("it is there"), "open_token", times=1, afterwards=True)
     name = opened(losing).name
     assert remote.list("sessions") == [f"{name}.session"]
 
 
 def test_a_store_that_never_takes_a_token_is_an_error(remote: MemoryRemote) -> None:
-    refusing = Refusing(remote, "open_token", 99, FileExistsError("it is there"))
+    refusing = failing(remote, FileExistsError("it is there"), "open_token")
     with pytest.raises(FileExistsError):
         open_session(refusing, ADDRESS)
     assert remote.list("sessions") == []
@@ -73,7 +73,7 @@ def test_a_store_that_never_takes_a_token_is_an_error(remote: MemoryRemote) -> N
 def test_a_store_that_cannot_be_written_is_an_error(remote: MemoryRemote) -> None:
     for effect in ("now", "open_token"):
         with pytest.raises(PermissionError):
-            open_session(Refusing(remote, effect, 1, PermissionError("read-only")), ADDRESS)
+            open_session(failing(remote, PermissionError("read-only"), effect, times=1), ADDRESS)
     assert remote.list("sessions") == []
 
 
@@ -295,13 +295,12 @@ def test_a_session_that_vanishes_after_the_listing_is_not_waited_for(
 def test_an_id_drawn_before_a_later_session_began_is_drawn_again(
     remote: MemoryRemote, clock: SleepingClock, opened: Opened
 ) -> None:
-    class Overtaking(WrappedRemote):
-        def before(self, call: Call) -> None:
-            if call.effect == "open_token" and clock.passed == 0:
-                rival(remote, +1)
-                clock.seconds += 1
 
-    name = opened(Overtaking(remote)).name
+    def overtake() -> None:
+        rival(remote, +1)
+        clock.seconds += 1
+
+    name = opened(Meanwhile(remote, overtake, "open_token")).name
     assert name.snapshot.startswith("1700000001000-")
     assert max(remote.list("sessions")) == f"{name}.session"
     assert len(remote.list("sessions")) == 2

@@ -302,7 +302,7 @@ PROTECTIONS = (
         _STORE + "remote/held_folders.py",
         "os.open(name, _FLAGS | _NO_LINK, dir_fd=above.handle)",
         "os.open(name, _FLAGS, dir_fd=above.handle)",
-        "tests/contract/test_folder_remote.py",
+        "tests/contract/test_folder_remote_links.py",
         invariant="I12",
     ),
     _simple(
@@ -310,7 +310,7 @@ PROTECTIONS = (
         _STORE + "remote/held_folders.py",
         "_BY_DESCRIPTOR = os.open in os.supports_dir_fd",
         "_BY_DESCRIPTOR = False",
-        "tests/contract/test_folder_remote.py",
+        "tests/contract/test_folder_remote_links.py",
         invariant="I12",
     ),
     _simple(
@@ -318,7 +318,7 @@ PROTECTIONS = (
         _STORE + "remote/folder.py",
         "if stat.S_ISLNK(self._at(name, _stat).st_mode):",
         "if not name:",
-        "tests/contract/test_folder_remote.py",
+        "tests/contract/test_folder_remote_links.py",
         invariant="I12",
     ),
     _simple(
@@ -326,7 +326,7 @@ PROTECTIONS = (
         _STORE + "remote/folder.py",
         "os.utime(path, dir_fd=folder.handle, follow_symlinks=False)",
         "os.utime(path, dir_fd=folder.handle)",
-        "tests/contract/test_folder_remote.py",
+        "tests/contract/test_folder_remote_links.py",
         invariant="I12",
     ),
     _simple(
@@ -1044,14 +1044,14 @@ PROTECTIONS = (
         "    if is_same and not _is_planted(before, os.fstat(handle)):",
         "    if is_same:",
         "tests/unit/store/test_open_folder.py",
-        "tests/unit/test_local_clear.py",
+        "tests/unit/test_local_clear_refused.py",
     ),
     _simple(
         "a clear of another user's root is refused",
         "b10_transfer/local/clear.py",
         "        if owner is not None:",
         "        if owner == -1:",
-        "tests/unit/test_local_clear.py",
+        "tests/unit/test_local_clear_refused.py",
     ),
     _simple(
         "a clear removes only what a compiler wrote",

@@ -15,6 +15,27 @@ if TYPE_CHECKING:
 DONE, FOUND_PROBLEMS, USAGE, NOT_STORED, FAILED = 0, 1, 2, 3, 4
 """Exit codes."""
 
+ROW_TYPES: dict[str, tuple[type, ...]] = {
+    "address": (str,),
+    "environment_key": (str,),
+    "namespace": (str,),
+    "is_this_environment": (bool,),
+    "is_current": (bool,),
+    "filename": (str,),
+    "saved_at": (float,),
+    "last_used_at": (float,),
+    "last_load_at": (float, type(None)),
+    "heads": (int,),
+    "artifacts": (int,),
+    "raw_bytes": (int,),
+    "stored_bytes": (int,),
+    "shared_bytes": (int, type(None)),
+    "exclusive_bytes": (int, type(None)),
+    "is_signed": (bool,),
+    "environment": (dict,),
+}
+"""What a stored environment is as JSON: a row of `list`, and the beginning of `show`."""
+
 
 def ran(arguments: str, capsys: pytest.CaptureFixture[str], expected: int = DONE) -> str:
     """Run a command that prints nothing to stderr; returns what it prints."""

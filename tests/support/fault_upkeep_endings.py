@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from b10_store.check.check import CheckReport
-    from b10_store.gc.remove import Restored
     from tests.support.fault_upkeep_states import Expectation
-    from tests.support.fault_upkeep_worlds import Stalled, Stored, Trees, UpkeepWorld
+    from tests.support.fault_upkeep_worlds import Stalled, Stored, UpkeepWorld
 
 
 def loads(world: UpkeepWorld, expected: Expectation, *, is_blinded: bool = False) -> Iterator[str]:
@@ -69,66 +68,31 @@ def saver_wakes_up(world: UpkeepWorld, expected: Expectation) -> Iterator[str]:
     yield from saver_goes_on_at_once(world, expected)
 
 
-def repaired_and_saved_again(world: UpkeepWorld, expected: Expectation) -> Iterator[str]:
-    """A repair, and a save of every host; then the visits go on to the end."""
+def everything_goes_on(world: UpkeepWorld, expected: Expectation) -> Iterator[str]:
+    """Visits lose nothing; then a repair, and a save of every host, make everything whole."""
+    before = [world.store.loaded(stored.host) for stored, _ in expected.stored]
+    world.store.visits(25 * HOUR, WITNESS, 25 * HOUR, policy=MONTH)
+    if before != [world.store.loaded(stored.host) for stored, _ in expected.stored]:
+        yield "new hosts get something else after visits"
     _check(world, repair=True)
     for stored, _ in expected.stored:
         stored.host.save()
-    yield from _whole(world, expected)
-    yield from _clean(world)
     yield from _to_the_end(world, expected)
-
-
-def visited_and_repaired_later(world: UpkeepWorld, expected: Expectation) -> Iterator[str]:
-    """Visits lose nothing while something is damaged; then the same."""
-    before = _all_loaded(world, expected)
-    world.store.visits(25 * HOUR, WITNESS, 25 * HOUR, policy=MONTH)
-    if _all_loaded(world, expected) != before:
-        yield "new hosts get something else after visits"
-    yield from repaired_and_saved_again(world, expected)
-
-
-def removed_and_put_back(world: UpkeepWorld, expected: Expectation) -> Iterator[str]:
-    """The same once more, and then undone."""
-    target = _target(expected)
-    _remove(world, target)
-    if world.store.loaded(target.host):
-        yield "it is there although it was removed"
-    yield from put_back(world, expected)
 
 
 def put_back(world: UpkeepWorld, expected: Expectation) -> Iterator[str]:
-    """What was removed is put back; then the visits go on to the end."""
-    restored = _restore(world, _target(expected))
+    """What is removed once more is put back; then the visits go on to the end."""
+    assert expected.target is not None
+    address = expected.target.host.address
+    with _healthy(world):
+        upkeep.remove(address, world.settings)
+    if world.store.loaded(expected.target.host):
+        yield "it is there although it was removed"
+    with _healthy(world):
+        restored = upkeep.restore(address, world.settings)
     if restored.missing or restored.unusable:
         yield f"{restored}"
-    yield from _whole(world, expected)
-    yield from _clean(world)
     yield from _to_the_end(world, expected)
-
-
-def removed_for_good(world: UpkeepWorld, expected: Expectation) -> Iterator[str]:
-    """It is removed, and nobody puts it back."""
-    target = _target(expected)
-    _remove(world, target)
-    kept = [(stored, Part.WHOLE) for stored, _ in expected.stored if stored is not target]
-    world.store.to_the_end(MONTH)
-    if world.store.loaded(target.host):
-        yield "it is there although it was removed"
-    for stored, part in kept:
-        yield from _load(world, stored, part)
-    yield from _clean(world)
-    yield from _empty(world)
-
-
-def nobody_cares(world: UpkeepWorld, expected: Expectation) -> Iterator[str]:
-    """Nothing but visits to the end: what could be loaded still can, and the rest goes."""
-    before = _all_loaded(world, expected)
-    world.store.to_the_end(MONTH)
-    if _all_loaded(world, expected) != before:
-        yield "new hosts get something else after visits"
-    yield from _clean(world)
-    yield from _empty(world)
 
 
 def _to_the_end(
@@ -171,10 +135,6 @@ def _empty(world: UpkeepWorld) -> Iterator[str]:
         yield f"packs that nothing references: {packs - world.referenced_packs()}"
 
 
-def _all_loaded(world: UpkeepWorld, expected: Expectation) -> list[Trees]:
-    return [world.store.loaded(stored.host) for stored, _ in expected.stored]
-
-
 def _load(world: UpkeepWorld, stored: Stored, part: Part) -> Iterator[str]:
     found = world.store.loaded(stored.host)
     wrong = [name for name, data in found.items() if stored.tree.get(name) != data]
@@ -198,21 +158,6 @@ def _check(world: UpkeepWorld, *, repair: bool = False) -> CheckReport:
         return upkeep.check(world.settings, read_data=True, repair=repair)
 
 
-def _remove(world: UpkeepWorld, target: Stored) -> int:
-    with _healthy(world):
-        return upkeep.remove(target.host.address, world.settings)
-
-
-def _restore(world: UpkeepWorld, target: Stored) -> Restored:
-    with _healthy(world):
-        return upkeep.restore(target.host.address, world.settings)
-
-
 def _healthy(world: UpkeepWorld) -> AbstractContextManager[object]:
     """Let the upkeep use the store while nothing fails."""
     return mock.patch("b10_transfer.operations.context.FolderRemote", return_value=world.remote)
-
-
-def _target(expected: Expectation) -> Stored:
-    assert expected.target is not None
-    return expected.target

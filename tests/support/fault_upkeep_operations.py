@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from b10_transfer.operations import upkeep
 from tests.support import fault_upkeep_endings as endings
-from tests.support import fault_upkeep_judges as judges
 from tests.support import fault_upkeep_states as states
 from tests.support.fault_upkeep_runs import Upkeep
 
@@ -38,51 +37,30 @@ _GOES_ON = (
     endings.saver_goes_on_after_all,
     endings.saver_wakes_up,
 )
-_HEALS = (endings.repaired_and_saved_again, endings.visited_and_repaired_later)
-_REMOVED = (endings.removed_and_put_back, endings.removed_for_good, endings.nobody_cares)
-_PUT_BACK = (endings.put_back, endings.removed_for_good, endings.nobody_cares)
+_HEALS = (endings.everything_goes_on,)
+_IS_BACK = (endings.put_back, endings.everything_goes_on)
 
 _read_data = functools.partial(upkeep.check, read_data=True)
 _repair = functools.partial(upkeep.check, read_data=True, repair=True)
 
-VISIT = Upkeep("visit", states.every_stage, upkeep.collect, judges.judge_visit, _GOES_ON)
-REWRITE = Upkeep(
-    "visit that rewrites", states.half_dead, upkeep.collect, judges.judge_rewrite, _ENDS
-)
-REPAIR = Upkeep("repair", states.damaged, _repair, judges.judge_repair, _HEALS)
-REMOVAL = Upkeep("removal", states.to_be_removed, _remove, judges.judge_removal, _REMOVED)
-RESTORING = Upkeep("restoring", states.to_be_restored, _restore, judges.judge_restoring, _PUT_BACK)
-WITNESSING = Upkeep(
-    "visit that witnesses",
-    states.witnessing_a_saver,
-    upkeep.collect,
-    judges.judge_visit,
-    _GOES_ON,
-)
+VISIT = Upkeep("visit", states.every_stage, upkeep.collect, _GOES_ON)
+REWRITE = Upkeep("visit that rewrites", states.half_dead, upkeep.collect, _ENDS)
+REPAIR = Upkeep("repair", states.damaged, _repair, _HEALS)
+REMOVAL = Upkeep("removal", states.to_be_removed, _remove, _IS_BACK)
+RESTORING = Upkeep("restoring", states.to_be_restored, _restore, _IS_BACK)
+WITNESSING = Upkeep("visit that witnesses", states.witnessing_a_saver, upkeep.collect, _GOES_ON)
 OPERATIONS = (
     VISIT,
     WITNESSING,
-    Upkeep(
-        "visit that witnesses nobody",
-        states.witnessing_nobody,
-        upkeep.collect,
-        judges.judge_visit,
-        _ENDS,
-    ),
-    Upkeep(
-        "visit that fences nobody",
-        states.fencing_nobody,
-        upkeep.collect,
-        judges.judge_visit,
-        _ENDS,
-    ),
-    Upkeep("visit that sweeps", states.leftovers, upkeep.collect, judges.judge_visit, _GOES_ON),
+    Upkeep("visit that witnesses nobody", states.witnessing_nobody, upkeep.collect, _ENDS),
+    Upkeep("visit that fences nobody", states.fencing_nobody, upkeep.collect, _ENDS),
+    Upkeep("visit that sweeps", states.leftovers, upkeep.collect, _GOES_ON),
     REWRITE,
-    Upkeep("dry run", states.every_stage, _ask, judges.judge_question, _GOES_ON),
-    Upkeep("check", states.damaged, upkeep.check, judges.judge_check, _HEALS),
-    Upkeep("check of the data", states.damaged, _read_data, judges.judge_check, _HEALS),
+    Upkeep("dry run", states.every_stage, _ask, _GOES_ON, is_question=True),
+    Upkeep("check", states.damaged, upkeep.check, _HEALS, is_question=True),
+    Upkeep("check of the data", states.damaged, _read_data, _HEALS, is_question=True),
     REPAIR,
     REMOVAL,
     RESTORING,
-    Upkeep("addresses", states.to_be_restored, _ask_for_addresses, judges.judge_answer, _PUT_BACK),
+    Upkeep("addresses", states.to_be_restored, _ask_for_addresses, _IS_BACK, is_question=True),
 )

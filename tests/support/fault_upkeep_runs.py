@@ -77,15 +77,15 @@ class Upkeep:
         name: of the test.
         prepare: puts the world into the state in which it begins.
         run: as the user calls it.
-        judge: what it told that is not true, or did that it must not; a line each.
         endings: what may follow while nothing fails, each of which must end well.
+        is_question: whether it changes nothing.
     """
 
     name: str
     prepare: Callable[[UpkeepWorld], Expectation]
     run: Callable[[Settings], object]
-    judge: Callable[[Expectation, Outcome], Iterator[str]]
     endings: tuple[Callable[[UpkeepWorld, Expectation], Iterator[str]], ...]
+    is_question: bool = False
 
     def __str__(self) -> str:
         """Its name."""
@@ -181,7 +181,9 @@ class UpkeepRun:
         if outcome.faults.are_harmless:
             yield from _felt(outcome)
         yield from _vanished(outcome, self._expected.damaged)
-        yield from self._operation.judge(self._expected, outcome)
+        if self._operation.is_question and outcome.before != outcome.after:
+            yield f"it changed {sorted(outcome.before.keys() ^ outcome.after.keys())}"
+        yield from _untold(outcome)
         for path in self._world.keeper.work.iterdir():
             yield f"{path.name} was left in the work folder"
         yield from self._what_follows(outcome.faults)
@@ -217,6 +219,28 @@ def _felt(outcome: Outcome) -> Iterator[str]:
         return
     if outcome.error is not None or len(outcome.after) != len(usual.after):
         yield "it must not be felt"
+
+
+def _untold(outcome: Outcome) -> Iterator[str]:
+    """What it did otherwise than when nothing fails, and does not tell."""
+    usual = outcome.usual
+    if usual is None or outcome.error is not None or outcome.faults.deceive:
+        return
+    fates, usually = _fates(outcome), _fates(usual)
+    if outcome.report == usual.report and fates != usually:
+        yield f"it says so as usual, and did {fates.items() ^ usually.items()}"
+
+
+def _fates(outcome: Outcome) -> dict[str, frozenset[str]]:
+    """In which folders of the store each pack and manifest is that was there before."""
+    folders: dict[str, set[str]] = {}
+    for name in outcome.after:
+        folders.setdefault(name.rpartition("/")[2], set()).add(name.partition("/")[0])
+    return {
+        base: frozenset(folders.get(base, ()))
+        for folder, _, base in (name.rpartition("/") for name in outcome.before)
+        if folder in (PACKS, MANIFESTS) and TEMPORARY_MARK not in base
+    }
 
 
 def _vanished(outcome: Outcome, damaged: Container[str]) -> Iterator[str]:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import b10_transfer
+from b10_store.digest import digest_of
+from b10_store.paths import RECORD_FOLDER
 from b10_transfer.operations import transfer
 from tests.support.sites import Host
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from pathlib import Path
 
     from b10_transfer.operations.reports import SaveReport
@@ -39,6 +42,15 @@ class World:
         """Go back to the state that was kept."""
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(self._kept, self.folder)
+
+    def state(self) -> Hashable:
+        """Equal where the store and the caches hold the same, and beside them the same names."""
+        found: set[tuple[str, str]] = set()
+        for path in self.folder.rglob("*"):
+            name = path.relative_to(self.folder).as_posix()
+            is_record = RECORD_FOLDER in path.parts
+            found.add((name, "" if is_record or path.is_dir() else digest_of(path.read_bytes())))
+        return frozenset(found)
 
     def other_host(self) -> Host:
         """One that uses the same store."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import os
+import secrets
 import threading
 import time
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from unittest import mock
 
+from b10_store.remote.folder import FolderRemote
 from tests.support.cache_trees import leftovers
 from tests.support.fault_findings import Loads, misplaced, unfinished, vanished
 from tests.support.faults import Case, Faults, Lasting, cases
@@ -17,7 +22,7 @@ from tests.support.store_views import published, store_files
 from tests.support.trees import artifacts_of, differences, entries_without_parts, put_artifacts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from b10_transfer.status import OperationStatus
@@ -118,11 +123,15 @@ class FaultRun:
         self._unfinished = unfinished(world.host.store)
         # The loads above refreshed the time of last load.
         world.reset()
+        self._now = time.time()
+        # What heals is the same for the same state.
+        self._healed: dict[Hashable, list[str]] = {}
         self.usual: Outcome | None = None
         self._usually_here: Artifacts = {}
-        outcome = self._start(Faults())
-        self.counts = outcome.faults.counts
-        wrong = self._wrong(outcome)
+        with _same_ids_and_times(self._now):
+            outcome = self._start(Faults())
+            self.counts = outcome.faults.counts
+            wrong = self._wrong(outcome)
         assert wrong == [], f"before anything fails: {wrong}"
 
     def sweep(self, fault: Fault, lasting: Lasting, *, only_ends: bool = False) -> list[str]:
@@ -135,9 +144,10 @@ class FaultRun:
     def strike(self, case: Case) -> list[str]:
         """Let one effect go wrong; returns what was not as it must be."""
         self._world.reset()
-        outcome = self._start(Faults(case))
-        wrong = [] if outcome.faults.struck else ["it never happened"]
-        return wrong + self._wrong(outcome)
+        with _same_ids_and_times(self._now):
+            outcome = self._start(Faults(case))
+            wrong = [] if outcome.faults.struck else ["it never happened"]
+            return wrong + self._wrong(outcome)
 
     def _start(self, faults: Faults) -> Outcome:
         if self._operation.warm is not None:
@@ -180,7 +190,10 @@ class FaultRun:
         yield from self._operation.judge(state, outcome, stored, here)
         yield from self._felt(outcome, here)
         yield from local_leftovers(world)
-        yield from self._healing()
+        state = world.state()
+        if state not in self._healed:
+            self._healed[state] = list(self._healing())
+        yield from self._healed[state]
 
     def _felt(self, outcome: Outcome, here: Artifacts) -> Iterator[str]:
         if self.usual is None:
@@ -220,6 +233,27 @@ class FaultRun:
         if host.save(wait=False).status.name != "SKIPPED":
             yield "two saves later something is new"
         yield from local_leftovers(self._world)
+
+
+@contextlib.contextmanager
+def _same_ids_and_times(now: float) -> Generator[None]:
+    """Let what is drawn, and the time of the store, be the same each time: equal states compare."""
+    numbers = itertools.count(1)
+    real = FolderRemote.now
+
+    def next_token(size: int | None = None) -> str:
+        return f"{next(numbers):0{2 * (size or 8)}x}"
+
+    def same_time(remote: FolderRemote) -> float:
+        real(remote)
+        return now
+
+    with (
+        mock.patch.object(secrets, "token_hex", next_token),
+        mock.patch.object(FolderRemote, "now", same_time),
+        mock.patch("b10_store.save.save.time", SimpleNamespace(time_ns=lambda: int(now * 1e9))),
+    ):
+        yield
 
 
 def local_leftovers(world: World) -> Iterator[str]:

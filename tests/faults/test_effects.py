@@ -25,7 +25,6 @@ from tests.support.store_views import load_elsewhere
 from tests.support.trees import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -47,23 +46,8 @@ def wrapping(faults: Faults) -> AbstractContextManager[object]:
     return mock.patch("b10_transfer.operations.context.FolderRemote", open_faulty)
 
 
-def sweep(folder: Path, operation: Operation, *faults: Fault, lasting: Lasting) -> list[str]:
-    return strike_all(folder, operation, faults, lasting, only_ends=False)
-
-
-def sweep_few(folder: Path, operation: Operation, *faults: Fault, lasting: Lasting) -> list[str]:
-    """The same, but what fails from then on begins with the first or the last of its kind."""
-    is_lasting = lasting is not Lasting.ONCE
-    return strike_all(folder, operation, faults, lasting, only_ends=is_lasting)
-
-
-def strike_all(
-    folder: Path,
-    operation: Operation,
-    faults: Sequence[Fault],
-    lasting: Lasting,
-    *,
-    only_ends: bool,
+def sweep(
+    folder: Path, operation: Operation, *faults: Fault, lasting: Lasting, only_ends: bool = False
 ) -> list[str]:
     run = FaultRun(operation, World(folder), wrapping)
     return [line for fault in faults for line in run.sweep(fault, lasting, only_ends=only_ends)]
@@ -84,7 +68,9 @@ def test_the_operations_have_every_effect_that_there_is(folder: Path) -> None:
 def test_an_error_of_any_effect_is_told_truly_and_breaks_nothing(
     folder: Path, operation: Operation, lasting: Lasting
 ) -> None:
-    assert sweep_few(folder, operation, *PASSING, lasting=lasting) == []
+    # What fails from then on begins with the first or the last of its kind; --long has the others.
+    is_lasting = lasting is not Lasting.ONCE
+    assert sweep(folder, operation, *PASSING, lasting=lasting, only_ends=is_lasting) == []
 
 
 @pytest.mark.parametrize(
@@ -96,7 +82,7 @@ def test_an_error_of_any_effect_is_told_truly_and_breaks_nothing(
 def test_an_effect_that_is_done_in_part_or_unseen_is_told_truly_and_breaks_nothing(
     folder: Path, operation: Operation, lasting: Lasting
 ) -> None:
-    assert sweep_few(folder, operation, *ODDITIES, lasting=lasting) == []
+    assert sweep(folder, operation, *ODDITIES, lasting=lasting, only_ends=True) == []
 
 
 def test_what_was_measured_here_is_not_forgotten_over_a_passing_fault(folder: Path) -> None:

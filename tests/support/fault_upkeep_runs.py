@@ -125,19 +125,20 @@ class UpkeepRun:
         assert wrong == [], f"before anything fails: {wrong}"
         self._usual = outcome
 
-    def sweep(self, fault: Fault, lasting: Lasting) -> list[str]:
+    def sweep(self, fault: Fault, lasting: Lasting, *, only_ends: bool = False) -> list[str]:
         """Let each effect go wrong in turn.
 
         Args:
             fault: how.
             lasting: for how long.
+            only_ends: the first and the last of each kind alone.
 
         Returns:
             What was not as it must be, a line each.
         """
         return [
             f"{case}: {line}"
-            for case in cases(self.counts, fault, lasting)
+            for case in cases(self.counts, fault, lasting, only_ends=only_ends)
             for line in self.strike(case)
         ]
 

@@ -190,10 +190,10 @@ class FaultRun:
         yield from self._operation.judge(state, outcome, stored, here)
         yield from self._felt(outcome, here)
         yield from local_leftovers(world)
-        state = world.state()
-        if state not in self._healed:
-            self._healed[state] = list(self._healing())
-        yield from self._healed[state]
+        left = world.state()
+        if left not in self._healed:
+            self._healed[left] = list(self._healing())
+        yield from self._healed[left]
 
     def _felt(self, outcome: Outcome, here: Artifacts) -> Iterator[str]:
         if self.usual is None:

@@ -493,8 +493,8 @@ PROTECTIONS = (
     _simple(
         "the length of a requirement",
         _STORE + "format/manifest.py",
-        "        if identity.requirement and len(identity.requirement.encode()) > REQUIREMENT_LIMIT:",
-        "        if identity.requirement and len(identity.requirement.encode()) > 1 << 20:",
+        "len(identity.requirement.encode()) > REQUIREMENT_LIMIT:",
+        "len(identity.requirement.encode()) > 1 << 20:",
         "tests/unit/store/test_manifest_file_forged.py",
     ),
     _simple(

@@ -1,4 +1,4 @@
-"""Warm starts for compiled models: what one replica compiled, every later one loads.
+"""Warm starts for compiled models: one replica compiles, and every later one loads.
 
 Importing this package imports neither torch nor the engine: that happens at the first call.
 """
@@ -68,7 +68,7 @@ def __getattr__(name: str) -> object:
     """Import the engine at first use of a name that needs it.
 
     Raises:
-        CacheError: the system refuses what an import needs, at the interpreter's end for one.
+        CacheError: the system refuses something that an import needs, as at the interpreter's end.
     """
     if name == "__version__":
         from importlib import metadata
@@ -87,5 +87,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """The public names."""
+    """Return the public names."""
     return sorted(__all__)

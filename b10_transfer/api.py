@@ -1,4 +1,4 @@
-"""The functions of the seeds: they return a status, never raise, never print."""
+"""The public functions: they return a status, and never raise or print."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _OFF = "the cache is off: set BASETEN_FS_ENABLED=1 to use it"
 
 
 def load_compile_cache(*, on_progress: ProgressCallback | None = None) -> OperationStatus:
-    """Load what earlier replicas compiled for this environment.
+    """Load the artifacts that earlier replicas compiled for this environment.
 
-    Call it before the first compiled call. Artifacts that are here already are left as they are.
+    Call it before the first compiled call. Files that exist already are left unchanged.
 
     Args:
-        on_progress: called now and then with the bytes that were brought, and those to be.
+        on_progress: called now and then with the bytes that were loaded and the total to load.
 
     Returns:
-        SUCCESS: at least one artifact was brought.
+        SUCCESS: at least one artifact was loaded.
         SKIPPED: everything that is stored for this host is here already.
-        DOES_NOT_EXIST: nothing is stored for this environment, or nothing of it is for this host.
+        DOES_NOT_EXIST: nothing is stored for this environment, or none of it is for this host.
         ERROR: see the log line; the model compiles as it would without a cache.
     """
 
@@ -56,28 +56,29 @@ def load_compile_cache(*, on_progress: ProgressCallback | None = None) -> Operat
 
 
 def load_compile_cache_async(*, on_progress: ProgressCallback | None = None) -> BackgroundLoad:
-    """Begin what `load_compile_cache` does, and return at once.
+    """Start a load in the background, and return at once.
 
-    For the time in which the model's weights are read, say. Ask for its `result()` before the first
-    compiled call.
+    Use it to load while the model's weights are read. Call its `result()` before the first compiled
+    call.
 
     Args:
         on_progress: see `load_compile_cache`.
     """
-    # In this thread: see b10_transfer.operations.imports. The load tells what is missing.
+    # The imports are made in this thread: see b10_transfer.operations.imports. If one fails, the
+    # load reports it.
     with contextlib.suppress(Exception):
         import_for("load")
     return BackgroundLoad(partial(load_compile_cache, on_progress=on_progress))
 
 
 def save_compile_cache(*, on_progress: ProgressCallback | None = None) -> OperationStatus:
-    """Save what was compiled here and is not stored yet.
+    """Save the artifacts that were compiled here and are not stored yet.
 
-    Call it after every warm-up, whatever the load returned: with nothing new it costs next to
-    nothing, and what a replica compiled beyond what it loaded is not lost.
+    Call it after every warm-up, whatever the load returned: when nothing is new it costs next to
+    nothing, and artifacts that a replica compiled beyond the loaded ones are not lost.
 
     Args:
-        on_progress: called now and then with the bytes that were uploaded, and those to be.
+        on_progress: called now and then with the bytes that were uploaded and the total to upload.
 
     Returns:
         SUCCESS: new artifacts were published.
@@ -96,13 +97,14 @@ def save_compile_cache(*, on_progress: ProgressCallback | None = None) -> Operat
 
 
 def clear_local_cache(roots: Iterable[str] = ("inductor",)) -> bool:
-    """Remove local caches of this host; the store is not touched, nor what no compiler wrote.
+    """Remove local caches of this host, but neither the store nor files that no compiler wrote.
 
     Args:
-        roots: names of cache roots: "inductor", "triton", "vllm", and so on, or of the user's own.
+        roots: names of cache roots, such as "inductor", "triton", "vllm" or a user's own; all by
+            default.
 
     Returns:
-        True when nothing of these caches is here now; False when something could not be removed.
+        True when these caches are empty now; False when something could not be removed.
     """
 
     def clear() -> OperationStatus:
@@ -113,14 +115,14 @@ def clear_local_cache(roots: Iterable[str] = ("inductor",)) -> bool:
 
 
 def get_cache_info() -> dict[str, Any]:
-    """Return what is here and what is stored for this environment.
+    """Return the sizes of the local cache and of what is stored for this environment.
 
     Returns:
         environment_key (str), namespace (str), local_cache_exists (bool), b10fs_enabled (bool),
         b10fs_cache_exists (bool), local_cache_size_mb (float), b10fs_cache_size_mb (float, as
-        compressed in the store), error (str: why something could not be found out, that the cache
-        is off for one; or None). Every key is always there; what could not be found out is "",
-        False or 0.0. 1 MB is 2**20 bytes.
+        compressed in the store), error (str or None: why something could not be found out, such as
+        a cache that is off). Every key is always present; what could not be found out is "", False
+        or 0.0. 1 MB is 2**20 bytes.
     """
     info: dict[str, Any] = {
         "environment_key": "",
@@ -137,7 +139,7 @@ def get_cache_info() -> dict[str, Any]:
 
 
 def list_available_caches() -> dict[str, Any]:
-    """Return what is stored, for all environments and namespaces.
+    """Return a list of everything that is stored, for all environments and namespaces.
 
     Returns:
         caches: a list with a dict for each environment and namespace: filename (of its newest
@@ -145,7 +147,7 @@ def list_available_caches() -> dict[str, Any]:
         bytes that it references), is_current_environment (bool), created_time (float, seconds since
         the epoch), artifacts (int), environment (dict of its fields). current_environment (str),
         total_caches (int), current_cache_exists (bool: this environment and namespace),
-        b10fs_enabled (bool), error (str or None). Every key is always there.
+        b10fs_enabled (bool), error (str or None). Every key is always present.
     """
     listing: dict[str, Any] = {
         "caches": [],
@@ -167,8 +169,8 @@ def _guard(what: str, operation: Callable[[], OperationStatus]) -> OperationStat
     except (CacheError, StoreError, OSError) as error:
         _logger.error("%s: %s", what, refusal(error) or error)  # noqa: TRY400  # one line is the promise
     except Exception as error:
-        # A model server must start whatever is wrong with its cache: this is the one place that
-        # catches what nobody foresaw.
+        # A model server must start whatever is wrong with its cache, so this one place catches
+        # everything.
         reason = refusal(error)
         _logger.error(  # noqa: TRY400  # the traceback is there where nobody foresaw it
             "%s: %s",
@@ -212,7 +214,7 @@ def _clear(names: tuple[str, ...]) -> bool:
 def _fill(
     result: dict[str, Any], key_name: str, fill: Callable[[dict[str, Any], Context], None]
 ) -> None:
-    """Fill in what can be found out; what does not depend on the settings whatever they are."""
+    """Fill in what can be found out, even when the settings cannot be read."""
     try:
         import_for("look")
         from b10_transfer.machine.environment import Environment

@@ -1,4 +1,4 @@
-"""JSON that others wrote."""
+"""JSON from others, which may be malformed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def parse_json(data: bytes | str) -> object:
     """Parse JSON.
 
     Raises:
-        ValueError: it is none, or is nested too deeply.
+        ValueError: it is not JSON, or is nested too deeply.
     """
     try:
         content: object = json.loads(data)
@@ -23,9 +23,9 @@ def parse_object(data: bytes | str) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        ValueError: it is no JSON, is nested too deeply, or is no object.
+        ValueError: it is not JSON, is nested too deeply, or is not an object.
     """
     content = parse_json(data)
     if isinstance(content, dict):
         return cast("dict[str, Any]", content)
-    raise ValueError("JSON, but no object")
+    raise ValueError("JSON, but not an object")

@@ -1,9 +1,9 @@
-"""The signing secret of this process: kept here, and out of all that it starts.
+"""The signing secret of this process: kept here, and hidden from processes that it starts.
 
-Environment variables are inherited by compilers, their workers and servers, and everybody with this
-user's rights reads them in /proc. So the secret is taken out of them when it is first read, and
-what is left in its place makes a process that would have needed it fail, instead of going on
-without a signature.
+Compilers, their workers and servers inherit environment variables, and every process of this user
+can read them in /proc. So the secret is removed from them when it is first read. A mark stays in
+its place, so that a process that would need the secret fails instead of going on without a
+signature.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ TAKEN = "(taken by the process that it was given to)"
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 _held: list[tuple[Key, ...] | str] = []
-"""The keys, or why they are none; empty until a secret was taken."""
+"""The keys, or why they are not acceptable; empty until a secret was taken."""
 
 
 def keys_of(text: str) -> tuple[Key, ...]:
-    """The keys in the value of B10_CACHE_SIGNING_KEY; this process' own secret is taken.
+    """Return the keys in B10_CACHE_SIGNING_KEY, and take this process' secret out of it.
 
     Raises:
         CacheValidationError: they are not acceptable, or another process has taken them.
@@ -40,8 +40,8 @@ def keys_of(text: str) -> tuple[Key, ...]:
         _take(text)
     if not _held:
         raise CacheValidationError(
-            f"{KEY} was given to the process that started this one, which keeps it to itself: set "
-            f"{KEY_FILE} instead, which reaches both"
+            f"{KEY} was given to the process that started this one, and it does not pass it on: "
+            f"set {KEY_FILE} instead, which both can read"
         )
     held = _held[-1]
     if isinstance(held, str):
@@ -50,7 +50,7 @@ def keys_of(text: str) -> tuple[Key, ...]:
 
 
 def take_secret() -> None:
-    """Take the secret out of this process' environment variables, acceptable or not."""
+    """Remove the secret from this process' environment variables, acceptable or not."""
     text = os.environ.get(KEY)
     if text is not None:
         with contextlib.suppress(CacheValidationError):
@@ -58,9 +58,9 @@ def take_secret() -> None:
 
 
 def guard_memory(*, on: bool = True) -> None:
-    """Let no other process of this user read this one's memory, nor the system write it to a file.
+    """Keep other processes of this user from reading this memory, and the system from dumping it.
 
-    For processes of our own: a program around us may want to be looked at.
+    Only for our own processes: a program that imports the package may want to be debugged.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
@@ -78,9 +78,9 @@ def _take(text: str) -> None:
 
 
 def _overwrite() -> None:
-    """Overwrite the secret where /proc shows what this process was started with.
+    """Overwrite the secret in the variables that /proc shows for this process.
 
-    A process forked from this one would show it, too.
+    A process that is forked from this one would show it, too.
     """
     with contextlib.suppress(OSError, AttributeError):
         getenv = ctypes.CDLL(None).getenv

@@ -1,4 +1,4 @@
-"""Files of keys: read and made only where nobody else can exchange them."""
+"""Files of keys: read and written only where nobody else can replace them."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _FILE_LIMIT = 1 << 16
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 _READABLE = stat.S_IROTH
 
-# A pipe that nobody writes to would keep a model server from starting.
+# A pipe that nobody writes to would block the start of a model server.
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 
 
 def read_key_file(path: str, store: str) -> tuple[Key, ...]:
-    """The keys in a file that holds nothing else.
+    """Return the keys in a file that holds nothing else.
 
-    As ssh does with private keys, one that other users could read is refused: it is no secret any
-    more. Its group may read it: Kubernetes' fsGroup makes it so for every secret that it mounts.
-    A file of public keys may be read by everybody. Whoever could exchange the file, or a folder on
-    the way to it, could have a key of their own believed.
+    Like a private key of ssh, a file that other users can read is refused, since it is no longer
+    secret. Its group may read it, because Kubernetes' fsGroup allows that for every mounted secret.
+    Everybody may read a file of public keys. A user who could replace the file, or a folder on the
+    way to it, could make this host believe another key; so that is refused too.
 
     Args:
         path: of the file, absolute.
-        store: the folder which the keys are to protect from whoever can write there.
+        store: the store, in which the keys must not be.
 
     Raises:
-        CacheValidationError: the file cannot be read, others could read, change or exchange it, or
-            there is no good key in it.
+        CacheValidationError: the file cannot be read, others can read, change or replace it, or it
+            has no valid key.
     """
     source = f"{KEY_FILE}={path!r}"
     try:
@@ -63,15 +63,15 @@ def read_key_file(path: str, store: str) -> tuple[Key, ...]:
 
 
 def make_key_file(path: str, text: str) -> None:
-    """Write a file of keys, where one can be read from.
+    """Write a file of keys where `read_key_file` accepts it.
 
     Args:
-        path: of the file, absolute. A file or a link that is there stays: somebody may need it.
-        text: what it is to hold.
+        path: its absolute path. An existing file or link is kept, since somebody may need it.
+        text: its content.
 
     Raises:
-        CacheValidationError: others could exchange it there.
-        OSError: it is there already, or cannot be written.
+        CacheValidationError: others could replace it there.
+        OSError: it exists already, or cannot be written.
     """
     handle = open_file(path, _NEW, partial(_check_folder, path, None))
     with os.fdopen(handle, "w") as file:
@@ -82,7 +82,7 @@ def _status(store: str) -> os.stat_result | None:
     try:
         return os.stat(store)
     except OSError:
-        return None  # there is none yet, and no file in it
+        return None  # the folder does not exist yet, so it has no file
 
 
 def _check_folder(
@@ -90,15 +90,15 @@ def _check_folder(
 ) -> None:
     if store is not None and os.path.samestat(store, status):
         raise CacheValidationError(
-            f"{source} lies in the store: whoever can read that could sign; move it elsewhere"
+            f"{source} is in the store, so whoever can read the store could sign: move it elsewhere"
         )
-    way_out = "who can exchange what is in it: give a file below folders of this user or of root"
+    way_out = "who can replace files in it: use a file below folders of this user or of root"
     stranger = foreign_owner(status)
     if stranger is not None:
         raise CacheValidationError(
             f"{source}: the folder {path} belongs to another user (uid {stranger}), {way_out}"
         )
-    # In a sticky folder everybody exchanges only what is theirs, and nothing of theirs is accepted.
+    # In a sticky folder users can replace only their own files, and those are not accepted.
     if own_uid() is not None and status.st_mode & _WRITABLE and not status.st_mode & stat.S_ISVTX:
         raise CacheValidationError(
             f"{source}: the folder {path} can be written by other users (mode "
@@ -119,9 +119,9 @@ def _check_status(source: str, status: os.stat_result) -> None:
 
 
 def _refuse_modes(source: str, status: os.stat_result, modes: int, what: str) -> None:
-    # Where there are no user ids, the mode says nothing.
+    # Without user ids the mode says nothing.
     if own_uid() is not None and status.st_mode & modes:
         raise CacheValidationError(
-            f"{source} can be {what} by other users (mode {stat.S_IMODE(status.st_mode):o}): chmod "
-            "600 it (of a Kubernetes secret, defaultMode: 0400)"
+            f"{source} can be {what} by other users (mode {stat.S_IMODE(status.st_mode):o}): "
+            "chmod 600 it (for a Kubernetes secret, set defaultMode: 0400)"
         )

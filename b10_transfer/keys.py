@@ -1,4 +1,4 @@
-"""Keys: read from the user's settings, and missed where others can write to the store."""
+"""Keys: parse them, tell their kinds, make new ones."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PUBLIC_MARK = f"{_MARK}public:"
 
 _SHORTEST = 16
 _MOST_KEYS = 32
-# As a shared secret, the first line of a PEM file would be one that everybody knows, and a list of
-# accounts or settings one that others know.
+# Taken as a shared secret, the first line of a PEM file would be known to everybody, and a list of
+# accounts or settings to others.
 _FOREIGN_TEXT = re.compile(
     r"ed25519|^-----|-----$|^ssh-|^['\"{\[<]|^export |"
     r"^[\w.-]+:(?:\s|$)|^\w+\s*=\s*[^=\s]|^[^:]*(?::[^:]*){3}",
@@ -36,25 +36,25 @@ _PUBLIC_KEY = re.compile(re.escape(PUBLIC_MARK) + "[0-9a-f]{64}", re.IGNORECASE)
 _LONG_WORD = re.compile(r"[\w+/=-]{32,}")
 HOW_TO_MAKE = "make one with `openssl rand -hex 32` or `b10-transfer key new`"
 _EXPECTED = (
-    f"a line holds nothing but a key: {PRIVATE_MARK} or {PUBLIC_MARK} with 64 hex digits behind "
-    f"it, or a shared secret of {_SHORTEST} characters or more; {HOW_TO_MAKE}"
+    f"a line must be a key: {PRIVATE_MARK} or {PUBLIC_MARK} followed by 64 hex digits, or a "
+    f"shared secret of {_SHORTEST} characters or more; {HOW_TO_MAKE}"
 )
 
-# Taken by whoever warns first in this process, and never given back.
+# Taken by the first warning of this process, and never released.
 
 
 def parse_keys(source: str, text: str) -> tuple[Key, ...]:
-    """The keys in a text, one a line, the one that signs first.
+    """Return the keys in a text, one per line; the first one signs.
 
-    Blank lines and those that begin with `#` are passed over, and so is white space around a key.
+    Blank lines, lines that begin with `#` and white space around a key are ignored.
 
     Args:
-        source: where the text is from, for the message.
-        text: holds secrets: no message has anything of it.
+        source: where the text comes from, for the message.
+        text: the secrets; messages never quote it.
 
     Raises:
-        CacheValidationError: there is no key in it, one that is too short, damaged or not text, or
-            one that needs a package which is not installed.
+        CacheValidationError: it has no key, or one that is too short, damaged or not text, or one
+            that needs a package which is not installed.
     """
     keys: list[Key] = []
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
@@ -63,22 +63,22 @@ def parse_keys(source: str, text: str) -> tuple[Key, ...]:
             keys.append(_parse_key(f"{source}: line {number}", written))
     if not keys:
         raise CacheValidationError(
-            f"{source} is set and holds no key: unset it to go without, or {HOW_TO_MAKE}"
+            f"{source} is set but holds no key: unset it to work without keys, or {HOW_TO_MAKE}"
         )
     if len(keys) > _MOST_KEYS:
-        raise CacheValidationError(f"{source} has {len(keys)} lines that are no keys: {_EXPECTED}")
+        raise CacheValidationError(f"{source} has {len(keys)} lines that are not keys: {_EXPECTED}")
     return tuple(keys)
 
 
 def parse_public_keys(text: str) -> tuple[Key, ...]:
-    """The public keys in the value of B10_CACHE_PUBLIC_KEYS, with commas or blanks between them.
+    """Return the public keys in B10_CACHE_PUBLIC_KEYS, separated by commas or blanks.
 
     Raises:
-        CacheValidationError: there is none, or something else is among them.
+        CacheValidationError: there is none, or one of them is something else.
     """
     words = text.replace(",", " ").split()
     for word in words:
-        # Not shown: it may be a secret that was put into the wrong variable.
+        # The value is not shown: it may be a secret that was put into the wrong variable.
         if not word.startswith(PUBLIC_MARK):
             raise CacheValidationError(
                 f"{PUBLIC_KEYS} holds something that is no public key: one begins with "
@@ -88,17 +88,15 @@ def parse_public_keys(text: str) -> tuple[Key, ...]:
 
 
 def _parse_key(source: str, written: str) -> Key:
-    # Bytes that are not UTF-8 arrive as lone surrogates, which are not printable either.
+    # Bytes that are not UTF-8 arrive as lone surrogates, which are not printable.
     if not written.isprintable():
         raise CacheValidationError(f"{source} has characters that are not text: {HOW_TO_MAKE}")
     if written.startswith(_MARK):
         return _parse_half_of_a_pair(source, written)
     if _FOREIGN_TEXT.search(written):
-        raise CacheValidationError(f"{source} is of another form: {_EXPECTED}")
+        raise CacheValidationError(f"{source} is not in the form of a key: {_EXPECTED}")
     if len(written) < _SHORTEST:
-        raise CacheValidationError(
-            f"{source} is a key of under {_SHORTEST} characters: {_EXPECTED}"
-        )
+        raise CacheValidationError(f"{source} is shorter than {_SHORTEST} characters: {_EXPECTED}")
     return SigningKey(written.encode())
 
 
@@ -109,25 +107,25 @@ def _parse_half_of_a_pair(source: str, written: str) -> Key:
         return PublicKey(bytes.fromhex(written.removeprefix(PUBLIC_MARK)))
     except MissingLibraryError:
         raise CacheValidationError(
-            f"{source} is a key pair's: it needs the package cryptography: "
-            "pip install 'b10-transfer[signing]'"
+            f"{source} belongs to a key pair, which needs the package cryptography: pip install "
+            "'b10-transfer[signing]'"
         ) from None
     except WeakKeyError:
         raise CacheValidationError(
-            f"{source} is a public key for which anybody can sign (a point of small order), and "
-            "`b10-transfer key new` makes none such: take it out, and find out who gave it to you"
+            f"{source} is a public key for which anybody can sign (a point of small order), which "
+            "`b10-transfer key new` never makes: remove it, and find out who gave it to you"
         ) from None
     except ValueError:
         raise CacheValidationError(
-            f"{source} is neither {PRIVATE_MARK} nor {PUBLIC_MARK} with 64 hex digits behind it: "
+            f"{source} is neither {PRIVATE_MARK} nor {PUBLIC_MARK} followed by 64 hex digits: "
             "copy the whole line"
         ) from None
 
 
 def is_public(text: str) -> bool:
-    """Whether a file of keys holds public keys alone, and nothing in comments that may be another.
+    """Return whether a file has only public keys, and no other key in its comments.
 
-    A key that stands behind a comment sign is one that somebody may use again.
+    Somebody may use a key again that is commented out.
     """
     lines = (line.strip() for line in text.removeprefix("\ufeff").split("\n"))
     return all(line.startswith(("#", PUBLIC_MARK)) for line in lines if line) and not _has_secret(
@@ -136,7 +134,7 @@ def is_public(text: str) -> bool:
 
 
 def _has_secret(text: str) -> bool:
-    """Return whether there is a private key in a text, or what looks like a random secret."""
+    """Return whether a text has a private key, or something that looks like a random secret."""
     return (
         PRIVATE_MARK in text.lower()
         or "PRIVATE KEY-----" in text
@@ -148,7 +146,7 @@ def new_private_key() -> tuple[str, str]:
     """Make a key pair.
 
     Returns:
-        The private key and the public one, each as a line of a key file.
+        The private and the public key, each as a line of a key file.
 
     Raises:
         CacheValidationError: the package cryptography is not installed.
@@ -159,7 +157,7 @@ def new_private_key() -> tuple[str, str]:
 
 
 def public_text(key: Key) -> str:
-    """The public key of a key, as a line of a key file; "" when it is a shared secret."""
+    """Return the public part of a key, as a line of a key file; "" for a shared secret."""
     if isinstance(key, PrivateKey):
         return PUBLIC_MARK + key.public.data.hex()
     return PUBLIC_MARK + key.data.hex() if isinstance(key, PublicKey) else ""

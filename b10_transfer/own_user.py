@@ -6,5 +6,5 @@ import os
 
 
 def own_uid() -> int | None:
-    """Return the effective user id; None where the system has none, and modes say nothing."""
+    """Return the effective user id; None on a system without user ids, where modes say nothing."""
     return os.geteuid() if hasattr(os, "geteuid") else None

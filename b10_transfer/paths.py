@@ -1,4 +1,4 @@
-"""Where a path leads, by its text alone."""
+"""Judge a path by its text alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_below(path: str, folder: str) -> bool:
 
 
 def is_system_folder(path: str) -> bool:
-    """Return whether a folder is itself one of the system's or the user's, by its absolute path."""
+    """Return whether an absolute path is itself a folder of the system or the user."""
     home = os.path.expanduser("~")
     own = {*_SYSTEM_FOLDERS, os.path.normpath(home), os.path.realpath(home)}
     return os.path.dirname(path) == path or path in own

@@ -1,4 +1,4 @@
-"""Text that comes from elsewhere, as it may be written to a terminal or a log."""
+"""Text from elsewhere, made safe for a terminal or a log."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     import logging
 
 LINE_LIMIT = 20_000
-"""Most characters of a line in the log."""
+"""The most characters of a line in the log."""
 
 
 def printable(text: str) -> str:
-    """Spell out what would move a terminal's cursor, begin another line, or worse.
+    """Spell out characters that would move a terminal's cursor, begin another line, or worse.
 
     Names of files and fields of a manifest come from whoever can write to the store.
     """
@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 
 def spell_out(record: logging.LogRecord) -> bool:
-    """Make a record of the log one line of bounded length: a filter for a logger."""
+    """Make a log record one line of limited length; a filter for a logger."""
     text = printable(record.getMessage())
     if len(text) > LINE_LIMIT:
         text = f"{text[:LINE_LIMIT]} ... ({len(text)} characters)"

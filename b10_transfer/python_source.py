@@ -1,4 +1,4 @@
-"""Parsing Python text in a process with threads."""
+"""Parse Python text in a process with threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def parse_python(text: str, mode: Literal["exec", "eval"] = "exec") -> ast.AST:
     """Parse a module, or one expression.
 
     Two threads that parse at once can fail with SystemError in CPython 3.11, which counts the depth
-    of both together (python/cpython#106905). Ours take turns; others' are met again at worst.
+    of both together (python/cpython#106905). Ours take turns; if another thread interferes, parsing
+    is repeated.
 
     Raises:
         SyntaxError, ValueError, MemoryError, RecursionError: it cannot be parsed.

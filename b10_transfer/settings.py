@@ -1,4 +1,4 @@
-"""The settings: the one reader of environment variables."""
+"""The settings: the only reader of environment variables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from b10_store import Key
 
 DEFAULT_STORE = "/cache/model/compile_cache"
-"""Where the store is when B10FS_CACHE_DIR does not say so."""
+"""The store's folder when B10FS_CACHE_DIR is not set."""
 
 MEBIBYTE = 1 << 20
 
@@ -31,27 +31,27 @@ class Settings:
     """All settings, checked.
 
     Attributes:
-        enabled: BASETEN_FS_ENABLED: whether there is a shared folder at all.
+        enabled: BASETEN_FS_ENABLED: whether the cache is on.
         store: B10FS_CACHE_DIR: the store, an absolute path.
-        scratch: LOCAL_WORK_DIR where that can be written, else the system's temporary folder.
-        size_limit: MAX_CACHE_SIZE_MB, in bytes: most compressed bytes of one manifest.
+        scratch: LOCAL_WORK_DIR if it can be written, else the system's temporary folder.
+        size_limit: MAX_CACHE_SIZE_MB, in bytes: the most compressed bytes of one manifest.
         concurrent_saves: MAX_CONCURRENT_SAVES: how many saves may run at once in the store.
         namespace: B10_CACHE_NAMESPACE, or "" for none.
         load_enabled: B10_CACHE_LOAD: False for a start that is cold on purpose.
-        roots: B10_CACHE_ROOTS: names of cache roots; with each its folder, or "" for the one that
-            its compiler uses.
-        full_headers: B10_CACHE_HEADERS: carry what gcc makes of the headers that Inductor
-            precompiles, about 150 MB each; False: placeholders.
-        auto_gc: B10_AUTO_GC: whether a save may make a visit of the garbage collection afterwards.
-        max_age_days: B10_CACHE_MAX_AGE_DAYS: artifacts that nobody used for so long expire; 0:
+        roots: B10_CACHE_ROOTS: the folder of each cache root, by name; "" for the folder that its
+            compiler uses.
+        full_headers: B10_CACHE_HEADERS: save the headers that gcc precompiles for Inductor, about
+            150 MB each; False: use placeholders.
+        auto_gc: B10_AUTO_GC: whether a save may make a visit of the garbage collection at its end.
+        max_age_days: B10_CACHE_MAX_AGE_DAYS: artifacts that nobody used for this long expire; 0:
             never.
-        max_store_bytes: B10_STORE_MAX_SIZE_MB, in bytes: beyond it, environments that were
-            loaded longest ago expire; 0: no limit.
+        max_store_bytes: B10_STORE_MAX_SIZE_MB, in bytes: beyond it, the environments whose last
+            load is longest ago expire; 0: no limit.
         strict_roots: B10_STRICT_ROOTS: refuse a cache root that others could write to.
-        signing_keys: B10_CACHE_SIGNING_KEY or B10_CACHE_SIGNING_KEY_FILE, and B10_CACHE_PUBLIC_KEYS
-            behind them: every one verifies, the first signs unless it is a public key; none:
-            nothing is signed, and everything is believed.
-        variables: all environment variables, as they were when the settings were read, but the
+        signing_keys: B10_CACHE_SIGNING_KEY or B10_CACHE_SIGNING_KEY_FILE, followed by
+            B10_CACHE_PUBLIC_KEYS. All verify, and the first signs unless it is a public key.
+            Without keys nothing is signed, and everything is believed.
+        variables: all environment variables at the time when the settings were read, without the
             signing key.
     """
 
@@ -68,7 +68,7 @@ class Settings:
     auto_gc: bool
     max_age_days: int
     max_store_bytes: int
-    # Neither these nor what else a user keeps in environment variables belongs into a log.
+    # Neither keys nor other variables of a user belong in a log.
     signing_keys: tuple[Key, ...] = field(repr=False)
     variables: Mapping[str, str] = field(repr=False)
 
@@ -80,7 +80,7 @@ class Settings:
             variables: environment variables; the process' own by default.
 
         Raises:
-            CacheValidationError: the first one that is not acceptable.
+            CacheValidationError: the first setting that is not acceptable.
         """
         found = dict(os.environ if variables is None else variables)
         store = check_folder("B10FS_CACHE_DIR", found.get("B10FS_CACHE_DIR", DEFAULT_STORE))
@@ -104,22 +104,23 @@ class Settings:
 
 
 def is_enabled(variables: Mapping[str, str]) -> bool:
-    """Whether the cache is turned on, whatever else is set; not by what is neither on nor off."""
+    """Return whether the cache is on, whatever else is set; an invalid value counts as off."""
     return variables.get(_ENABLED, "").strip().lower() in _TRUE
 
 
 def check_folder(name: str, value: str) -> str:
-    """Check a folder that files will be written to or removed from.
+    """Check a folder in which files will be written or removed.
 
     Args:
-        name: of the setting, for the message.
+        name: the setting's name, for the message.
         value: the path.
 
     Returns:
         The path without redundant slashes.
 
     Raises:
-        CacheValidationError: it is relative, has `..` in it, or is the system's or the user's own.
+        CacheValidationError: it is relative, contains `..`, or is a folder of the system or the
+            user.
     """
     path = _check_absolute(name, value)
     if is_system_folder(path) or is_system_folder(os.path.realpath(path)):
@@ -139,12 +140,12 @@ def _check_absolute(name: str, value: str) -> str:
         message = f"{name}={value!r} contains '..': give the path without it"
         raise CacheValidationError(message, _setting(name))
     path = os.path.normpath(value)
-    # POSIX lets two leading slashes mean something else; no system of today does.
+    # POSIX gives two leading slashes a special meaning, which no present system uses.
     return path[1:] if path.startswith("//") else path
 
 
 def _setting(name: str) -> str:
-    """Return the variable behind the name of a folder: `B10_CACHE_ROOTS: mine` is one of many."""
+    """Return the variable in the name of a folder: `B10_CACHE_ROOTS: mine` is one of several."""
     return name.partition(":")[0]
 
 
@@ -218,10 +219,10 @@ def _read_headers(variables: Mapping[str, str]) -> str:
 
 
 def _take_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
-    """Read the keys, and take the secret out of the variables.
+    """Read the keys, and remove the secret from the variables.
 
-    Unlike elsewhere an empty value is not as good as none: a key that did not arrive must not turn
-    signing off.
+    Unlike elsewhere, an empty value is an error: a key that did not arrive must not turn signing
+    off.
     """
     from b10_transfer.keys import PUBLIC_KEYS, parse_public_keys
 
@@ -231,14 +232,14 @@ def _take_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]:
         return keys
     with _blamed_on(PUBLIC_KEYS):
         others = parse_public_keys(public)
-    # Savers and readers may have the same value: a saver's own key is not told twice.
+    # Savers and readers may share this value, so a saver's own key is not listed twice.
     known = {key.fingerprint for key in keys}
     return (*keys, *(key for key in others if key.fingerprint not in known))
 
 
 @contextlib.contextmanager
 def _blamed_on(setting: str) -> Generator[None]:
-    """Name the setting that a text which is no key was read from."""
+    """Return the setting that a text which is not a key was read from."""
     try:
         yield
     except CacheValidationError as error:
@@ -263,7 +264,7 @@ def _take_signing_keys(variables: dict[str, str], store: str) -> tuple[Key, ...]
     if path is None:
         return ()
     if not os.path.isabs(path):
-        # Whoever confuses the two variables must not find the secret in a log.
+        # If a user confuses the two variables, the secret must not appear in a log.
         raise CacheValidationError(
             f"{KEY_FILE} is not an absolute path (not shown, as a key itself belongs in {KEY})",
             KEY_FILE,

@@ -1,4 +1,4 @@
-"""How an operation ended."""
+"""The result of an operation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ class OperationStatus(Enum):
     asks the right question.
 
     Attributes:
-        SUCCESS: artifacts were brought (load), or a manifest was published (save).
-        ERROR: disabled, unreachable, invalid settings, no space, nothing readable.
-        DOES_NOT_EXIST: nothing is stored for this environment and namespace, or nothing of it is
-            for this host (load only).
-        SKIPPED: everything stored for this host is already here, or most of it and the store has
-            lost the rest (load); nothing here, or nothing new (save).
+        SUCCESS: artifacts were loaded (load), or a manifest was published (save).
+        ERROR: the cache is off or unreachable, a setting is invalid, space is missing, or nothing
+            can be read.
+        DOES_NOT_EXIST: nothing is stored for this environment and namespace, or none of it is for
+            this host (load only).
+        SKIPPED: everything stored for this host is already here, or most of it is and the store has
+            lost the rest (load); nothing is here, or nothing new (save).
     """
 
     SUCCESS = 1
@@ -26,5 +27,5 @@ class OperationStatus(Enum):
     SKIPPED = 4
 
     def __bool__(self) -> bool:
-        """True for SUCCESS and SKIPPED."""
+        """Return True for SUCCESS and SKIPPED."""
         return self in (OperationStatus.SUCCESS, OperationStatus.SKIPPED)

@@ -1,4 +1,4 @@
-"""Call what may hang, such as a folder on a mount that does not answer, for a limited time."""
+"""Call a function that may hang, as on a mount that does not answer, with a time limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SLICE_SECONDS = 0.1
 
 
 class TimeUpError(Exception):
-    """The call was not over in time."""
+    """The call did not end in time."""
 
 
 class GivenUpError(Exception):
@@ -39,14 +39,14 @@ def call_within(
 
     Args:
         seconds: how long to wait.
-        function: what to call; it goes on when it is not waited for any more.
+        function: what to call; after the time limit it goes on unwatched.
         name: of the thread.
-        is_given_up: asked several times a second.
+        is_given_up: returns whether to stop waiting; asked several times a second.
 
     Raises:
         TimeUpError: it took longer.
-        GivenUpError: it was given up.
-        NoThreadError: it was not called.
+        GivenUpError: `is_given_up` returned True.
+        NoThreadError: no thread could be started, and the function was not called.
         Exception: whatever the function raises.
     """
     results: list[_T] = []
@@ -56,7 +56,7 @@ def call_within(
     def run() -> None:
         try:
             results.append(function())
-        except BaseException as error:  # noqa: BLE001  # handed to who waits
+        except BaseException as error:  # noqa: BLE001 # passed on to the caller
             errors.append(error)
         finally:
             is_over.set()

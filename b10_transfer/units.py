@@ -1,4 +1,4 @@
-"""Sizes, times and counts as people read them."""
+"""Sizes, times and counts, formatted for people."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
 
 def size_text(count: int) -> str:
-    """Bytes with three digits or so, in powers of 1000: `0 B`, `12.3 kB`, `812 MB`."""
+    """Return a size with about three digits, in powers of 1000: `0 B`, `12.3 kB`, `812 MB`."""
     if count < 1000:
         return f"{count} B"
     value = float(count)
     for unit in ("kB", "MB", "GB", "TB"):
         value /= 1000
-        # A number that rounds up to a thousand is one of the next unit.
+        # A number that rounds up to a thousand belongs to the next unit.
         if value < 999.5 or unit == "TB":
             return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
     raise AssertionError  # the loop ends with the largest unit
 
 
 def span_text(seconds: float) -> str:
-    """Return a span of time in one unit: `5 s`, `12 min`, `3 h`, `40 d`; `0 s` below none."""
+    """Return a span of time in one unit: `5 s`, `12 min`, `3 h`, `40 d`; at least `0 s`."""
     if seconds < _MINUTE:
         return f"{max(0, int(seconds))} s"
     if seconds < _HOUR:
@@ -32,17 +32,17 @@ def span_text(seconds: float) -> str:
 
 
 def short_span_text(seconds: float) -> str:
-    """The same for narrow columns: `5s`, `12m`, `3h`, `40d`."""
+    """Return the same for narrow columns: `5s`, `12m`, `3h`, `40d`."""
     return span_text(seconds).replace(" min", "m").replace(" ", "")
 
 
 def ago_text(then: float, now: float) -> str:
-    """Return how long ago that was: `3 h ago`."""
+    """Return how long ago a time was: `3 h ago`."""
     return f"{span_text(now - then)} ago"
 
 
 def date_text(then: float) -> str:
-    """A time to the minute, in UTC."""
+    """Return a time to the minute, in UTC."""
     try:
         return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(then))
     except (OverflowError, ValueError, OSError):
@@ -50,11 +50,11 @@ def date_text(then: float) -> str:
 
 
 def count_text(count: int, noun: str, plural: str = "") -> str:
-    """A number and what it counts: `1 manifest`, `2 manifests`."""
+    """Return a number and its noun: `1 manifest`, `2 manifests`."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def until_text(seconds: float) -> str:
-    """The time of day so many seconds from now: until when something is waited for."""
+    """Return the time of day in so many seconds, for the end of a wait."""
     form = "%H:%M:%S" if seconds < 86_400 else "%Y-%m-%d %H:%M"
     return time.strftime(form, time.localtime(time.time() + seconds))

@@ -1,4 +1,4 @@
-"""Which files of a cache root are artifacts, and what is special about some of them."""
+"""Tell which files of a cache root are artifacts, and what is special about some of them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _PLACED = re.compile(
     """
 )
 _MODEL = re.compile(r"(?:.*/)?rank_[^/]*/(?!inductor_cache/).*", re.DOTALL)
-"""The files that vLLM keeps of a model, beside the caches of its compilers."""
+"""The files that vLLM keeps for a model, beside the caches of its compilers."""
 
 _KINDS = (
     ("fxgraph", re.compile(r"(?:.*/)?fxgraph/.*", re.DOTALL)),
@@ -75,13 +75,13 @@ _KINDS = (
 
 
 def find_files(root: CacheRoot, skipped: list[Skipped] | None = None) -> list[FoundFile]:
-    """The files of a cache root that are not to be left out, by path.
+    """Return the files of a cache root that are not left out, by path.
 
     A folder that does not exist holds nothing.
 
     Args:
         root: the cache root.
-        skipped: takes the links in it that are not followed.
+        skipped: receives the links in it that are not followed.
     """
     found = walk(root.folder, root.kind.enters, bounds_of(root), skipped)
     is_pure = not find_foreign(root)
@@ -89,7 +89,7 @@ def find_files(root: CacheRoot, skipped: list[Skipped] | None = None) -> list[Fo
 
 
 def find_exports(root: CacheRoot) -> list[Skipped]:
-    """Return the folders of exported models, which hold weights and are no cache."""
+    """Return the folders of exported models, which hold weights and are not caches."""
     with contextlib.suppress(OSError):
         return [
             Skipped(
@@ -102,16 +102,16 @@ def find_exports(root: CacheRoot) -> list[Skipped]:
 
 
 def bounds_of(root: CacheRoot) -> Bounds:
-    """Return what of a cache root is not used."""
+    """Return the parts of a cache root that are not used."""
     bounds = Bounds(refuse_link=partial(refuse_link, root))
     return bounds._replace(refuse=others_can_write) if root.is_strict else bounds
 
 
 def refuse_link(root: CacheRoot, target: str) -> str:
-    """Return why a link in a cache root is not followed to a folder; "" where it is."""
+    """Return why a link in a cache root is not followed to a folder; "" when it is followed."""
     own = os.path.realpath(root.folder)
     if is_below(own, target) or is_system_folder(target):
-        return "a link to a folder that is more than a cache"
+        return "a link to a folder that is not only a cache"
     for other in root.apart:
         place = os.path.realpath(other)
         if is_below(target, place) or is_below(place, target):
@@ -125,17 +125,17 @@ def select_artifacts(
     requirement: str,
     needs: Callable[[FoundFile], str] = lambda _: "",
 ) -> tuple[list[LocalFile], list[Skipped]]:
-    """The artifacts among the files of a cache root.
+    """Select the artifacts among the files of a cache root.
 
     Args:
         root: the cache root.
         found: what `find_files` returned.
-        requirement: what native code made here needs of a host, or "" when the environment key says
-            it already.
-        needs: what a library needs of a host beside that; see `native_needs`.
+        requirement: the host requirement of native code that is made here; "" when the environment
+            key covers it.
+        needs: returns what else a library needs of a host; see `native_needs`.
 
     Returns:
-        The artifacts by path, and files that would be artifacts if they were whole.
+        The artifacts by path, and the files that would be artifacts if they were intact.
     """
     incomplete, skipped = find_incomplete(found)
     unfit = set(incomplete)
@@ -177,7 +177,7 @@ def _requirements(
     requirement: str,
     needs: Callable[[FoundFile], str],
 ) -> dict[str, str]:
-    """Return the host requirement of native code, and of what is in one named bundle with it."""
+    """Return the host requirement of native code, and of files in the same named bundle."""
     own = {
         item.path: needs(item) if item.path.endswith(_LIBRARY) else ""
         for item in found
@@ -204,10 +204,10 @@ def _is_united(root: CacheRoot, item: FoundFile) -> bool:
 
 
 def placing_order(path: str) -> int:
-    """Return when a load puts an artifact in place: a lower number first.
+    """Return the rank in which a load places an artifact; lower ranks come first.
 
-    Nothing is ever there before what it refers to: a Triton group needs its files, a graph its
-    kernels, an autograd entry its graphs. A reader would fail, or compile again.
+    No artifact is placed before those that it refers to: a Triton group needs its files, a graph
+    its kernels, an autograd entry its graphs. Otherwise a reader would fail, or compile again.
     """
     match = _PLACED.fullmatch(path)
     if match is not None and match.lastgroup is not None:
@@ -216,12 +216,12 @@ def placing_order(path: str) -> int:
 
 
 def is_native(path: str) -> bool:
-    """Return whether the artifact at `path` is, or is made into, code for the CPU."""
+    """Return whether the artifact at `path` is code for the CPU, or is compiled to it."""
     return path.endswith(_NATIVE)
 
 
 def artifact_kind(path: str) -> str:
-    """Return the sort of artifact at `path`, in a word or two, for people."""
+    """Return the kind of artifact at `path`, in a word or two, for people."""
     for kind, form in _KINDS:
         if form.fullmatch(path):
             return kind
@@ -231,11 +231,11 @@ def artifact_kind(path: str) -> str:
 
 
 class Bundles:
-    """Which artifacts of a cache root are of use only together.
+    """The artifacts of a cache root that are useful only together.
 
-    Triton fails on a group that lacks a file (a KeyError in CompiledKernel), and Inductor
-    does not repair a kernel's folder that is not empty (torch/_inductor/triton_bundler.py): so the
-    folder of a group is a bundle, in any root. Others are named in the table of cache roots.
+    Triton fails on a group with a missing file (a KeyError in CompiledKernel), and Inductor does
+    not repair a kernel's folder that is not empty (torch/_inductor/triton_bundler.py). So the
+    folder of a group is a bundle, in any root. The table of cache roots names other bundles.
     """
 
     def __init__(self, kind: RootKind, paths: Iterable[str]) -> None:
@@ -244,7 +244,7 @@ class Bundles:
         self._kernels = frozenset(_folder(path) for path in paths if is_group(path))
 
     def of(self, path: str) -> str:
-        """The bundle of the artifact at `path`: its folder below the root, or ""."""
+        """Return the bundle of the artifact at `path`: its folder below the root, or ""."""
         named = self.named(path)
         if named:
             return named
@@ -252,7 +252,7 @@ class Bundles:
         return (folder or ".") if folder in self._kernels else ""
 
     def named(self, path: str) -> str:
-        """The bundle of the artifact at `path` that the table of cache roots names, or ""."""
+        """Return the bundle that the table of roots names for the artifact at `path`, or ""."""
         match = self._kind.bundles.match(path)
         return match.group() if match is not None and path.startswith("/", match.end()) else ""
 
@@ -260,12 +260,12 @@ class Bundles:
 def restorer(
     path: str, folder: str, stored_names: Collection[str]
 ) -> Callable[[bytes], bytes] | None:
-    """Return what makes the bytes on disk of the stored ones; None where they are the same.
+    """Return the function from stored bytes to those on disk; None when they are the same.
 
     Args:
         path: of the artifact, below its root.
         folder: the cache root on this host.
-        stored_names: the names of what is stored in the artifact's folder.
+        stored_names: the names that are stored in the artifact's folder.
     """
     if not is_group(path):
         return None
@@ -281,7 +281,7 @@ def restorer(
 
 
 def variant_group_length(path: str) -> int:
-    """Return how many characters of the path name its variant group; 0 for an artifact of none.
+    """Return the length of the part of a path that names its variant group; 0 without a group.
 
     Inductor keeps several files for one key, each named by the hash of its content, and tries them
     in turn (torch/_inductor/codecache.py, FxGraphCache.iterate_over_candidates).

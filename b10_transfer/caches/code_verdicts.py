@@ -1,4 +1,4 @@
-"""Verdicts on graphs, sources and libraries of Inductor: does their code fit this machine?"""
+"""Judge whether the code in Inductor's graphs, sources and libraries fits this machine."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _GRAPH = re.compile(
     r"(?:.*/)?(?:(?:fxgraph|aotautograd|dynamo)/.*|rank_[^/]*/(?!inductor_cache/).*)", re.DOTALL
 )
 _NAMED = r"(?:.*/)?c[a-z2-7]{51}(?:\.[a-z0-9_]+)*"
-"""How Inductor names what it generates: by a SHA-256 in base32."""
+"""Inductor names its generated files by a SHA-256 in base32."""
 _SOURCE = re.compile(_NAMED + r"\.(?:py|cpp)", re.DOTALL)
 _LIBRARY = re.compile(_NAMED + r"\.(?:so|o)", re.DOTALL)
 
 
 class Verdict(enum.Enum):
-    """The machine that a file was made for, as far as it says so."""
+    """The judgement whether a file was made for this machine."""
 
     FITS = "fits this machine"
     SILENT = "does not say"
@@ -37,15 +37,15 @@ class Verdict(enum.Enum):
 
 
 def is_library(path: str) -> bool:
-    """Return whether Inductor compiled the artifact at `path` for the very CPU that it ran on."""
+    """Return whether Inductor compiled the artifact at `path` for the CPU that it ran on."""
     return _LIBRARY.fullmatch(path) is not None
 
 
 def is_harmful(path: str, verdict: Verdict) -> bool:
     """Return whether a compiler that uses the artifact at `path` gets wrong numbers, or is killed.
 
-    A source does no harm by itself: only a graph leads to it. Nor does a library of a source for
-    another width: its name holds the options of the width that it was compiled for.
+    A source does no harm by itself, because only a graph leads to it. A library made from a source
+    for another width does none either: its name depends on the options for that width.
     """
     return verdict is Verdict.LACKING or (
         verdict is Verdict.OTHER_WIDTH and _GRAPH.fullmatch(path) is not None
@@ -53,7 +53,7 @@ def is_harmful(path: str, verdict: Verdict) -> bool:
 
 
 def judge_files(found: Iterable[FoundFile], environment: Environment) -> dict[str, Verdict]:
-    """Judge the files that say, or may say, for which machine they were made.
+    """Judge the files that may say for which machine they were made.
 
     Args:
         found: files of a cache root.
@@ -78,15 +78,15 @@ def judge_files(found: Iterable[FoundFile], environment: Environment) -> dict[st
         elif _SOURCE.fullmatch(item.path):
             made_for[item.path] = widths_in(_read(item))
     for path, widths in made_for.items():
-        # A source does not say what was asked for; the graphs beside it do.
+        # A source does not record the requested width; the graphs beside it do.
         verdicts[path] = Verdict.FITS if widths & asked else _compare(widths, width)
     return verdicts | _libraries_of_other_sources(verdicts)
 
 
 class MachineCheck:
-    """A `ContentCheck` that also finds what would do harm on this machine.
+    """A `ContentCheck` that also finds code that would do harm on this machine.
 
-    A save publishes nothing of the kind; a store may have it from a saver that did not look.
+    A save publishes no such code, but an older release may have stored it without looking.
     """
 
     __slots__ = ("_code", "_environment", "_form", "_path")
@@ -95,7 +95,7 @@ class MachineCheck:
         """Look at nothing yet.
 
         Args:
-            form: what judges whether the artifact is whole.
+            form: the check whether the artifact is intact.
             path: of the artifact in its cache root.
             environment: of this host.
         """
@@ -125,7 +125,7 @@ class MachineCheck:
 
 
 def check_for_host(kind: RootKind, path: str, environment: Environment) -> ContentCheck:
-    """Return what judges the stored bytes of the artifact at `path`, for this host."""
+    """Return the check of the stored bytes of the artifact at `path`, for this host."""
     form = check_of(kind, path)
     if _LIBRARY.fullmatch(path) or _GRAPH.fullmatch(path):
         return MachineCheck(form, path, environment)
@@ -165,7 +165,7 @@ def _libraries_of_other_sources(verdicts: dict[str, Verdict]) -> dict[str, Verdi
 
 
 def _read(item: FoundFile) -> bytes:
-    """The bytes of a file, or none where it cannot be read or is too large to be looked through."""
+    """Return the bytes of a file; b"" when it cannot be read or is too large to search."""
     if item.fingerprint.size > JUDGED_LIMIT:
         return b""
     try:

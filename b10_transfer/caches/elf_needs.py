@@ -1,7 +1,7 @@
-"""The dynamic section of an ELF file: which libraries, and which versions of their symbols.
+"""The dynamic section of an ELF file: needed libraries, and versions of their symbols.
 
-A file may be planted: every offset is checked by reading, every list ends after a bounded number of
-items, and nothing is mapped or run.
+A file may be planted by an attacker: every offset is checked by reading, every list ends after a
+limited number of items, and nothing is mapped or run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _NEEDED, _STRINGS, _RPATH, _RUNPATH = 1, 5, 15, 29
 _DEFINED, _WANTED = 0x6FFFFFFC, 0x6FFFFFFE
 _HEADERS = 64
 _ROWS = 4096
-"""Most rows of a file's lists, all together: each may be read again by each row of another list."""
+"""The limit for the rows of all lists of a file: each may be read again for each row of another
+list."""
 _FOLDERS = 16
 _NAME = 256
 _TABLE = 256 << 10
@@ -30,14 +31,14 @@ _WEAK = 2
 
 
 class Dynamic(NamedTuple):
-    """The wants and offers of a library.
+    """What a library needs and provides.
 
     Attributes:
         bits: 32 or 64.
-        needed: names of the libraries that it is linked with.
-        folders: where it says itself that they lie; `$ORIGIN` is its own folder.
-        wants: by library, the versions of symbols that it must have.
-        defines: the versions of symbols that it has itself.
+        needed: the names of the libraries that it is linked with.
+        folders: where it looks for them by itself; `$ORIGIN` is its own folder.
+        wants: by library, the versions of symbols that it needs.
+        defines: the versions of symbols that it provides.
     """
 
     bits: int
@@ -48,7 +49,7 @@ class Dynamic(NamedTuple):
 
 
 def read_dynamic(location: str) -> Dynamic | None:
-    """Return what a file wants and has; None when it is no ELF file that says so."""
+    """Return what a file needs and provides; None when it is not a dynamic ELF file."""
     with contextlib.suppress(OSError, OverflowError, ValueError, struct.error):
         handle = _open(location)
         try:
@@ -59,12 +60,14 @@ def read_dynamic(location: str) -> Dynamic | None:
 
 
 def _open(location: str) -> int:
-    """Open a file; its access time, by which the use of artifacts is told, stays, where it can."""
+    """Open a file, if possible without changing its access time, which is the sign of use."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
         return os.open(location, flags | getattr(os, "O_NOATIME", 0))
     except PermissionError:
-        return os.open(location, flags)  # another user's: only its owner may leave no trace
+        return os.open(
+            location, flags
+        )  # another user's file: only its owner may keep the access time
 
 
 def _parse(read: Read) -> Dynamic | None:
@@ -93,7 +96,7 @@ def _parse(read: Read) -> Dynamic | None:
 
 
 class _Image:
-    """The parts of an ELF file, found by its program headers."""
+    """The parts of an ELF file, found through its program headers."""
 
     def __init__(self, read: Read, head: bytes) -> None:
         self._read = read
@@ -113,7 +116,7 @@ class _Image:
         ]
 
     def _segment(self, row: bytes) -> tuple[int, int, int, int]:
-        """Return type, offset, address and size."""
+        """Return type, offset, address and size of a segment."""
         if self.bits == 64:
             kind, _, offset, address, _, size = struct.unpack_from(self._order + "IIQQQQ", row)
         else:
@@ -121,7 +124,7 @@ class _Image:
         return kind, offset, address, size
 
     def offset_of(self, address: int) -> int:
-        """Return where in the file lies what is at an address in memory."""
+        """Return the offset in the file for an address in memory."""
         for kind, offset, start, size in self._segments:
             if kind == _LOAD and start <= address < start + size:
                 return address - start + offset
@@ -139,7 +142,7 @@ class _Image:
                     yield tag, value
 
     def wanted(self, address: int | None, name: Callable[[int], str]) -> dict[str, frozenset[str]]:
-        """Return the versions that other libraries must have."""
+        """Return the versions that other libraries must provide."""
         found: dict[str, frozenset[str]] = {}
         if address is None:
             return found
@@ -158,7 +161,7 @@ class _Image:
         return found
 
     def defined(self, address: int | None, name: Callable[[int], str]) -> frozenset[str]:
-        """Return the versions that this library has."""
+        """Return the versions that this library provides."""
         if address is None:
             return frozenset()
         table = self._read(self.offset_of(address), _TABLE)
@@ -169,7 +172,7 @@ class _Image:
         )
 
     def _chain(self, table: bytes, at: int, place: int) -> Iterator[int]:
-        """Yield where each row of a list lies; `place` is where a row says how far the next is."""
+        """Yield the offset of each row of a list; at `place` a row has the distance to the next."""
         while self._is_row_left():
             yield at
             (step,) = struct.unpack_from(self._order + "I", table, at + place)

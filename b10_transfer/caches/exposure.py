@@ -1,4 +1,4 @@
-"""Who else could put files into a cache root."""
+"""Find out who else can put files into a cache root."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def find_exposure(root: CacheRoot) -> Missing | None:
-    """Who else could put files into a cache root, and what would end that.
+    """Return who else can put files into a cache root, and how to prevent it.
 
-    Whoever can write there can run code in the process that uses the cache; so can whoever owns a
-    link that leads there.
+    Whoever can write there can run code in the process that uses the cache, and so can the owner of
+    a link that leads there.
 
     Returns:
-        None when nobody could, or when it does not exist.
+        None when nobody else can, or when it does not exist.
     """
     try:
         status = os.stat(root.folder)
@@ -30,19 +30,17 @@ def find_exposure(root: CacheRoot) -> Missing | None:
 
 
 def exposure_of(root: CacheRoot, status: os.stat_result) -> Missing | None:
-    """As `find_exposure`, of a cache root with this status."""
+    """Return the same for a cache root with this status."""
     owner = foreign_owner(status)
     if owner is not None:
         return Missing(
             f"the cache root {root.folder} belongs to another user (uid {owner})",
             "chown it, or put the cache root elsewhere",
         )
-    # The sticky bit keeps others from replacing a file, and not from adding one.
+    # The sticky bit keeps others from replacing a file, but not from adding one.
     if status.st_mode & stat.S_IWOTH:
-        return Missing(
-            f"the cache root {root.folder} can be written by every user", "chmod o-w ends that"
-        )
-    # A group of one's own has nobody else in it.
+        return Missing(f"the cache root {root.folder} can be written by every user", "chmod o-w it")
+    # A user's own group has no other members.
     if status.st_mode & stat.S_IWGRP and status.st_gid != getattr(os, "getegid", lambda: -1)():
         return Missing(
             f"the cache root {root.folder} can be written by the group {status.st_gid}",
@@ -52,7 +50,7 @@ def exposure_of(root: CacheRoot, status: os.stat_result) -> Missing | None:
 
 
 def find_planted_link(root: CacheRoot) -> Missing | None:
-    """A link of another user's that leads to a cache root: whoever made it may turn it anywhere."""
+    """Return another user's link that leads to a cache root; its owner can redirect it."""
     try:
         open_folder(root.folder).close()
     except ForeignLinkError as error:
@@ -66,7 +64,7 @@ def find_planted_link(root: CacheRoot) -> Missing | None:
 
 
 def others_can_write(status: os.stat_result) -> str:
-    """Whether a user who is neither this one nor root can write to a folder or file; "" or why."""
+    """Return why a user other than this one and root can write to a folder or file, or ""."""
     owner = foreign_owner(status)
     if owner is not None:
         return f"belongs to uid {owner}"
@@ -76,21 +74,21 @@ def others_can_write(status: os.stat_result) -> str:
 
 
 def exposure(root: CacheRoot, status: os.stat_result | None = None) -> str | None:
-    """Return what `find_exposure` finds, or `exposure_of` a status, as a clause."""
+    """Return the result of `find_exposure`, or of `exposure_of` for a status, as a clause."""
     lack = find_exposure(root) if status is None else exposure_of(root, status)
     if lack is None:
         return None
-    # One pair of brackets for all that is in them.
+    # One pair of brackets for the whole explanation.
     if lack.fact.endswith(")"):
         return f"{lack.fact[:-1]}; {lack.advice})"
     return f"{lack.fact} ({lack.advice})"
 
 
 def strict_exposure(root: CacheRoot) -> str | None:
-    """As `exposure`, and who could put another folder in the place of the cache root.
+    """Return the same, and also who can replace the cache root by another folder.
 
     Returns:
-        None when nobody could: the folders above belong to this user or the system, and nobody else
+        None when nobody can: the folders above belong to this user or the system, and nobody else
         can write to them.
     """
     found = exposure(root)
@@ -111,7 +109,7 @@ def _weakness(root: CacheRoot, folder: str) -> str | None:
         return None
     reason = others_can_write(status)
     is_above = folder != os.path.realpath(root.folder)
-    # In a folder with the sticky bit nobody can replace what is another's.
+    # In a folder with the sticky bit nobody can replace another user's file.
     if not reason or (is_above and status.st_mode & stat.S_ISVTX and foreign_owner(status) is None):
         return None
     subject = f"the cache root {root.folder}"

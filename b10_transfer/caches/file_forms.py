@@ -1,8 +1,8 @@
-"""The forms that compilers give their files, and whether a file is whole by its form.
+"""The forms of compilers' files, by which a broken file is recognised.
 
-After a power cut a file may be empty, zeros or half, with its name and times as they should be.
-Compilers fail on most of these, and every host that loads one would. Nothing is run or unpickled
-to find out.
+After a power cut a file may be empty, full of zeros or cut short, with the right name and times.
+Compilers fail on most such files, and so would every host that loads one. Nothing is run or
+unpickled to find out.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from b10_transfer.caches.kinds import RootKind
 
 _ALL = JUDGED_LIMIT
-# A pass over a source takes a hundred times its size of memory, at worst, and reading a literal
-# five hundred times: whoever plants a large one must not cost a model server that.
+# A pass over a source takes up to a hundred times its size in memory, and reading a literal five
+# hundred times: a large planted file must not cost a model server that much.
 _PARSED, _LITERAL = 1 << 20, 1 << 18
 _OPCODES = 200_000
-"""So many opcodes of a pickle are walked over, which takes a fraction of a second."""
+"""The number of opcodes of a pickle that are read, which takes a fraction of a second."""
 _GRAPH_LISTS = ("vllm_compile_cache.py", "sglang_compile_cache.py")
 
 _HASHED = re.compile(r"(?:.*/)?(?:c[a-z2-7]{51}(?:\.[^/]*)?|[A-Z2-7]{52}/[^/]+)", re.DOTALL)
-"""A file that Inductor names by a SHA-256, or Triton puts into a folder named so. A user's own file
-in the cache is hardly called that, and neither compiler writes an empty one."""
+"""A file that Inductor names by a SHA-256, or that Triton puts into a folder with such a name. A
+user's own file hardly has such a name, and neither compiler writes an empty file."""
 
 _KERNEL = re.compile(r"(?:.*/)?c[a-z2-7]{51}(?:\.main)?\.cpp", re.DOTALL)
 
@@ -47,7 +47,7 @@ _ENTRY = re.compile(r"(?:.*/)?(?:fxgraph|aotautograd)/.*/[a-z2-7]{51,52}", re.DO
 FxGraphCache._write_to_local_cache)."""
 
 _OBJECTS = re.compile(r"(?:.*/)?(?:[A-Z2-7]{52}/[^/]+\.json|[^/]+\.autotune\.json)", re.DOTALL)
-"""Triton's notes of a kernel, and its timings: it fails on what is no JSON object
+"""Triton's metadata of a kernel, and its timings; it fails on anything but a JSON object
 (triton/compiler/compiler.py, CompiledKernel; triton/runtime/autotuner.py)."""
 
 _PAIRS = ((b"(", b")"), (b"[", b"]"), (b"{", b"}"))
@@ -57,8 +57,8 @@ class _Language(NamedTuple):
     """The brackets and quotes that must be closed in the sources of a language.
 
     Attributes:
-        marks: brackets, and what opens a string or a comment.
-        ends: by what opens it, the rest of a string or a comment.
+        marks: the brackets, and what opens a string or a comment.
+        ends: the rest of a string or a comment, by what opens it.
     """
 
     marks: re.Pattern[bytes]
@@ -85,13 +85,14 @@ _CPP = _Language(
 
 
 class Form(NamedTuple):
-    """How the files of one kind look.
+    """The form of the files of one kind.
 
     Attributes:
-        reason: what is said of one that is not whole.
-        holds: whether a file may be whole, given its path, its first bytes and its size.
-        needs: how many first bytes that takes; of a larger file only the beginning is judged.
-        is_known_by_hash: whether the form is sure only of files that a compiler named by a hash.
+        reason: the description of a broken file.
+        holds: returns whether a file may be intact, given its path, its first bytes and its size.
+        needs: how many first bytes that takes; only the beginning of a larger file is judged.
+        is_known_by_hash: whether the form is certain only for files that a compiler named by a
+            hash.
     """
 
     reason: str
@@ -101,12 +102,12 @@ class Form(NamedTuple):
 
 
 def is_graph_list(path: str) -> bool:
-    """Whether the artifact at `path` lists a model's graphs: without it they are passed over."""
+    """Return whether the artifact at `path` lists a model's graphs, which are unused without it."""
     return path.endswith(_GRAPH_LISTS) and path.rpartition("/")[2] in _GRAPH_LISTS
 
 
 def check_of(kind: RootKind, path: str) -> FormCheck:
-    """Return what judges the bytes of the artifact at `path` of a root of this kind."""
+    """Return the check for the bytes of the artifact at `path` in a root of this kind."""
     return FormCheck(path, _form_of(kind, path))
 
 
@@ -157,9 +158,9 @@ def _form_of(kind: RootKind, path: str) -> Form | None:
     if name in _GRAPH_LISTS:
         return _GRAPH_LIST
     if is_group(path):
-        return None  # looked at with the files that it names
+        return None  # checked together with the files that it names
     form = _BY_SUFFIX.get(suffix)
-    # In these roots a name without a hash is no compiler's, or one of a version unknown here.
+    # In these roots a name without a hash is not a compiler's, or is from an unknown version.
     is_open = kind.is_users or kind.unknown.fullmatch(path) is not None
     if form is not None and is_open and form.is_known_by_hash and not _HASHED.fullmatch(path):
         return _OBJECT if _OBJECTS.fullmatch(path) else None
@@ -167,13 +168,13 @@ def _form_of(kind: RootKind, path: str) -> Form | None:
 
 
 def _is_library(_: str, start: bytes, size: int) -> bool:
-    """Return whether a library is there to its end: one cut short kills who loads it, with SIGBUS.
+    """Return whether a library is complete; one that is cut short kills its process (SIGBUS).
 
-    Linkers write to the final name. The section headers come last in the file, or, in code for a
-    GPU, the program headers after them, and the ELF header says where.
+    Linkers write to the final name. The file ends with the section headers, or, in code for a GPU,
+    with the program headers, and the ELF header says where these are.
     """
     if sys.platform != "linux":
-        return True  # other systems' libraries are not ELF
+        return True  # libraries of other systems are not ELF
     if len(start) < 52 or start[:4] != b"\x7fELF" or start[4] not in (1, 2):
         return False
     order = "<" if start[5] == 1 else ">"
@@ -186,27 +187,27 @@ def _is_library(_: str, start: bytes, size: int) -> bool:
         programs, sections = struct.unpack_from(order + "II", start, 0x1C)
         sizes = struct.unpack_from(order + "HHHH", start, 0x2A)
     ends = (programs + sizes[0] * sizes[1], sections + sizes[2] * sizes[3])
-    # Zeros at the end stand for what was never written; the last section is one of names.
+    # Zeros at the end were never written: the last section holds names.
     last = start[ends[1] - sizes[2] : ends[1]] if sizes[3] > 1 else b""
     return bool(sections) and max(ends) <= size and (not last or any(last))
 
 
 def _is_device_code(path: str, start: bytes, size: int) -> bool:
-    """Whether code for a GPU is there to its end; of what is no ELF file, whether it has bytes."""
+    """Return whether code for a GPU is complete; a file that is not ELF only must not be empty."""
     if start[:4] == b"\x7fELF":
         return _is_library(path, start, size)
     return start[:1] not in (b"", b"\0")
 
 
 def _is_graph(path: str, data: bytes, size: int) -> bool:
-    """Return whether the name vouches for the content; where it is of another make, as a pickle."""
+    """Return whether the name is the content's hash; other files must be complete pickles."""
     if len(data) == size and _sha256(data) == path.rpartition("/")[2][:51]:
         return True
     return _is_pickle(path, data, size)
 
 
 def _is_pickle(_: str, data: bytes, size: int) -> bool:
-    """Whether a pickle goes on to its end, by a walk over its first opcodes that runs none."""
+    """Return whether a pickle is complete, by reading its first opcodes without running any."""
     if not data.startswith(b"\x80") or len(data) < size:
         return data.startswith(b"\x80")
     if not data.endswith(b"."):
@@ -220,10 +221,10 @@ def _is_pickle(_: str, data: bytes, size: int) -> bool:
 
 
 def _is_python(path: str, data: bytes, size: int) -> bool:
-    """Return whether the name vouches for the source; else whether strings and brackets are closed.
+    """Return whether the name is the source's hash; else whether strings and brackets are closed.
 
-    Inductor names most modules by the hash of their text (torch/_inductor/codecache.py, write). It
-    is not compiled: that would cost more, and warn in the user's process of what torch wrote.
+    Inductor names most modules by the hash of their text (torch/_inductor/codecache.py, write). The
+    source is not compiled: that would cost more, and could show warnings about torch's code.
     """
     stem = path.rpartition("/")[2].removesuffix(".py")
     if len(data) == size and _HASHED.fullmatch(path) and "c" + _sha256(data.strip()) == stem:
@@ -232,7 +233,7 @@ def _is_python(path: str, data: bytes, size: int) -> bool:
 
 
 def _is_cpp(path: str, data: bytes, size: int) -> bool:
-    """Whether C++ that Inductor wrote goes on to its end; of other sources, whether it is text."""
+    """Return whether C++ of Inductor is complete; other sources only must be text."""
     if not _is_text(path, data, size):
         return False
     if len(data) < size or not _KERNEL.fullmatch(path):
@@ -243,12 +244,12 @@ def _is_cpp(path: str, data: bytes, size: int) -> bool:
 
 
 def _is_text(path: str, data: bytes, size: int) -> bool:
-    """Whether there is no NUL in it; and something in it, where a compiler named it by a hash."""
+    """Return whether a text has no NUL, and is not empty if a compiler named it by a hash."""
     return b"\0" not in data and bool(size or not _HASHED.fullmatch(path))
 
 
 def _is_closed(code: bytes, language: _Language) -> bool:
-    """Whether every string, comment and bracket of a source is closed, in one pass over it."""
+    """Return whether every string, comment and bracket of a source is closed, in one pass."""
     opened: Counter[bytes] = Counter()
     position = 0
     while (mark := language.marks.search(code, position)) is not None:
@@ -263,7 +264,7 @@ def _is_closed(code: bytes, language: _Language) -> bool:
 
 
 def _end_of(opener: bytes, code: bytes, position: int, language: _Language) -> int:
-    """Return where a string or a comment ends that was opened before `position`; -1: nowhere."""
+    """Return where a string or comment ends that was opened before `position`; -1: nowhere."""
     form = language.ends.get(opener)
     if form is None:  # a raw string of C++, which ends with the word that it began with
         end = b")" + opener[2:-1] + b'"'
@@ -292,7 +293,7 @@ def _parses(parse: Callable[[bytes], object], data: bytes) -> bool:
 
 
 def _is_literal(_: str, data: bytes, size: int) -> bool:
-    """Whether a list of graphs can be read: vLLM and SGLang write it in place, and fail on it.
+    """Return whether a list of graphs can be parsed: vLLM and SGLang write it in place.
 
     See vllm/compilation/backends.py and sglang/srt/compilation/backend.py: CompilerManager.
     """
@@ -306,7 +307,7 @@ def _is_literal(_: str, data: bytes, size: int) -> bool:
 
 
 def _sha256(data: bytes) -> str:
-    """Return the digest as Inductor writes it into names."""
+    """Return the SHA-256 as Inductor writes it into names."""
     return base64.b32encode(hashlib.sha256(data).digest())[:51].decode().lower()
 
 
@@ -330,4 +331,4 @@ _BY_SUFFIX = {
     **dict.fromkeys(("c", "cc", "cpp", "cu", "cuh", "h", "hpp", "inc"), _SOURCE),
     **dict.fromkeys(("ttir", "ttgir", "llir", "ptx", "amdgcn", "source"), _TEXT),
 }
-"""By the suffix of the name. A file of another kind is not whole where it is nothing but zeros."""
+"""The forms, by suffix. A file of another kind is broken if it contains only zeros."""

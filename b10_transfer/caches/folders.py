@@ -1,7 +1,7 @@
-"""Where each compiler keeps its cache, found out as the compiler itself finds it out.
+"""Find where each compiler keeps its cache, in the same way as the compiler itself.
 
 Every function takes the environment variables of the process that compiles, and returns an absolute
-path, whether or not something is there.
+path, whether or not it exists.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ VARIABLES = {
     "tilelang": ("TILELANG_CACHE_DIR",),
     "cute_dsl": ("CUTE_DSL_CACHE_DIR", "TMPDIR"),
 }
-"""By cache root: the environment variables that place it, the one to set first."""
+"""The environment variables that place each cache root; the one to set comes first."""
 
 
 def inductor(variables: Mapping[str, str]) -> str:
     """As torch/_inductor/runtime/cache_dir_utils.py, cache_dir().
 
-    It makes a relative path absolute, and "" the working folder, and writes that back to the
-    variable: a save after it sees another value than the load before it, and the same folder.
+    torch makes a relative path absolute, takes "" for the working folder, and writes the result
+    back to the variable. So a save may see another value than the load before, and the same folder.
     """
     chosen = variables.get("TORCHINDUCTOR_CACHE_DIR")
     return os.path.abspath(default_inductor(variables) if chosen is None else chosen)
@@ -56,8 +56,8 @@ def inductor_headers(variables: Mapping[str, str]) -> str:
 def triton(variables: Mapping[str, str]) -> str:
     """As triton/knobs.py, cache_knobs.
 
-    Inductor sets TRITON_CACHE_DIR to a folder of its own root when the user did not
-    (torch/_inductor/runtime/triton_heuristics.py), for itself alone: that does not count.
+    When the user did not set TRITON_CACHE_DIR, Inductor sets it, only for itself, to a folder of
+    its own root (torch/_inductor/runtime/triton_heuristics.py). That value does not count here.
     """
     chosen = variables.get("TRITON_CACHE_DIR")
     if chosen and not is_below(os.path.abspath(chosen), inductor(variables)):
@@ -76,7 +76,7 @@ def vllm(variables: Mapping[str, str]) -> str:
 def sglang(variables: Mapping[str, str]) -> str:
     """As sglang/srt/environ.py, SGLANG_CACHE_DIR; it does not look at XDG_CACHE_HOME.
 
-    It gives each SGLANG_ variable the value of the SGL_ variable of older versions, if there is one
+    SGLang gives each SGLANG_ variable the value of the older SGL_ variable, if that is set
     (_handle_deprecated_envs).
     """
     root = variables.get("SGL_CACHE_DIR", variables.get("SGLANG_CACHE_DIR", "~/.cache/sglang"))
@@ -104,8 +104,8 @@ def deep_gemm(variables: Mapping[str, str]) -> str:
 def deep_jit(variables: Mapping[str, str]) -> str:
     """As DeepJIT's cache/disk.hpp, which today's DeepGEMM compiles with.
 
-    It writes to the first folder of a list; further ones, after colons, it reads only. An empty one
-    it refuses, and so it has no cache then.
+    DeepJIT writes to the first folder of a list, and only reads further ones, after colons. It
+    refuses an empty name, and then has no cache.
     """
     chosen = variables.get("DG_JIT_CACHE_DIR", variables.get("DJ_JIT_CACHE_DIR", ""))
     first = chosen.partition(":")[0]
@@ -113,7 +113,7 @@ def deep_jit(variables: Mapping[str, str]) -> str:
 
 
 def tilelang(variables: Mapping[str, str]) -> str:
-    """As tilelang/env.py, TILELANG_CACHE_DIR; with an empty one it fails, and has no cache."""
+    """As tilelang/env.py, TILELANG_CACHE_DIR; with an empty value it fails, and has no cache."""
     chosen = variables.get("TILELANG_CACHE_DIR")
     return os.path.abspath(chosen or _expand("~/.tilelang/cache", variables))
 
@@ -121,7 +121,7 @@ def tilelang(variables: Mapping[str, str]) -> str:
 def cute_dsl(variables: Mapping[str, str]) -> str:
     """As cutlass/base_dsl/cache_helpers.py, get_default_generated_ir_path().
 
-    TMPDIR counts whether it can be used or not; the user who is logged in does not count.
+    TMPDIR counts whether or not it can be used; the name of the logged-in user does not count.
     """
     chosen = variables.get("CUTE_DSL_CACHE_DIR")
     if chosen:
@@ -140,14 +140,14 @@ def as_seen_from(folder: str, variables: Mapping[str, str]) -> dict[str, str]:
     seen = dict(variables)
     for name in placing & variables.keys():
         value = variables[name]
-        # Empty is the working folder to torch alone; who expands a "~" is each compiler's matter.
+        # Only torch takes "" for the working folder, and only some compilers expand "~".
         if not value.startswith("~") and (value or name == "TORCHINDUCTOR_CACHE_DIR"):
             seen[name] = os.path.join(folder, value)
     return seen
 
 
 def _user_name(variables: Mapping[str, str]) -> str:
-    """As the standard library's getpass.getuser(), and Inductor where that fails."""
+    """As the standard library's getpass.getuser(); when it fails, as Inductor."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         if variables.get(name):
             return variables[name]
@@ -165,12 +165,12 @@ def _temporary_folder(variables: Mapping[str, str]) -> str:
 
 
 def _account_name() -> str:
-    """The user's name in the system's list of users, or ""."""
+    """Return the user's name in the system's list of users, or ""."""
     try:
         import pwd
 
         return pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):  # Windows; a user without an entry
+    except (ImportError, KeyError):  # Windows, or a user without an entry
         return ""
 
 

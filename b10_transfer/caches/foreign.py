@@ -1,4 +1,4 @@
-"""Files in a cache root that no compiler wrote: they are named, and never touched."""
+"""Files in a cache root that no compiler wrote: they are reported, and never touched."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from b10_transfer.caches.roots import CacheRoot
 
 OF_FILESYSTEMS = frozenset({"lost+found", ".snapshot"})
-"""Folders at the top of a mount, which nobody put there."""
+"""Folders that filesystems create at the top of a mount."""
 
 _NAMED = 3
 
 
 def find_foreign(root: CacheRoot, others: Iterable[CacheRoot] = ()) -> tuple[str, ...]:
-    """The names at the top of a cache root that no compiler gives; folders end in a slash.
+    """Return the names at the top of a cache root that no compiler gives; folders end in a slash.
 
     Args:
-        root: the cache root. One that a program shares with its models has none.
-        others: further roots; where they lie in this one, their folders are not foreign.
+        root: the cache root. A root that a program shares with its models has no foreign names.
+        others: further roots; their folders, inside this one, are not foreign.
     """
     if root.kind.is_shared or root.kind.is_users:
         return ()
@@ -48,23 +48,23 @@ def _foreign(root: CacheRoot, item: os.DirEntry[str], nested: Collection[str]) -
 
 
 def foreign_lines(roots: Sequence[CacheRoot]) -> list[str]:
-    """A line for each cache root that holds other things too."""
+    """Return a line for each cache root that also holds other things."""
     lines = [foreign_line(root, find_foreign(root, roots)) for root in roots]
     return [line for line in lines if line]
 
 
 def foreign_line(root: CacheRoot, names: Collection[str]) -> str:
-    """Say what is foreign in a cache root, and what that means; "" where nothing is."""
+    """Return a line about what is foreign in a cache root; "" when nothing is."""
     if not names:
         return ""
     return (
-        f"{root.folder} holds other things than the cache {root.name} ({few(names)}): they are "
-        "neither saved nor cleared; give the cache a folder of its own"
+        f"{root.folder} holds things that are not part of the cache {root.name} ({few(names)}): "
+        "they are neither saved nor cleared; give the cache a folder of its own"
     )
 
 
 def few(names: Collection[str]) -> str:
-    """The first of some names, and how many more there are."""
+    """Return the first of some names, and how many more there are."""
     first = sorted(names)[:_NAMED]
     more = len(names) - len(first)
     return ", ".join(first) + (f", and {more} more" if more else "")

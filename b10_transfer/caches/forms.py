@@ -1,4 +1,4 @@
-"""Forms of paths: regular expressions that are compiled when they are first used."""
+"""Forms of paths: regular expressions that are compiled at first use."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _FOLDERS_KNOWN = 1024
 
 
 class Form:
-    """A regular expression for paths, in which a dot stands for any character.
+    """A regular expression for paths; a dot matches any character.
 
-    There are dozens, and compiling them all takes longer than a small load; a host uses few.
+    There are dozens, and compiling all takes longer than a small load, while a host uses few.
     """
 
     __slots__ = ("_pattern", "text")

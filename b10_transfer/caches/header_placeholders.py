@@ -1,11 +1,11 @@
-"""Empty files in place of precompiled headers, so that a warm start does not build any.
+"""Empty files in place of precompiled headers, so that a warm start builds none.
 
-Before it looks for a compiled kernel at all, Inductor precompiles the header which its kernels
-include, unless a `.gch` lies beside the header's text (torch/_inductor/codecache.py,
-CppCodeCache.load_async and _precompile_header): 150 MB and many seconds, for nothing when every
-kernel is there. It asks only whether the file exists, and gcc passes over one that is empty, so a
-kernel that is not there is compiled without it: correctly, but two to three times as slowly. So
-placeholders are for hosts where the real one is not available, or not wanted.
+Before Inductor looks for a compiled kernel, it precompiles the header that its kernels include,
+unless a `.gch` lies beside the header's text (torch/_inductor/codecache.py, CppCodeCache.load_async
+and _precompile_header). That takes 150 MB and many seconds, for nothing when every kernel is there.
+Inductor only asks whether the file exists, and gcc ignores an empty one, so a missing kernel is
+compiled without it: correctly, but two to three times as slowly. So placeholders are for hosts
+where the real header is not available, or not wanted.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _SUFFIX = ".gch"
 
 
 def plant_placeholders(folder: str, headers: Iterable[str]) -> None:
-    """Put an empty `.gch` beside the text of each header, where there is none.
+    """Put an empty `.gch` beside the text of each header that has none.
 
-    A failure costs no more than the building of a header.
+    A failure only means that a header is built.
 
     Args:
         folder: the cache root.
-        headers: names of headers' texts in it; those that are not there get no placeholder.
+        headers: the names of headers' texts in it; a missing text gets no placeholder.
     """
     with contextlib.suppress(OSError), open_folder(folder) as root:
         for name in headers:
@@ -42,11 +42,11 @@ def plant_placeholders(folder: str, headers: Iterable[str]) -> None:
 
 
 def remove_placeholders(folder: str, precompiled: Iterable[str]) -> None:
-    """Remove the placeholders of precompiled headers that are about to be brought.
+    """Remove the placeholders of precompiled headers that are about to be loaded.
 
     Args:
         folder: the cache root.
-        precompiled: names of precompiled headers in it.
+        precompiled: the names of precompiled headers in it.
     """
     with contextlib.suppress(OSError), open_folder(folder) as root:
         for name in precompiled:

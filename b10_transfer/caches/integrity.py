@@ -1,4 +1,4 @@
-"""Triton groups that lack a file: Triton fails on them, so they are not spread."""
+"""Triton groups with a missing file: Triton fails on them, so they are not saved."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def find_incomplete(found: Sequence[FoundFile]) -> tuple[frozenset[str], list[Skipped]]:
-    """Return the paths of the groups that lack a file and of their files, and why, a group each.
+    """Return the paths of incomplete groups and their files, and the reason for each group.
 
-    A file that is there and not whole is found when it is hashed, and takes its group with it.
+    A broken file is found later, when it is hashed, and then its group is left out as well.
     """
     skipped: list[Skipped] = []
     return frozenset(_incomplete_groups(found, skipped)), skipped
@@ -35,11 +35,11 @@ def _incomplete_groups(found: Sequence[FoundFile], skipped: list[Skipped]) -> It
         try:
             children = group_children(_read_small(item))
         except (OSError, ValueError):
-            skipped.append(Skipped(item.location, "a Triton group that is not whole"))
+            skipped.append(Skipped(item.location, "an incomplete Triton group"))
             yield item.path
             continue
         if not all(sizes[folder].get(name) for name in children):
-            skipped.append(Skipped(item.location, "a Triton group that lacks a file"))
+            skipped.append(Skipped(item.location, "a Triton group with a missing file"))
             yield item.path
             yield from (f"{folder}/{child}" if folder else child for child in children)
 

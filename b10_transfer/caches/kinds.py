@@ -1,4 +1,4 @@
-"""The table of cache roots: whose they are, where they lie, which of their files are artifacts."""
+"""The table of cache roots: their compilers, their folders, and which files are artifacts."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _LOCKS = (r"[^/]*\.lock", "lock", "locks")
 _TEMPORARY = (r"[^/]*\.tmp(?:\.\d+)?", r"tmp\.[^/]*", r"[^/]*\.part", r"\.staging[^/]*")
 _HIDDEN = r"\.[^/]*"
 _HIDDEN_BUT_NINJAS = r"\.(?!ninja_(?:log|deps)$)[^/]*"
-"""ninja builds everything again where its log is missing."""
+"""ninja builds everything again when its log is missing."""
 
 _EXPORT = "c[a-z2-7]{51}"
-"""Where AOTInductor builds a model that is exported, with its weights, and never looks again
+"""Where AOTInductor builds an exported model, with its weights, and never looks again
 (torch/_inductor/compile_fx.py, compile_fx_aot)."""
 
 _INDUCTOR_AT_TOP = (
@@ -48,23 +48,23 @@ _INDUCTOR_ANYWHERE = (
     r"[^/]*\.error",
     r"memoizer_cache\.json",
 )
-# Object files are steps of a build, except those that Inductor links a split C++ wrapper from
-# (torch/_inductor/codecache.py, _worker_compile_cpp) and the results of CuTe DSL.
+# Object files are intermediate results, except those from which Inductor links a split C++ wrapper
+# (torch/_inductor/codecache.py, _worker_compile_cpp) and those of CuTe DSL.
 _INDUCTOR_OBJECT = r"(?!cutedsl_compile_cache/)(?:.*/)?[^/]*(?<!\.main)(?<!\.optimized)\.o"
 
 
 def _inductor_leftovers(at: str) -> tuple[str, ...]:
-    """Return the forms of what is no artifact in a folder of Inductor, at `at` below the root."""
+    """Return the forms of files that are no artifacts, in a folder of Inductor at `at`."""
     top, anywhere = "|".join(_INDUCTOR_AT_TOP), "|".join(_INDUCTOR_ANYWHERE)
     return (f"{at}(?:{top})", f"{at}(?:.*/)?(?:{anywhere})")
 
 
 _LOCK_FILE = r"[^\x2f]+\.lock"
 _TEMPORARY_FILE = r"\.\d+\.\d+\.tmp|tmp[a-z0-9_]{8}[^\x2f]*"
-"""As torch's write_atomic() and Python's tempfile name them."""
+"""The temporary names of torch's write_atomic() and of Python's tempfile."""
 
 _TRITON_KERNEL = "(?:[A-Z0-9]{52}|[0-9a-f]{64})"
-"""52 characters of base32 since Triton 3.0, 64 hex digits before."""
+"""A kernel's folder: 52 characters of base32 since Triton 3.0, 64 hex digits before."""
 
 _TRITON_UNFINISHED = r"tmp\.[^\x2f]+/**"
 _TRITON_FORMS = (
@@ -77,7 +77,7 @@ _HEADER_FORMS = (
     f"locks/{_LOCK_FILE}",
 )
 _INDUCTOR_FORMS = (
-    # <second and third character of a digest>/<digest><suffixes>, and a folder of such a name.
+    # <second and third character of a digest>/<digest><suffixes>, and a folder with such a name.
     f"{PAIR}/(?:{HASHED}|{_TEMPORARY_FILE}|kernel_information\\.json)",
     f"{PAIR}/{HASHED}/**",
     rf"{PAIR}/c{PAIR}[a-z0-9]*\.(?:(?:main|optimized)\.)?(?:py|cpp|so|o)",
@@ -103,7 +103,7 @@ _NOTHING = Form(r"(?!)")
 _VERSION = r"\d+\.\d+[^\x2f]*"
 _FLASHINFER_FORMS = (
     rf"{_VERSION}/[0-9][0-9a-z_.+-]*/**",  # by version and GPUs
-    "[0-9][0-9a-z_]*/(?:cached_ops|generated)/**",  # by GPUs alone, until 0.6
+    "[0-9][0-9a-z_]*/(?:cached_ops|generated)/**",  # only by GPUs, until 0.6
     "autotune/**",
     "cubins/**",
     r"tmp/[^\x2f]+\.(?:cu|inc|lock|ninja|o|so)",
@@ -132,7 +132,7 @@ _TILELANG_TUNED = r"(?:.*/)?autotuner/[^/]+"
 # The first such folder on the way. With `.*` before and behind it, the time to find out that a path
 # has none of these forms would grow with the square of its length.
 _VLLM_INDUCTOR = r"torch_compile_cache/(?:(?!inductor_cache/)[^/]+/)*inductor_cache/"
-"""Where vLLM has Inductor keep its cache, below its own root."""
+"""Where vLLM lets Inductor keep its cache, below its own root."""
 
 _PLAIN_LEFTOVERS = Leftovers((*_LOCKS, *_TEMPORARY, _HIDDEN_BUT_NINJAS))
 
@@ -143,18 +143,18 @@ class RootKind:
 
     Attributes:
         name: as stored in manifests.
-        resolve: where its compiler keeps it, given the environment variables.
+        resolve: returns where its compiler keeps it, given the environment variables.
         leftovers: the files and folders below it that hold nothing to save.
-        is_shared: whether its program keeps other things beside the caches, models for one.
-        layout: the forms of the paths that its compiler writes; all else is foreign there.
-        unknown: paths in folders that only its compiler makes, whatever the name of the file: files
-            of a later version are saved too, where nothing foreign lies in the root.
+        is_shared: whether its program keeps other things there too, such as models.
+        layout: the forms of the paths that its compiler writes; all others are foreign.
+        unknown: the paths in folders that only its compiler makes, whatever the file's name. If
+            nothing foreign is in the root, such files are saved too, as those of a later version.
         keeps_times: whether the modification times of its files matter to its compiler.
-        bundles: the folders whose files are of use together only: their compiler takes one that
-            lacks a file for whole, and fails. Triton's kernels are such folders in any root.
-        timings: the paths of Inductor's timings, which unite with those of other hosts.
-        exports: the folders of models that its compiler built to be taken elsewhere.
-        is_users: whether it is a folder of the user's own, in which there may be other things.
+        bundles: the folders whose files are useful only together: their compiler would take an
+            incomplete folder for complete, and fail. Triton's kernels are such folders in any root.
+        timings: the paths of Inductor's timings, which are merged with those of other hosts.
+        exports: the folders of models that its compiler built for export.
+        is_users: whether it is a folder of the user, which may hold other things.
     """
 
     name: str
@@ -178,7 +178,7 @@ class RootKind:
         return self.layout.has_file(path) and not self.leftovers.has(path)
 
     def may_take(self, path: str) -> bool:
-        """Return whether a file is an artifact, or is one in a root with nothing foreign in it."""
+        """Return whether a file is an artifact, or would be if nothing foreign were in the root."""
         return self.takes(path) or (
             self.unknown.fullmatch(path) is not None and not self.leftovers.has(path)
         )
@@ -203,10 +203,10 @@ HEADERS = RootKind(
     leftovers=Leftovers((*_LOCKS, *_TEMPORARY, _HIDDEN, r"[^/]+\.gch")),
     layout=layout_of(*_HEADER_FORMS),
 )
-"""The text of the headers that Inductor precompiles, without what its compiler makes of them."""
+"""The texts of the headers that Inductor precompiles, without the precompiled ones."""
 
 FULL_HEADERS = replace(HEADERS, leftovers=Leftovers((*_LOCKS, *_TEMPORARY, _HIDDEN)))
-"""The headers with what gcc made of them, about 150 MB each."""
+"""The texts with the headers that gcc precompiled, about 150 MB each."""
 
 TRITON = RootKind(
     name="triton",
@@ -219,12 +219,12 @@ _KERNELS = r"cache/[^/]+"
 """The kernel folders of DeepGEMM."""
 _DEEP_GEMM_FORMS = (
     rf"cache/kernel\.[^\x2f]+\.[^\x2f]+/{ANY}",
-    # DeepJIT's names have no further dots: both may lie in the one folder that the user chose.
+    # DeepJIT's names have no further dots; both may share one folder that the user chose.
     rf"cache/[^\x2f.]+\.[0-9a-f]{{4,}}/{ANY}",
     r"tmp/(?:\d+-[0-9a-f-]+|[0-9a-f-]{36})/**",
     f"locks/{_LOCK_FILE}",
 )
-# DeepJIT takes the file `.committed` for the sign that a kernel is whole.
+# For DeepJIT the file `.committed` is the sign that a kernel is complete.
 _DEEP_GEMM_LEFTOVERS = (*_LOCKS, *_TEMPORARY, r"\.(?!committed$)[^/]*")
 VLLM = RootKind(
     name="vllm",
@@ -243,7 +243,7 @@ VLLM = RootKind(
         "rocm_segmented_attention/**",
     ),
     is_shared=True,
-    # Beside the graphs of a model vLLM keeps the list of them, and fails when one is not there
+    # vLLM keeps a list of a model's graphs beside them, and fails when one is missing
     # (vllm/compilation/backends.py, CompilerManager.load).
     bundles=Form(
         rf"deep_gemm/{_KERNELS}"
@@ -251,7 +251,7 @@ VLLM = RootKind(
     ),
     timings=Form(f"{_VLLM_INDUCTOR}{_TIMINGS}"),
 )
-"""Its compile caches. The rest is models, logs, and what was measured of one machine's GPUs."""
+"""The compile caches. The rest is models, logs, and measurements of one machine's GPUs."""
 
 SGLANG = RootKind(
     name="sglang",
@@ -280,24 +280,24 @@ SGLANG = RootKind(
     bundles=Form(f"deep_gemm/{_KERNELS}|tilelang/{_TILELANG_TUNED}"),
     timings=Form(f"(?:inductor/|{_VLLM_INDUCTOR}){_TIMINGS}"),
 )
-"""The one folder to which it sends the compilers that it uses (sglang/srt/environ.py). The driver's
-own cache, nv, is not among them: its files cannot be united one by one."""
+"""The folder to which it sends the compilers that it uses (sglang/srt/environ.py). The driver's own
+cache, nv, is left out, since its files cannot be merged one by one."""
 
 SGLANG_JIT = RootKind(
     name="sglang_jit",
     resolve=cache_folders.sglang_jit,
     layout=layout_of(f"{ANY}/{ANY}/build-[0-9a-f]{{16}}/**"),
 )
-"""The kernels that it compiles itself. By default they lie in its one folder, and when that is
-elsewhere they do not go with it."""
+"""The kernels that it compiles itself. By default they lie in that folder, but they stay there when
+the folder is set elsewhere."""
 
 FLASHINFER = RootKind(
     name="flashinfer",
     resolve=cache_folders.flashinfer,
     leftovers=Leftovers((*_LOCKS, *_TEMPORARY, _HIDDEN_BUT_NINJAS), *_FLASHINFER_LEFTOVERS),
     layout=layout_of(*_FLASHINFER_FORMS),
-    # ninja compares times, to the nanosecond, and builds everything again that seems older than
-    # its sources or younger than what its log says.
+    # ninja compares times, to the nanosecond, and rebuilds everything that seems older than its
+    # sources or newer than its log says.
     keeps_times=True,
 )
 DEEP_GEMM = RootKind(
@@ -344,9 +344,9 @@ ROOT_KINDS = (
     TILELANG,
     CUTE_DSL,
 )
-"""The table."""
+"""The table of cache roots."""
 
 
 def user_kind(name: str, folder: str) -> RootKind:
-    """A root that the table does not know: everything in it but locks and temporary files."""
+    """Return the kind of a user's root: it takes everything but locks and temporary files."""
     return RootKind(name, lambda _: folder, keeps_times=True, is_users=True)

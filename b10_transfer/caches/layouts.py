@@ -1,8 +1,8 @@
 """The forms of the paths that a compiler writes below its cache root.
 
 A file of another form is somebody else's, whatever variable points at the folder: it is neither
-saved nor removed. So a form is as wide as its compiler's names are, where only a compiler gives
-such names, and no wider.
+saved nor removed. So a form is as wide as its compiler's names, if only a compiler gives such
+names, and no wider.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from dataclasses import dataclass
 from b10_transfer.caches.forms import Form
 
 ANY = r"[^\x2f]+"
-"""A name of any kind: a form has its slashes between components alone."""
+"""A name of any kind; in a form slashes stand only between components."""
 
 BELOW = "**"
-"""The last component of a form: everything in the folder, at any depth."""
+"""A last component that stands for everything in the folder, at any depth."""
 
 HASH = r"[a-z0-9]{40,}"
 HASHED = rf"{HASH}(?:[^a-z0-9\x2f][^\x2f]*)?"
 """A name that begins with a digest, in base32 or hexadecimal digits."""
 
 PAIR = "<pair>"
-"""Two characters of a digest; the same ones wherever it occurs in a form."""
+"""Two characters of a digest; the same two wherever it occurs in a form."""
 
 _PAIR = "[a-z0-9]{2}"
 _NETWORK_LEFTOVER = r"\.nfs[0-9a-f]{8,}"
-"""NFS keeps a file by such a name that was removed while a process has it open."""
+"""NFS keeps a file under such a name when it was removed while a process has it open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which paths below a cache root its compiler may have written.
+    """The paths below a cache root that its compiler may have written.
 
     Attributes:
         files: the paths of files.
-        folders: the paths of the folders in which there may be such files.
+        folders: the paths of the folders that may contain such files.
     """
 
     files: Form
@@ -46,12 +46,12 @@ class Layout:
         return self.files.fullmatch(path) is not None
 
     def has_folder(self, path: str) -> bool:
-        """Return whether there may be files of the compiler's below `path`."""
+        """Return whether there may be files of the compiler below `path`."""
         return self.folders.fullmatch(path) is not None
 
 
 def layout_of(*forms: str) -> Layout:
-    """The layout of some forms: a pattern for each component, with slashes between them.
+    """Return the layout of some forms: a pattern per component, with slashes between them.
 
     No pattern may match a slash. `**`, as the last component, stands for everything below.
     """
@@ -61,7 +61,7 @@ def layout_of(*forms: str) -> Layout:
 
 
 def below(folder: str, forms: tuple[str, ...]) -> tuple[str, ...]:
-    """The forms of what lies in a folder, seen from above it."""
+    """Return the forms of a folder's content, relative to a folder above."""
     return tuple(f"{folder}/{form}" for form in forms)
 
 

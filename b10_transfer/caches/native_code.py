@@ -1,9 +1,8 @@
-"""For which CPU a library of Inductor was compiled, as far as it says.
+"""Find for which CPU a library of Inductor was compiled, if it says so.
 
-Inductor compiles with `-march=native`, and names the library by a hash of that word: one that was
-made on another CPU is found, loaded and run. gcc writes the options that the word stood for into
-the debugging information (DW_AT_producer), from torch 2.6 on, where Inductor asks for that. clang
-writes none.
+Inductor compiles with `-march=native`, and names the library by a hash of that word, so a library
+from another CPU is found, loaded and run. From torch 2.6 on Inductor asks gcc to write the options
+that the word stood for into the debugging information (DW_AT_producer). clang writes none.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import re
 _PRODUCER = b"GNU C"
 _LONGEST_PRODUCER = 8 << 10
 _PRODUCERS = 4096
-"""So many are looked at: each part of a library that was compiled for itself has one."""
+"""How many option texts are read: each part of a library that was compiled separately has one."""
 _OPTION = re.compile(rb" -m([a-z0-9.]+)(?=[ \0])")
 
 _SETS = {
@@ -23,12 +22,12 @@ _SETS = {
         *("avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd", "avx512ifma", "avx512vbmi"),
     )
 } | {f"avx512{name}": f"avx512_{name}" for name in ("vbmi2", "vnni", "bitalg", "vpopcntdq")}
-"""Sets of instructions, by gcc's name that of /proc/cpuinfo. Younger ones are not among them: a
+"""For gcc's name of an instruction set, the name in /proc/cpuinfo. Newer sets are left out: a
 kernel that does not know a set does not list it, although the CPU has it and gcc uses it."""
 
 
 def lacking_instructions(library: bytes, available: frozenset[str]) -> frozenset[str] | None:
-    """The sets of instructions that a library may use and a CPU lacks.
+    """Return the instruction sets that a library may use and a CPU lacks.
 
     Args:
         library: its bytes.
@@ -45,7 +44,7 @@ def lacking_instructions(library: bytes, available: frozenset[str]) -> frozenset
 
 
 def _written_options(library: bytes) -> bytes | None:
-    """Return the options that gcc wrote down, or None; in one pass, whatever the bytes are."""
+    """Return the options that gcc recorded, or None; one pass, whatever the bytes are."""
     at = library.find(_PRODUCER)
     for _ in range(_PRODUCERS if at >= 0 else 0):
         end = library.find(b"\0", at, at + _LONGEST_PRODUCER)

@@ -1,12 +1,12 @@
-"""The needs of native code beside a CPU and a C library, and whether a host meets them.
+"""The needs of native code beyond the CPU and the C library, and whether a host meets them.
 
-A kernel that a newer compiler made wants a newer C++ runtime, or another OpenMP library; the
-compiler that finds it in its cache loads it, and fails. So the libraries and the versions of their
-symbols are part of the host requirement, as words behind the hash of the CPU:
+A kernel from a newer compiler needs a newer C++ runtime, or another OpenMP library; a compiler that
+finds it in its cache loads it, and fails. So the libraries and the versions of their symbols are
+part of the host requirement, as words after the hash of the CPU:
 
     libgomp.so.1 libstdc++.so.6(CXXABI_1.3.9,GLIBCXX_3.4.21)
 
-Nothing is loaded to find out: the libraries are looked for as the dynamic linker would, and read.
+No library is loaded to find out: they are searched as the dynamic linker would, and read.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _KNOWN = re.compile(
     r"|lib(?:cuda|cudart|cublas|cudnn|cufft|cufile|cupti|curand|cusolver|cusparse|nccl|nv)[^/]*"
     r"|lib(?:amd|hip|hsa|roc|rccl|MIOpen|ze_loader|sycl|OpenCL)[^/]*"
 )
-"""Libraries that the environment key speaks for: those of C, Python, torch, and the GPU's maker,
-which torch finds in places of its own."""
+"""Libraries that the environment key covers: those of C, Python, torch and the GPU's vendor, which
+torch finds by itself."""
 
 _NEED = re.compile(r"([^() ]+\.so[^() ]*)(?:\(([^() ]*)\))?")
 _VERSION = re.compile(r"(.*?)(\d+(?:\.\d+)*)")
 _LONGEST_NEED = 512
-"""The pattern's time grows with the square of the length, and anybody may have written it."""
+"""The pattern's time grows with the square of the length, and the text may be hostile."""
 _MOST_NEEDS = 32
-"""So many needs of a library are looked for; real ones have a handful."""
+"""How many needs of a library are checked; real ones have a handful."""
 _MOST_ANSWERS = 1024
-"""So many different needs are looked for in one operation: a manifest may name millions."""
+"""How many different needs one operation checks: a manifest may name millions."""
 _TOO_MUCH = "more-than-can-be-told"
-"""A requirement that no host meets, in place of one that is too long for a manifest."""
+"""A requirement that no host meets; it replaces one that is too long for a manifest."""
 _INCLUDES = 64
 _NATIVE_BITS = 8 * struct.calcsize("P")
 
@@ -51,8 +51,8 @@ _NATIVE_BITS = 8 * struct.calcsize("P")
 def needs_of(location: str, hosts: HostLibraries) -> str:
     """Return what a library needs of a host, in words of a host requirement; "" for nothing.
 
-    Versions of one family follow each other, so the newest stands for all. A library that is found
-    here in no way that another host would look for it in is left out.
+    Versions of one family are cumulative, so the newest stands for all. A library is left out when
+    other hosts could not find it in the way that this host does.
     """
     dynamic = read_dynamic(location) if sys.platform == "linux" else None
     if dynamic is None:
@@ -71,19 +71,19 @@ def needs_of(location: str, hosts: HostLibraries) -> str:
 
 
 def split_requirement(requirement: str) -> tuple[str, str]:
-    """Return the hash of CPU and C library that a host requirement begins with, and the needs."""
+    """Split a host requirement into the hash of CPU and C library, and the needs."""
     first, _, rest = requirement.partition(" ")
     return (first, rest) if ".so" not in first else ("", requirement)
 
 
 def join_requirement(host: str, needs: str) -> str:
-    """Return the host requirement of what needs both."""
+    """Return the host requirement that combines both."""
     joined = f"{host} {needs}" if host and needs else host or needs
     return joined if len(joined.encode()) <= REQUIREMENT_LIMIT else _TOO_MUCH
 
 
 def united_needs(needs: Iterable[str]) -> str:
-    """Return what files need together."""
+    """Return the combined needs of some files."""
     return " ".join(sorted({need for text in needs for need in text.split()}))
 
 
@@ -105,7 +105,7 @@ class HostLibraries:
     def lacks(self, needs: str) -> str:
         """Return the first need that this host does not meet; "" when it meets all.
 
-        Beyond a thousand different needs it meets none: what is not placed is compiled.
+        After a thousand different needs it meets none; what is not placed is compiled.
         """
         for need in needs.split():
             if need not in self._answers:
@@ -128,7 +128,7 @@ class HostLibraries:
         return f"{min(missing)} of {name}" if missing else ""
 
     def place_of(self, name: str, own_folders: Iterable[str]) -> str:
-        """Return what other hosts shall look for: the name, or a path in its own folders, or ""."""
+        """Return what other hosts look for: the name, a path in the library's folders, or ""."""
         if self._find(name) is not None:
             return name
         for folder in own_folders:
@@ -150,7 +150,7 @@ class HostLibraries:
         if self._loaded is None:
             self._loaded = _loaded_libraries()
         if name in self._loaded:
-            yield self._loaded[name]  # what is loaded already is what the name stands for
+            yield self._loaded[name]  # a loaded library is what the name stands for
             return
         if self._folders is None:
             self._folders = list(_folders(self._variables))
@@ -163,7 +163,7 @@ def _read_fitting(path: str) -> Dynamic | None:
 
 
 def _own_folders(dynamic: Dynamic, location: str) -> Iterator[str]:
-    """Yield the folders that a library names itself, less those that move with it."""
+    """Yield the folders that a library names itself, except those relative to itself."""
     for folder in dynamic.folders:
         if os.path.isabs(folder) and folder != os.path.dirname(location):
             yield folder
@@ -190,7 +190,7 @@ def _loaded_libraries() -> dict[str, str]:
 
 
 def _folders(variables: Mapping[str, str]) -> Iterator[str]:
-    """Yield where the dynamic linker looks, and where an interpreter of conda has it look."""
+    """Yield the folders that the dynamic linker searches, and those of a conda interpreter."""
     yield from (part for part in variables.get("LD_LIBRARY_PATH", "").split(":") if part)
     yield from (os.path.join(prefix, "lib") for prefix in (sys.prefix, sys.base_prefix))
     yield from _configured_folders("/etc/ld.so.conf", set())

@@ -1,11 +1,10 @@
 """The canonical form of the few files that hold absolute paths.
 
-Triton notes the files of a compiled kernel in `__grp__<name>.json`, as
-`{"child_paths": {name: absolute path}}`, and looks for them there and nowhere else
-(triton/runtime/cache.py, FileCacheManager.get_group). In a folder that was moved every kernel is
-then a miss; where the first folder still exists, its files are read instead. So a group is stored
-without its folder and is given the right one by each load. Nothing else in an Inductor or Triton
-cache needs this.
+Triton records the files of a compiled kernel in `__grp__<name>.json`, as `{"child_paths": {name:
+absolute path}}`, and looks for them only there (triton/runtime/cache.py,
+FileCacheManager.get_group). After a folder was moved, every kernel in it is a miss; if the old
+folder still exists, its files are read instead. So a group is stored without its folder, and each
+load adds the right one. Nothing else in an Inductor or Triton cache needs this.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from b10_transfer.foreign_json import parse_object
 GROUP_PREFIX = "__grp__"
 _FOLDER = "[b10-transfer:folder]/"
 _MOST_CHILDREN = 1024
-"""A kernel has about ten files; each takes the folder's length when a group is restored."""
+"""The limit for the files of a kernel, which has about ten; each adds the folder's length when a
+group is restored."""
 
 
 def is_group(path: str) -> bool:
@@ -28,7 +28,7 @@ def is_group(path: str) -> bool:
 
 
 def group_children(data: bytes) -> list[str]:
-    """The names of a group's files, which lie in the group's own folder.
+    """Return the names of a group's files, which lie in the group's own folder.
 
     Raises:
         ValueError: these are not the bytes of a group.
@@ -45,7 +45,7 @@ def group_children(data: bytes) -> list[str]:
 
 
 def canonical_group(data: bytes) -> bytes:
-    """The bytes of a group without its folder: equal for equal kernels, wherever they were made.
+    """Return the bytes of a group without its folder, equal for equal kernels everywhere.
 
     Raises:
         ValueError: these are not the bytes of a group.
@@ -54,7 +54,7 @@ def canonical_group(data: bytes) -> bytes:
 
 
 def restore_group(data: bytes, folder: str) -> bytes:
-    """The bytes of a group whose files lie in `folder`.
+    """Return the bytes of a group whose files lie in `folder`.
 
     Raises:
         ValueError: these are not the canonical bytes of a group.

@@ -1,4 +1,4 @@
-"""Where a cache root may not lie: in the place of a system's, a user's or a project's folder."""
+"""Refuse folders of the system, of a user or of a project as cache roots."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from b10_transfer.caches.roots import CacheRoot
 
 _OTHERS = frozenset({"/media", "/mnt", "/opt", "/srv"})
-"""Folders in which systems and users put whole trees."""
+"""Folders in which systems and users keep whole trees."""
 
 _HOMES = frozenset({"/home", "/Users"})
 _REPOSITORIES = (".git", ".hg", ".svn")
 
 
 def find_misplacement(root: CacheRoot) -> str | None:
-    """Say what a root's folder is, where it is none for a cache; None where it may be one.
+    """Return what a root's folder is, if it must not be a cache; None if it may be.
 
-    A compiler's cache may be a folder directly below `/` that was made for it. In a folder of the
-    user's own everything is saved, so it may not be one that most likely holds more.
+    A compiler's cache may be a folder directly below `/` that was made for it. In a user's own root
+    everything is saved, so it must not be a folder that probably holds other things.
     """
     folder = os.path.realpath(root.folder)
     if folder in _OTHERS:

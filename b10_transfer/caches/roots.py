@@ -1,4 +1,4 @@
-"""The cache roots of this host, and which of them an artifact belongs to."""
+"""The cache roots of this host, and to which of them an artifact belongs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class CacheRoot:
 
     Attributes:
         kind: its row of the table.
-        folder: where it lies, an absolute path.
-        outer: the kinds of the roots that it lies in, and where in them, as a path that ends in a
-            slash, or "". Files that their rules take are theirs.
-        apart: the folders of the other roots, and of the store: no link is followed there.
-        is_strict: whether what others could write is not used.
+        folder: its absolute path.
+        outer: the kinds of the roots around it, each with its place in them, as a path that ends in
+            a slash, or "". Files that their rules accept belong to them.
+        apart: the folders of the other roots and of the store; no link into them is followed.
+        is_strict: whether files that others could write are not used.
     """
 
     kind: RootKind
@@ -47,14 +47,14 @@ class CacheRoot:
 
         Args:
             path: below the root.
-            is_pure: whether nothing foreign lies in the root; see `RootKind.unknown`.
+            is_pure: whether nothing foreign is in the root; see `RootKind.unknown`.
         """
         takes = self.kind.may_take if is_pure else self.kind.takes
         return takes(path) and not any(kind.takes(prefix + path) for kind, prefix in self.outer)
 
 
 def is_root_name(text: str) -> bool:
-    """Return whether a user may call a cache root so."""
+    """Return whether a user may give a cache root this name."""
     return _ROOT_NAME.fullmatch(text) is not None
 
 
@@ -65,14 +65,14 @@ def resolve_roots(
     full_headers: bool = False,
     unresolved: list[str] | None = None,
 ) -> tuple[CacheRoot, ...]:
-    """The cache roots of this host, whether they exist or not.
+    """Return the cache roots of this host, whether or not they exist.
 
     Args:
         variables: the environment variables of the process that compiles.
-        chosen: names of roots; with each its folder, or "" for the one that its compiler uses. A
-            name that the table does not have is a root of the user's. By default the table.
-        full_headers: whether precompiled headers are artifacts too, and not their text alone.
-        unresolved: takes a line for each root whose folder cannot be found out; it is left out.
+        chosen: the folder of each root, by name; "" for the folder that its compiler uses. A name
+            that is not in the table is a root of the user. By default the whole table.
+        full_headers: whether precompiled headers are artifacts, and not only their texts.
+        unresolved: receives a line for each root that is left out because its folder is unknown.
 
     Raises:
         OSError: the folder of a root cannot be found out, and there is no `unresolved`.
@@ -104,11 +104,11 @@ def _unfound(name: str, error: OSError) -> str:
         return (
             f"it is relative to a working folder that is gone; set {variable} to an absolute path"
         )
-    return error.strerror or str(error)  # no folder for temporary files
+    return error.strerror or str(error)  # there is no folder for temporary files
 
 
 def without_refused(roots: Sequence[CacheRoot], refused: Collection[str]) -> tuple[CacheRoot, ...]:
-    """Return the roots without some, by name; files in those are left to the roots in them."""
+    """Return the roots without the named ones, whose files are left to the roots inside."""
     kept = [root for root in roots if root.name not in refused]
     return tuple(
         replace(root, outer=tuple(item for item in root.outer if item[0].name not in refused))
@@ -119,7 +119,7 @@ def without_refused(roots: Sequence[CacheRoot], refused: Collection[str]) -> tup
 def with_store(
     roots: Sequence[CacheRoot], store: str, *, is_strict: bool = False
 ) -> tuple[CacheRoot, ...]:
-    """Return cache roots that know what is not theirs: the store, each other, what others write."""
+    """Return cache roots that know what they must not use: the store, each other, others' files."""
     folders = [root.folder for root in roots]
     return tuple(
         replace(
@@ -132,11 +132,11 @@ def with_store(
 
 
 def _outer_roots(place: int, roots: Sequence[CacheRoot]) -> tuple[tuple[RootKind, str], ...]:
-    """The roots around the one at `place`; of two with one folder, the first is around the other.
+    """Return the roots around the one at `place`; the first of two equal folders is the outer.
 
-    A compiler that keeps the caches of others in a folder of its own, as vLLM and SGLang do, tells
-    them so within its own process. So an artifact belongs to the outermost root that takes it: a
-    process beside the server, which knows the server's folder alone, finds the same artifacts.
+    A server that keeps the caches of compilers in its own folder, as vLLM and SGLang do, tells them
+    so only within its own process. So an artifact belongs to the outermost root that accepts it: a
+    process beside the server, which knows only the server's folder, finds the same artifacts.
     """
     own = roots[place].folder
     return tuple(

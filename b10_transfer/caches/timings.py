@@ -1,4 +1,4 @@
-"""The files in which compilers keep what they measured, and rewrite as they measure more.
+"""The files in which compilers keep their measurements, and which they rewrite.
 
 Inductor keeps the timings of max-autotune in one JSON file for each kind of device,
 `cache/<hash of the device and versions>`; on CPUs its name is always the same
@@ -14,15 +14,15 @@ from b10_transfer.foreign_json import parse_object
 
 
 def unite_timings(others: bytes, preferred: bytes) -> bytes:
-    """Everything that either knows; where both know the same thing, what `preferred` says.
+    """Merge two files of timings; where both have the same key, `preferred` wins.
 
-    One that is damaged knows nothing.
+    A damaged file counts as empty.
 
     Returns:
-        The bytes of one of the two where it holds all of the other already.
+        The merged bytes; one of the two unchanged when it already has everything.
 
     Raises:
-        ValueError: neither of them is what it should be.
+        ValueError: both are damaged.
     """
     try:
         theirs = parse_object(others)

@@ -1,4 +1,4 @@
-"""Why a cache root cannot be written, and the way out."""
+"""Find why a cache root cannot be written, and the way out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def placing_variable(root: CacheRoot) -> str:
-    """Return the environment variable to set for another folder."""
+    """Return the environment variable that moves a cache root to another folder."""
     return VARIABLES.get(root.name, ("B10_CACHE_ROOTS",))[0]
 
 
@@ -25,7 +25,7 @@ def find_obstacle(root: CacheRoot) -> Missing | None:
 
 
 def describe_failure(root: CacheRoot, error: OSError) -> str:
-    """Return a line for a cache root that could not be written."""
+    """Return a line about a cache root that could not be written."""
     obstacle = find_obstacle(root)
     if obstacle is not None:
         return f"{obstacle.fact} ({error.strerror}): {obstacle.advice}"
@@ -37,13 +37,14 @@ def _dangling(root: CacheRoot) -> Missing | None:
     if not os.path.islink(root.folder) or os.path.exists(root.folder):
         return None
     return Missing(
-        f"the cache root {root.folder} is a link to {os.readlink(root.folder)}, which is not there",
-        "make that folder, or remove the link",
+        f"the cache root {root.folder} is a link to {os.readlink(root.folder)}, which does not "
+        "exist",
+        "create that folder, or remove the link",
     )
 
 
 def other_user(root: CacheRoot) -> int | None:
-    """The other user who loads into a cache root, which only one can do; nobody is to root."""
+    """Return another user who loads into a cache root, which only one user can; None for root."""
     try:
         owner = os.lstat(os.path.join(root.folder, RECORD_FOLDER)).st_uid
     except OSError:
@@ -69,5 +70,5 @@ def _unwritable(root: CacheRoot) -> Missing | None:
     where = "" if there == root.folder else f", as it would be made in {there}"
     return Missing(
         f"the cache root {root.folder} cannot be written by this user{where}",
-        f"set {placing_variable(root)} to a folder that can be, chown it, or mount it writable",
+        f"set {placing_variable(root)} to a writable folder, chown it, or mount it writable",
     )

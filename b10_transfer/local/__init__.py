@@ -1,1 +1,1 @@
-"""The cache roots of this host, and what is kept beside them."""
+"""The cache roots of this host, and the records that are kept in them."""

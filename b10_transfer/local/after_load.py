@@ -1,4 +1,4 @@
-"""What a cache root's record keeps of a load."""
+"""Note a load in the record of a cache root."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def remember_loaded(folders: Iterable[str], outcome: LoadOutcome) -> None:
 
 
 def _broken_in(folder: str, placed: Placed) -> dict[str, Digest]:
-    """Return what the store has for a cache root that is of no use to any host, by path.
+    """Return the stored artifacts of a cache root that are useless to every host, by path.
 
-    The rest of a bundle goes with a part of it: the compiler then makes all of it again.
+    A broken part makes its whole bundle useless: the compiler then makes all of it again.
     """
     broken = [item for item, _ in placed.broken if item.folder == folder]
     bundles = {item.bundle for item in broken} - {""}

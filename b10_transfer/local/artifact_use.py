@@ -1,8 +1,8 @@
-"""Which of the artifacts here are in use: made, or opened, since a load brought them.
+"""Find which artifacts are in use: made here, or opened since they were loaded.
 
-The sign is a file's access time. On most filesystems (relatime, the default) the first
-reading of a file after it was put in place shows, and after that about one a day. Where the
-filesystem keeps no access times (noatime, some network mounts) nothing can be told.
+The sign is a file's access time. On most filesystems (relatime, the default) it shows the first
+reading of a file after it was placed, and then about one a day. A filesystem without access times
+(noatime, some network mounts) shows nothing.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 _DAY_NS = 86_400 * 10**9
 _LONG_AGO_NS = 3 * _DAY_NS
-"""An access time that is older than a day is renewed by the next access, with relatime too."""
+"""With relatime, too, the next access renews an access time that is older than a day."""
 
 _PROFILE = re.compile(r"((?:.*/)?dynamo)/code_state_[^/]*", re.DOTALL)
 _UNRELATED = re.compile(r"(?:.*/)?[a-z0-9]{2}", re.DOTALL)
-"""Folders of Inductor by the first characters of a hash: what lies in one has nothing in common."""
+"""Inductor's folders for the first characters of a hash: their files have nothing in common."""
 
 
 def artifact_use(
@@ -49,8 +49,9 @@ def artifact_use(
     Args:
         artifacts: of all roots.
         roots: by name.
-        records: what is remembered of the loads into each root.
-        max_age_days: what was neither made nor opened for longer is not in use; 0: no limit.
+        records: the record of the loads into each root.
+        max_age_days: artifacts that were neither made nor opened for longer are not in use; 0: no
+            limit.
     """
     unit_of = cache(partial(_unit_of, {name: root.kind for name, root in roots.items()}))
     since_ns = time.time_ns() - max_age_days * _DAY_NS if max_age_days else 0
@@ -72,7 +73,7 @@ def artifact_use(
 
 
 def keeps_access_times(folder: str) -> bool:
-    """Find out whether reading a file in a cache root shows, by reading one of our own."""
+    """Find out whether a cache root shows that a file was read, by reading one of our own."""
     try:
         own = make_own_folder(folder)
         path = os.path.join(own, f"access.{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
@@ -104,7 +105,7 @@ def older_profiles(found: Sequence[FoundFile], limit: int) -> set[str]:
 def _outside(
     used: set[Identity], here: Sequence[Identity], unit_of: Callable[[Identity], str]
 ) -> Mapping[str, set[Identity]]:
-    """Return the artifacts of units that are not used at all, by root."""
+    """Return the artifacts of units without any use, by root."""
     dormant: defaultdict[str, set[Identity]] = defaultdict(set)
     if len(used) == len(here):
         return dormant
@@ -116,7 +117,7 @@ def _outside(
 
 
 def _last_use(item: Scanned, record: Loaded) -> int:
-    """When an artifact was made here or opened, ns since the epoch; 0: not since it was brought."""
+    """Return when an artifact was made or opened here, in ns since the epoch; 0: never."""
     path, found = item.file.identity.path, item.file.found
     changed_ns = found.fingerprint.ctime_ns
     opened_ns = found.accessed_ns if found.accessed_ns > changed_ns else 0
@@ -131,11 +132,11 @@ def _unit_of(kinds: Mapping[str, RootKind], identity: Identity) -> str:
     group = path[: variant_group_length(path)]
     if named or group:
         return named or group
-    # ninja compares the times of files all over its root, and opens few of them.
+    # ninja compares the times of files all over its root, but opens few of them.
     if kind is not None and kind.keeps_times and not kind.is_users and not _is_kernel(folder):
         return ""
     if _UNRELATED.fullmatch(folder):
-        # A source, and what is made of it.
+        # A source, and the files made from it.
         return f"{folder}/{path[len(folder) + 1 :].partition('.')[0]}"
     return path if _PROFILE.fullmatch(path) else folder
 

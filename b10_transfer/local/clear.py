@@ -1,8 +1,8 @@
-"""Emptying a cache root of this host.
+"""Empty a cache root of this host.
 
-Files with the names that its compiler gives go, by the table of cache roots; all others stay.
-Everything is done from one descriptor of the root, so that nothing outside is reached, whatever
-others rename or link meanwhile.
+Files with names that its compiler gives, according to the table of cache roots, are removed; all
+others stay. Everything is done from one descriptor of the root, so that nothing outside is reached,
+whatever others rename or link meanwhile.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from b10_transfer.caches.roots import CacheRoot
 
 CLEARED_PREFIX = "cleared-"
-"""Begins the name of the folder that a clear moves everything to."""
+"""The beginning of the name of the folder to which a clear moves files."""
 
 _LOCK_SECONDS = 10.0
-"""So long a clear waits for loads, in all its cache roots together."""
+"""How long a clear waits for loads, in seconds, for all cache roots together."""
 _LAST_MARK = ".committed"
-"""A kernel of DeepGEMM is whole while it has this file."""
+"""A kernel of DeepGEMM counts as complete while it has this file."""
 
 _STILL_THERE = "written again meanwhile, or open in another process"
 
@@ -55,9 +55,9 @@ class Cleared(NamedTuple):
 
     Attributes:
         root: the cache root.
-        left: of the cache, what could not be removed.
-        foreign: the paths of what no compiler wrote; folders end in a slash.
-        failure: why nothing could be removed at all; "" where it could.
+        left: the parts of the cache that could not be removed.
+        foreign: the paths of files that no compiler wrote; folders end in a slash.
+        failure: why nothing at all could be removed; "" otherwise.
     """
 
     root: CacheRoot
@@ -67,7 +67,7 @@ class Cleared(NamedTuple):
 
     @property
     def problem(self) -> str:
-        """Return what is left and why, in a line; "" when nothing is."""
+        """Return a line about what is left and why; "" when nothing is."""
         if not self.left:
             return self.failure
         shown = few([str(item) for item in self.left])
@@ -75,20 +75,20 @@ class Cleared(NamedTuple):
 
     @property
     def note(self) -> str:
-        """Return what stays because it is no part of the cache, in a line; "" for nothing."""
+        """Return a line about files that stay because they are not part of the cache; or ""."""
         foreign = [path for path in self.foreign if path.rstrip("/") not in OF_FILESYSTEMS]
         if not foreign or self.root.kind.is_shared:
             return ""
         if self.root.kind.is_users:
             return (
-                f"{self.root.folder}: what this host has not in common with the store stays "
-                f"({few(foreign)})"
+                f"{self.root.folder}: files that this host does not have in common with the store "
+                f"stay ({few(foreign)})"
             )
         return foreign_line(self.root, foreign)
 
 
 def clear_roots(roots: Sequence[CacheRoot]) -> list[Cleared]:
-    """Clear cache roots, each whatever becomes of the others."""
+    """Clear cache roots; a failure in one does not stop the others."""
     patience = Patience(_LOCK_SECONDS)
     return [_try_to_clear(root, roots, patience) for root in roots]
 
@@ -119,20 +119,20 @@ def _failure(root: CacheRoot, error: OSError) -> str:
 
 
 def clear_root(root: CacheRoot, patience: Patience | None = None) -> Cleared:
-    """Remove the cache in a root, our own records, and the folders that are empty then.
+    """Remove the cache in a root, our own records, and the folders that become empty.
 
-    Entries go before what they refer to, in the opposite order of a load, and folders with nothing
-    foreign in them are renamed away as a whole before anything in them is removed: a process that
-    is killed meanwhile leaves no entry without its parts, and the next load or clear removes what
-    it renamed. In a folder of the user's own, only files go that this host has in common with the
-    store.
+    Entries are removed before the files that they refer to, in the opposite order of a load.
+    Folders with nothing foreign in them are renamed away as a whole before anything in them is
+    removed. So a process that is killed meanwhile leaves no entry without its parts, and the next
+    load or clear removes what it renamed. In a folder of the user only files are removed that this
+    host has in common with the store.
 
     Args:
         root: the cache root.
-        patience: how long loads are waited for.
+        patience: how long to wait for loads.
 
     Raises:
-        OSError: the root cannot be opened or written, is in use, or is another user's.
+        OSError: the root cannot be opened or written, is in use, or belongs to another user.
     """
     try:
         opened = open_folder(root.folder)
@@ -167,7 +167,7 @@ def _clear_open(root: OpenFolder, scope: Scope) -> tuple[list[Left], list[str]]:
     reasons = dict(before.closed)
     _Removal(root, scope, reasons).remove(before.top)
     after = survey(root, scope)
-    # Nobody knows whose an empty folder beside foreign things is.
+    # Nobody knows to whom an empty folder beside foreign files belongs.
     emptied = _folders_with_files(before.top)
     _prune(root, after.top, emptied.__contains__ if after.foreign else _anything)
     paths = [*after.closed, *after.top.all_files()]
@@ -177,7 +177,7 @@ def _clear_open(root: OpenFolder, scope: Scope) -> tuple[list[Left], list[str]]:
 
 
 class _Removal:
-    """Moves away or removes what a survey found, the last things of a load first."""
+    """Moves away or removes what a survey found, in the opposite order of a load."""
 
     def __init__(self, root: OpenFolder, scope: Scope, reasons: dict[str, str]) -> None:
         self._root = root
@@ -197,7 +197,7 @@ class _Removal:
                 os.rmdir(own.at(self._doomed), dir_fd=own.handle)
 
     def _remove_in(self, folder: Folder) -> None:
-        """Take apart a folder that stays, or cannot be moved."""
+        """Remove files from a folder that stays or cannot be moved."""
         for unit in sorted(_units(folder), key=_rank, reverse=True):
             if isinstance(unit, Folder):
                 if not self._move(unit):
@@ -219,7 +219,7 @@ class _Removal:
                     dst_dir_fd=doomed.handle,
                 )
         except OSError:
-            # A mount in its place, or a layer of an image below it: its files go one by one.
+            # It is a mount, or a layer of an image is below it: its files are removed one by one.
             return False
         self._moved.append(folder)
         return True
@@ -234,16 +234,16 @@ class _Removal:
         self._try(path, unlink)
 
     def _destroy(self, number: int, folder: Folder) -> None:
-        """Remove a folder that was moved away; what cannot be goes back to its place."""
+        """Remove a folder that was moved away; if that fails, move the rest back."""
         above, _, name = folder.path.rpartition("/")
         with self._root.enter(f"{RECORD_FOLDER}/{self._doomed}") as doomed:
-            # It may be a link by now, which somebody put in the folder's place.
+            # By now somebody may have put a link in the folder's place.
             with contextlib.suppress(OSError), doomed.enter_child(str(number)) as moved:
                 _empty(moved, folder.path, self._scope.takes, self._try)
             try:
                 os.rmdir(doomed.at(str(number)), dir_fd=doomed.handle)
             except OSError:
-                # Where it cannot go back, the record folder names it.
+                # If it cannot be moved back, its path in the record folder is reported.
                 with contextlib.suppress(OSError), self._root.enter(above) as parent:
                     os.rename(
                         doomed.at(str(number)),
@@ -256,7 +256,7 @@ class _Removal:
         try:
             remove()
         except FileNotFoundError:
-            pass  # what vanishes meanwhile was a compiler's temporary file
+            pass  # a file that vanishes meanwhile was a compiler's temporary file
         except OSError as error:
             self._reasons[path] = error.strerror or str(error)
 
@@ -289,12 +289,12 @@ def _empty(
     takes: Callable[[str], bool],
     attempt: Callable[[str, Callable[[], object]], None],
 ) -> None:
-    """Remove what is ours in an open folder, and the folders in it that are empty then.
+    """Remove our files in an open folder, and the folders in it that become empty.
 
     Args:
         folder: the folder.
-        path: where it lay, below the root.
-        takes: whether a file is ours, by its path.
+        path: where it was, below the root.
+        takes: returns whether a file is ours, by its path.
         attempt: calls a function for a path, and notes its failure.
     """
     for item in list(folder.entries()):
@@ -324,7 +324,7 @@ def _folders_with_files(folder: Folder) -> set[str]:
 
 
 def _prune(root: OpenFolder, folder: Folder, may_go: Callable[[str], bool]) -> None:
-    """Remove the folders below one that are empty but for a record of ours."""
+    """Remove the folders below a folder that are empty except for a record of ours."""
     for inner in folder.folders:
         _prune(root, inner, may_go)
         above, _, name = inner.path.rpartition("/")
@@ -335,7 +335,7 @@ def _prune(root: OpenFolder, folder: Folder, may_go: Callable[[str], bool]) -> N
 
 
 def _remove_nested_record(parent: OpenFolder, name: str) -> None:
-    """Remove what a root within this one noted, once nothing else is in it."""
+    """Remove the record of a root inside this one, if nothing else is in that root."""
     with parent.enter(name) as folder:
         if [item.name for item in folder.entries()] != [RECORD_FOLDER]:
             return
@@ -345,7 +345,7 @@ def _remove_nested_record(parent: OpenFolder, name: str) -> None:
 
 
 def _remove_records(root: OpenFolder, *, keep_notes: bool) -> list[Left]:
-    """Remove our own folder, or what killed processes left in it while there is a cache yet."""
+    """Remove our own folder; while a cache is still there, only leftovers of killed processes."""
     with contextlib.suppress(OSError), root.enter(RECORD_FOLDER) as own:
         takes = _is_in_a_folder if keep_notes else _anything
         _empty(own, "", takes, _attempt)

@@ -1,4 +1,4 @@
-"""The files to clear in a cache root, as one walk from its descriptor sees them."""
+"""The files to clear in a cache root, found in one walk from its descriptor."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from b10_store import OpenFolder
 
 _DEPTH_LIMIT = 100
-"""No compiler nests its folders deeper."""
+"""No compiler nests its folders deeper than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which paths of a cache root a clear removes.
+    """The paths of a cache root that a clear removes.
 
     Attributes:
-        enters: whether there may be such files below a folder.
-        takes: whether a file is such a one.
-        refuses: why a link to a folder is not followed, given where that is; "" where it is.
+        enters: returns whether there may be such files below a folder.
+        takes: returns whether a file is one of them.
+        refuses: returns why a link to a folder is not followed, given that folder; "" when it is.
     """
 
     enters: Callable[[str], bool]
@@ -35,12 +35,12 @@ class Scope:
 
 @dataclass(slots=True)
 class Folder:
-    """A folder of a cache root in which there is something to clear, or may be.
+    """A folder of a cache root that may have something to clear.
 
     Attributes:
         path: below the root; "" for the root itself.
         files: the names of the files to be removed.
-        folders: those in it that were looked into.
+        folders: the folders in it that were searched.
         is_whole: whether it can be moved away with everything in it.
     """
 
@@ -65,8 +65,8 @@ class Survey:
 
     Attributes:
         top: the root.
-        foreign: the paths of what is not to be removed; folders end in a slash.
-        closed: the paths of folders that cannot be looked into, with the reasons.
+        foreign: the paths that are not to be removed; folders end in a slash.
+        closed: the paths of folders that cannot be read, with the reasons.
     """
 
     top: Folder
@@ -86,7 +86,7 @@ def survey(root: OpenFolder, scope: Scope) -> Survey:
 
 
 def join(folder: str, name: str) -> str:
-    """The path of something in a folder, both below the root."""
+    """Return the path of a name in a folder, below the root."""
     return f"{folder}/{name}" if folder else name
 
 
@@ -109,7 +109,8 @@ def _walk(found: Survey, folder: Folder, opened: OpenFolder, rules: tuple[Scope,
 def _is_followed(item: os.DirEntry[str], folder: Folder) -> bool:
     """Return whether it is a link that puts a part of the cache elsewhere.
 
-    Only directly in the root: further down are links of the compiler's own, to its sources say.
+    Only links directly in the root do: those further down are the compiler's own, such as to its
+    sources.
     """
     try:
         return not folder.path and item.is_symlink() and item.is_dir()
@@ -127,7 +128,7 @@ def _enter(
     inner = Folder(join(above.path, item.name))
     above.folders.append(inner)
     if inner.path.count("/") >= _DEPTH_LIMIT:
-        found.closed[inner.path] = "too many folders in each other"
+        found.closed[inner.path] = "too many nested folders"
         above.is_whole = False
         return
     try:
@@ -137,8 +138,8 @@ def _enter(
                 above.folders.remove(inner)
                 found.foreign.append(inner.path)
                 return
-            # A mount cannot be moved, and of another user's folder nobody knows what can be
-            # removed; behind a link lies a folder of another place.
+            # A mount cannot be moved. In another user's folder it is unknown what can be removed. A
+            # link leads to a folder elsewhere.
             is_here = folder.status.st_dev == rules[1] and not item.is_symlink()
             inner.is_whole = is_here and _is_ours(folder.status)
             _walk(found, inner, folder, rules)

@@ -1,8 +1,8 @@
-"""Files that would do harm on this machine are moved aside, and come to no further harm.
+"""Move files aside that would do harm on this machine.
 
-A graph for another width of vectors is a hit for Inductor, and its numbers are wrong: whoever asks
-for a load wants the machine ready to compute, so it must not be found. It is the user's all the
-same: it goes to `.b10_transfer/aside` in the cache root, under its own path, until a clear.
+A graph for another vector width is a hit for Inductor, and its numbers are wrong. A user who loads
+wants a machine that computes, so the compiler must not find it. Since the file still belongs to the
+user, it is moved, under its own path, to `.b10_transfer/aside` in the cache root, until a clear.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def move_aside(folder: str, harmful: Mapping[str, str]) -> list[str]:
 
     Args:
         folder: the cache root.
-        harmful: what is wrong with each, by path.
+        harmful: what is wrong with each file, by path.
 
     Returns:
-        A line on what was done, for each reason.
+        A line about what was done, for each reason.
     """
     moved: defaultdict[str, list[str]] = defaultdict(list)
     kept: defaultdict[str, list[str]] = defaultdict(list)
@@ -47,7 +47,8 @@ def move_aside(folder: str, harmful: Mapping[str, str]) -> list[str]:
         else:
             moved[reason].append(path)
     lines = [
-        f"{_named(folder, reason, paths)}: {_WRONG}; moved to {_aside(folder)}, and compiled again"
+        f"{_named(folder, reason, paths)}: {_WRONG}; they were moved to {_aside(folder)}, and "
+        "will be compiled again"
         for reason, paths in moved.items()
     ]
     return lines + [
@@ -58,7 +59,7 @@ def move_aside(folder: str, harmful: Mapping[str, str]) -> list[str]:
 
 
 def harm_lines(folder: str, harmful: Mapping[str, str]) -> list[str]:
-    """Return what to do about files that would do harm, a line for each reason."""
+    """Return a line for each reason about files that would do harm, with what to do."""
     paths: defaultdict[str, list[str]] = defaultdict(list)
     for path, reason in sorted(harmful.items()):
         paths[reason].append(path)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 if sys.platform == "win32":
 
     def _try_lock(handle: int) -> None:
-        # Loads of one host do the work twice there, and are as safe.
+        # There, two loads of one host do the work twice, which is safe, too.
         raise OSError(f"no lock for descriptor {handle}")
 
     _unlock = _try_lock
@@ -45,7 +45,7 @@ _logger = logging.getLogger("b10_transfer")
 
 _POLL_SECONDS = 0.05
 _SILENT_SECONDS = 1.0
-"""Most loads take no longer: waiting for so long is nothing to speak of."""
+"""Most loads take no longer; a shorter wait is not logged."""
 _OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _OPEN_ATTEMPTS = 10
 _MOST_HOLDERS = 3
@@ -55,14 +55,14 @@ _MOST_HOLDERS = 3
 def lock_root(folder: str, timeout: float) -> Generator[bool | None]:
     """Hold the lock of a cache root; the kernel frees it when the process dies.
 
-    The lock saves work and lets leftovers be swept; nothing depends on it for safety.
+    The lock saves work and lets leftovers be swept; safety does not depend on it.
 
     Args:
-        folder: the cache root; made when it is not there.
+        folder: the cache root; it is created if it does not exist.
         timeout: seconds to wait for another holder.
 
     Yields:
-        Whether the lock is held: False after the timeout, None where there are no such locks.
+        Whether the lock is held: False after the timeout, None when the filesystem has no locks.
 
     Raises:
         OSError: the root cannot be written.
@@ -73,23 +73,23 @@ def lock_root(folder: str, timeout: float) -> Generator[bool | None]:
     try:
         held = _acquire(handle, deadline, folder)
         while held and not _is_in_place(handle, own):
-            # A clear removed the root while its lock was waited for: this one locks nobody out.
+            # A clear removed the root during the wait for its lock, so this lock excludes nobody.
             stale, handle = handle, _open_lock(folder)
             os.close(stale)
             held = _acquire(handle, deadline, folder)
         yield held
     finally:
-        # A process forked meanwhile shares the lock, and would keep it for its whole life.
+        # A process that was forked meanwhile shares the lock, and would hold it for its whole life.
         with contextlib.suppress(OSError):
             _unlock(handle)
         os.close(handle)
 
 
 class Patience:
-    """Seconds to wait for locks, those of several cache roots together."""
+    """The seconds left to wait for the locks of several cache roots."""
 
     def __init__(self, seconds: float) -> None:
-        """Have so many left."""
+        """Begin with so many seconds."""
         self._left = seconds
 
     @contextlib.contextmanager
@@ -102,7 +102,7 @@ class Patience:
 
 
 def holders_of(folder: str) -> str:
-    """Name the other processes that have the lock of a cache root open; "" where none is seen."""
+    """Name the other processes that have the lock of a cache root open; "" if none is seen."""
     lock = os.path.join(os.path.realpath(folder), RECORD_FOLDER, "lock")
     processes: list[str] = []
     with contextlib.suppress(OSError):  # a system without /proc
@@ -112,7 +112,7 @@ def holders_of(folder: str) -> str:
 
 
 def _has_open(pid: str, path: str) -> bool:
-    # The links are read and not followed: behind one may be a mount that hangs.
+    # The links are read but not followed: a mount that hangs may be behind one.
     with contextlib.suppress(OSError):
         folder = f"/proc/{pid}/fd"
         return any(_leads_to(os.path.join(folder, name), path) for name in os.listdir(folder))
@@ -132,22 +132,22 @@ def _named(pid: str) -> str:
 
 
 def make_own_folder(folder: str) -> str:
-    """Make the folder of our own in a cache root, and the root; returns its path.
+    """Create our own folder in a cache root, and the root; return its path.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     with make_folder(folder) as root, open_own_folder(root) as own:
         return own.location
 
 
 def open_own_folder(root: OpenFolder) -> OpenFolder:
-    """Open the folder of our own in an open cache root; make it where there is none.
+    """Open our own folder in an open cache root; create it if there is none.
 
-    Nobody else may enter it: whoever may open the lock in it can keep every load waiting.
+    Nobody else may enter it: a user who can open the lock in it could keep every load waiting.
 
     Raises:
-        OSError: it cannot be made or opened, or a link is in its place.
+        OSError: it cannot be created or opened, or a link is in its place.
     """
     try:
         os.mkdir(root.at(RECORD_FOLDER), _PRIVATE, dir_fd=root.handle)
@@ -159,12 +159,12 @@ def open_own_folder(root: OpenFolder) -> OpenFolder:
         own = root.enter_child(RECORD_FOLDER)
     except OSError as error:
         if stat.S_ISLNK(root.stat(RECORD_FOLDER).st_mode):
-            message = "a link is in the place of our own folder"
+            message = "a link is in place of our own folder"
             raise OSError(errno.ELOOP, message, root.locate(RECORD_FOLDER)) from error
         raise OSError(error.errno, error.strerror, root.locate(RECORD_FOLDER)) from error
     is_ours = own.status.st_uid == own_uid()
     if is_ours and own.status.st_mode & _FOR_OTHERS and own.handle is not None:
-        os.fchmod(own.handle, _PRIVATE)  # earlier releases made it for everybody
+        os.fchmod(own.handle, _PRIVATE)  # earlier releases created it open to everybody
     return own
 
 
@@ -201,13 +201,13 @@ def _acquire(handle: int, deadline: float, folder: str) -> bool | None:
             if now >= tell_at:
                 tell_at = deadline
                 _logger.warning(
-                    "another process of this host is at work in %s: it is waited for, until %s at "
-                    "the latest",
+                    "another process of this host works in %s: waiting for it, until %s at the "
+                    "latest",
                     folder,
                     until_text(deadline - now),
                 )
             time.sleep(_POLL_SECONDS)
         except OSError:
-            return None  # a filesystem or a system without locks
+            return None  # the filesystem or the system has no locks
         else:
             return True

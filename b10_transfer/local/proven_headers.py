@@ -1,9 +1,9 @@
-"""Precompiled headers that are fit to be shared: whole, and no placeholders.
+"""Precompiled headers that may be shared: complete ones that are no placeholders.
 
-gcc writes one to its final name, and what is left of it when gcc is killed makes every later
-compilation fail. Only one that was loaded, or that a kernel was compiled with here, is known to be
-good. The header's text goes with it: without what gcc made of it, a load would put a placeholder
-beside it, and no host would ever make the real one again.
+gcc writes a header under its final name, and the incomplete file of a killed gcc makes every later
+compilation fail. A header is known to be good only if it was loaded, or if a kernel was compiled
+with it here. The header's text is saved only with it: otherwise a load would put a placeholder
+beside the text, and no host would ever make the real header again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def newest_kernel_ns(found: Iterable[tuple[FoundFile, Loaded]]) -> int:
     """Return when the newest kernel was compiled here, in ns since the epoch; 0: none was.
 
     Args:
-        found: files of cache roots, each with what is remembered of the loads into its root.
+        found: files of cache roots, each with the record of the loads into its root.
     """
     return max(
         (
@@ -53,10 +53,10 @@ def leave_unproven(
         root: a cache root.
         found: its files.
         kernel_ns: what `newest_kernel_ns` returned.
-        loaded: what is remembered of the loads into it.
+        loaded: the record of the loads into it.
 
     Returns:
-        The other files, and those that are left for a later save.
+        The other files, and the headers that are left for a later save.
     """
     if root.kind is not FULL_HEADERS:
         return list(found), []

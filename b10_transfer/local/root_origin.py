@@ -1,10 +1,9 @@
-"""Which files of a cache root were made for this machine, and which would do harm here.
+"""Find which files of a cache root were made for this machine, and which would do harm here.
 
-A cache root may come with an image, on a volume that moves, or by `cp -r`. Nothing but the file
-itself tells for sure, and not every file does. So three signs are put together: what the code says
-of the machine that it was made for (`code_verdicts`); what was noted in `.b10_transfer/environment`
-when the root was used before; and, where neither says anything, whether a file was here before this
-container began.
+A cache root may come with an image, on a volume that moves, or by `cp -r`. Only the file itself is
+reliable, and not every file says where it comes from. So three signs are combined: what the code
+says about its machine (`code_verdicts`); what `.b10_transfer/environment` notes about earlier uses
+of the root; and, when neither says anything, whether a file was here before this container started.
 """
 
 from __future__ import annotations
@@ -38,7 +37,8 @@ OTHER_HOST = "native code made with another CPU or C library"
 NO_TELLING = "native code from elsewhere that does not say for which CPU it was made"
 
 _COPY_SECONDS = 10
-"""A compiler is done with a file by then; one that is so much older than its place was copied."""
+"""A compiler finishes a file within this time; a file that is older than its inode by more was
+copied."""
 
 
 class Machine(NamedTuple):
@@ -49,15 +49,15 @@ class Machine(NamedTuple):
 
 
 _NOBODY = Machine("", "")
-"""The machine of a file that came from elsewhere and does not say more."""
+"""The machine of a file from elsewhere that does not say more."""
 
 
 class Other(NamedTuple):
     """A file that was here before this machine used the root.
 
     Attributes:
-        size, mtime_ns: as it was; a file that has others by now is a new one.
-        machine: that used the root until then.
+        size, mtime_ns: those it had; a file with other values is a new one.
+        machine: the machine that used the root until then.
     """
 
     size: int
@@ -69,9 +69,9 @@ class Note(NamedTuple):
     """The note about a cache root.
 
     Attributes:
-        machine: that used it last.
+        machine: the machine that used it last.
         others: files of other machines, by path.
-        judged: files whose code was looked at and is fit to be used, by path.
+        judged: files whose code was judged to fit this machine, by path.
     """
 
     machine: Machine
@@ -80,12 +80,12 @@ class Note(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """The outcome for the files of a cache root.
+    """The judgement on the files of a cache root.
 
     Attributes:
         left_out: why a file is not to be saved, by path.
         harmful: what is wrong with files that compute wrong numbers here, or end the process.
-        unknown: how many were here before this container, when the root is seen for the first time.
+        unknown: how many were here before this container, if the root is seen for the first time.
     """
 
     left_out: dict[str, str]
@@ -97,7 +97,7 @@ NOTHING = Origin({}, {}, 0)
 
 
 def look_at(root: CacheRoot, found: Sequence[FoundFile], environment: Environment) -> Origin:
-    """Find out what of a cache root belongs to this machine, and note it.
+    """Find out which files of a cache root belong to this machine, and note it.
 
     Args:
         root: the cache root.
@@ -112,7 +112,7 @@ def look_at(root: CacheRoot, found: Sequence[FoundFile], environment: Environmen
 
 
 def peek(root: CacheRoot, found: Sequence[FoundFile], environment: Environment) -> Origin:
-    """Find out the same, and note nothing."""
+    """Find out the same without noting it."""
     return _examine(root, found, environment, _read_note(root.folder))[0]
 
 
@@ -144,34 +144,35 @@ def _examine(
 
 
 def note_machine(folder: str, environment: Environment) -> None:
-    """Note which machine uses a cache root that was just made; what is noted before stands."""
+    """Note which machine uses a cache root that was just created; an earlier note stays."""
     if _read_note(folder) is None:
         here = Machine(environment.key, environment.requirement)
         _write_note(folder, Note(here, {}, {}))
 
 
 def origin_lines(folder: str, origin: Origin) -> list[str]:
-    """Return what to say of the files that are left where they are, a line each."""
+    """Return a line about each group of files that are left where they are."""
     counts = Counter(
         reason for path, reason in origin.left_out.items() if path not in origin.harmful
     )
     lines = [
-        f"{count_text(counts[reason], 'file')} in {folder}: {reason}; not saved, and of no use or "
-        "wrong here: `b10-transfer clear` removes them"
+        f"{count_text(counts[reason], 'file')} in {folder}: {reason}; they are not saved, and are "
+        "useless or wrong here: `b10-transfer clear` removes them"
         for reason in (OTHER_ENVIRONMENT, OTHER_HOST, NO_TELLING)
         if counts[reason]
     ]
     if origin.unknown:
         lines.append(
-            f"{count_text(origin.unknown, 'file')} in {folder} came with an image or a volume, by "
-            "a copy, or from before a restart: they are used and saved where nothing in them "
-            "speaks against it; `b10-transfer clear` if they are of another kind of machine"
+            f"{count_text(origin.unknown, 'file')} in {folder} came with an image, a volume or a "
+            "copy, or are from before a restart: they are used and saved unless their content "
+            "says that they do not fit; run `b10-transfer clear` if they are from another kind "
+            "of machine"
         )
     return lines
 
 
 def _hashed(folder: str) -> dict[str, Fingerprint]:
-    """Files that were saved, or brought by a load, by path."""
+    """Return the files that were saved or loaded, by path."""
     return {path: item.fingerprint for path, item in read_hashed(folder).items()}
 
 
@@ -198,7 +199,7 @@ def _others(
     verdicts: Mapping[str, Verdict],
     strange: frozenset[str],
 ) -> dict[str, Other]:
-    """The files of other machines: those known before that are still there, and new ones."""
+    """Return the files of other machines: known ones that are still there, and new ones."""
     known = note.others if note is not None else {}
     others: dict[str, Other] = {}
     for item in found:
@@ -231,9 +232,9 @@ def _harmful(
     others: Mapping[str, Other],
     here: Machine,
 ) -> dict[str, str]:
-    """Return the files that would do harm, and those that are of use only together with them.
+    """Return the files that would do harm, and those that are useful only together with them.
 
-    Libraries that do not say more are among them when they were made on another CPU.
+    That includes libraries from another CPU that do not say what they need.
     """
     harmful = {
         path: verdict.value for path, verdict in verdicts.items() if is_harmful(path, verdict)

@@ -1,4 +1,4 @@
-"""The artifacts in the cache roots of this host, hashed, with what is remembered of them."""
+"""The artifacts in the cache roots of this host, hashed, with what their records say."""
 
 from __future__ import annotations
 
@@ -44,14 +44,15 @@ class LocalScan(NamedTuple):
     Attributes:
         artifacts: of all roots, hashed.
         skipped: files that are left out.
-        loaded: the digest that was loaded for an artifact, where one was.
+        loaded: the digest that was loaded for an artifact, if one was.
         distrusted: (digest, pack) that failed verification twice here.
-        reused: how many of the artifacts are as a load brought or found them.
+        reused: how many of the artifacts are unchanged since a load.
         recompiled: how many artifacts of each kind were made or replaced since the last load;
             None when there was none.
         use: which of the artifacts are in use.
-        unfinished: whether files are left out that the next save may take as they are.
-        harmful: what would compute wrong numbers here, or end the process, a line each.
+        unfinished: whether files are left out that the next save may accept unchanged.
+        harmful: a line about each group of files that compute wrong numbers here, or end the
+            process.
         broken: root, path and digest of artifacts that are not whole, or of a bundle of which one
             is not: here, or as a load got them from the store.
     """
@@ -76,11 +77,11 @@ Tree = list[tuple["CacheRoot", "list[FoundFile]"]]
 
 
 def walk_roots(roots: Sequence[CacheRoot], skipped: list[Skipped] | None = None) -> Tree:
-    """Find the files in `roots`; those that do not exist hold nothing.
+    """Find the files in `roots`; a root that does not exist has none.
 
     Args:
         roots: cache roots.
-        skipped: takes the links in them that are not followed.
+        skipped: receives the links in them that are not followed.
     """
     return [(root, find_files(root, skipped)) for root in roots]
 
@@ -101,7 +102,7 @@ def scan_tree(
         workers: threads.
         max_age_days: see `artifact_use`.
     """
-    # On a CPU the environment key says what native code needs of a host.
+    # Without a GPU the environment key says what native code needs of a host.
     requirement = environment.requirement if environment.is_gpu else ""
     records = {root.name: read_loaded(root.folder) for root, _ in tree}
     roots = {root.name: root for root, _ in tree}
@@ -144,7 +145,7 @@ def common_with_store(root: CacheRoot) -> frozenset[str]:
 
 
 def _with_records(scan: LocalScan, records: Mapping[str, Loaded]) -> LocalScan:
-    """Add what is remembered of the loads into the roots, by name."""
+    """Add the records of the loads into the roots, by name."""
     loaded: dict[Identity, Digest] = {}
     for item in scan.artifacts:
         identity = item.file.identity
@@ -152,7 +153,7 @@ def _with_records(scan: LocalScan, records: Mapping[str, Loaded]) -> LocalScan:
         if digest is not None:
             loaded[identity] = digest
     finished_ns = max((record.finished_ns for record in records.values()), default=0)
-    # An empty file is a mark, which its compiler may touch at each use.
+    # An empty file is a marker, which its compiler may touch at each use.
     anew = [
         item
         for item in scan.artifacts
@@ -208,7 +209,7 @@ def _without_torn_bundles(
     """Split off the bundles with a file that is not whole, or changed while it was read."""
     if len(scanned) == len(files):
         return scanned, []
-    # Without a list of graphs the rest of its bundle is passed over, which does no harm.
+    # Without its list of graphs the rest of a bundle is ignored, which does no harm.
     lists = {item.file.identity for item in broken if is_graph_list(item.file.identity.path)}
     whole = {item.file.identity for item in scanned} | lists
     torn = {file.bundle for file in files if file.bundle and file.identity not in whole}

@@ -1,4 +1,4 @@
-"""Free space for what is about to be written: asked exactly, and watched while writing."""
+"""Check free space for the files of a load before it writes them, and while it does."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _WATCH_BYTES = 16 << 20
 
 
 class LocalSpace:
-    """The room that a load needs on each filesystem it writes to."""
+    """The space that a load needs on each filesystem that it writes to."""
 
     def __init__(self, needs: Iterable[tuple[str, int]]) -> None:
         """Add up what is needed.
 
         Args:
-            needs: (an existing folder, bytes of a file to be written there), a pair a file.
+            needs: for each file, an existing folder and the bytes to be written there.
         """
         self._left: defaultdict[int, int] = defaultdict(int)
         self._unwatched: defaultdict[int, int] = defaultdict(int)
@@ -42,15 +42,15 @@ class LocalSpace:
         """Check that everything fits.
 
         Raises:
-            NoSpaceError: the message names the folder, what is needed and what is free.
+            NoSpaceError: the message names the folder, the needed and the free bytes.
         """
         for device, needed in self._left.items():
             self._check(self._folders[device], needed)
 
     def watch(self, folder: str, size: int) -> None:
-        """Note that `size` bytes are about to be written; check now and then that the rest fits.
+        """Note that `size` bytes will be written; check now and then that the rest still fits.
 
-        Others write to the same disk: a load stops before it fills it for them.
+        Others write to the same disk, so a load stops before it fills it up.
 
         Raises:
             NoSpaceError: as `require`.
@@ -58,7 +58,7 @@ class LocalSpace:
         device = self._device(folder)
         with self._lock:
             if self._refusal is not None:
-                # Threads that are still at work write nothing more.
+                # Threads that still work must write nothing more.
                 raise self._refusal
             needed = max(self._left[device], size)
             self._left[device] = max(0, self._left[device] - size)

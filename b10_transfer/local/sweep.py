@@ -1,4 +1,4 @@
-"""The leftovers of killed processes in a cache root's own folder, and how they go."""
+"""Remove the leftovers of killed processes from our own folder in a cache root."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def has_leftovers(folder: str) -> bool:
-    """Whether there is something to sweep, or another process is at work in the cache root."""
+    """Return whether there is something to sweep, or another process works in the cache root."""
     with contextlib.suppress(OSError), _own_folder(folder) as own:
         return bool(_leftovers(own))
     return False
 
 
 def sweep(folder: str) -> None:
-    """Remove what killed loads, saves and clears left. The caller holds the root's lock.
+    """Remove the leftovers of killed loads, saves and clears. The caller holds the root's lock.
 
-    A save at work does not hold it: at worst its record is lost, and it hashes once more.
+    A running save does not hold it: at worst its record is lost, and the next one hashes again.
     """
     with contextlib.suppress(OSError), _own_folder(folder) as own:
         for name in _leftovers(own):

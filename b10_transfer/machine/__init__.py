@@ -1,1 +1,1 @@
-"""The facts of this host."""
+"""Facts about this host."""

@@ -1,4 +1,4 @@
-"""How much address space this process may still use, where that is limited (`ulimit -v`)."""
+"""The address space that this process may still use, if it is limited (`ulimit -v`)."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import math
 import sys
 
 _SCARCE = 1 << 30
-"""Each thread has a stack and an arena of glibc: 72 MiB. Where no further one fits, a pool of
-threads loses work and is waited for without end, and native code ends the process."""
+"""Each thread takes 72 MiB for its stack and its arena of glibc. When no further thread fits, a
+pool of threads loses work and never ends, or native code ends the process."""
 
 
 _LEAST = 64 << 20
-"""With less, loads were seen to stop half-way without end, or native code to end the process."""
+"""With less, loads were seen to hang half-way, or native code to end the process."""
 
 
 def is_scarce() -> bool:
-    """Return whether there is too little of it for many threads."""
+    """Return whether there is too little address space for many threads."""
     return _left() < _SCARCE
 
 
 def require_some() -> None:
-    """Raise MemoryError where there is too little of it for any operation."""
+    """Raise MemoryError when there is too little address space for any operation."""
     if _left() < _LEAST:
         raise MemoryError("too little address space is left")
 
 
 def _left() -> float:
-    """Bytes; infinite where there is no limit, or none can be told."""
+    """Return the bytes left; infinite without a limit, or when it is unknown."""
     if sys.platform == "win32":
         return math.inf
     import resource

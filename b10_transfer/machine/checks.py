@@ -1,4 +1,4 @@
-"""Checks of this machine: would anything keep a compiler from using what was loaded?"""
+"""Check whether anything on this machine keeps a compiler from using loaded artifacts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 _LIBRARY = ".so"
 _CPU_KERNEL = re.compile(r"(?:.*/)?[a-z0-9]{2}/c[a-z0-9]*(?:\.main)?\.so", re.DOTALL)
-"""How Inductor names the C++ kernels that it compiles."""
+"""Inductor's names for the C++ kernels that it compiles."""
 
 
 class Missing(NamedTuple):
-    """Something that is not as a compiler needs it.
+    """Something that a compiler needs and does not find.
 
     Attributes:
-        fact: what.
+        fact: what is missing or wrong.
         advice: what to do about it.
     """
 
@@ -30,31 +30,30 @@ class Missing(NamedTuple):
     advice: str
 
     def __str__(self) -> str:
-        """Both, in a line."""
+        """Return both, in a line."""
         return f"{self.fact}; {self.advice}"
 
 
 def existing_folder(path: str) -> str:
-    """Return the folder, or the nearest one above it that is there."""
+    """Return the folder, or the nearest existing one above it."""
     while not os.path.isdir(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
     return path
 
 
 def find_missing_tools(variables: Mapping[str, str], paths: Iterable[str]) -> dict[str, Missing]:
-    """Return what Inductor needs before it uses even a compiled C++ kernel, and is not here.
+    """Return the missing tools that Inductor needs before it uses even a compiled C++ kernel.
 
-    It looks for the compiler and its version to name the kernel's file
+    Inductor looks for the compiler and its version to name the kernel's file
     (torch/_inductor/cpp_builder.py, get_cpp_compiler), and runs openssl to name the precompiled
     header (torch/_inductor/codecache.py, _precompile_header).
 
     Args:
         variables: the environment variables of the process that compiles.
-        paths: of artifacts.
+        paths: the paths of artifacts.
 
     Returns:
-        The tools that are missing, of "compiler" and "openssl"; none where no artifact is a
-        compiled kernel.
+        The missing tools, "compiler" and "openssl"; none when no artifact is a compiled kernel.
     """
     if not any(_CPU_KERNEL.fullmatch(path) for path in paths):
         return {}
@@ -78,14 +77,14 @@ def find_missing_tools(variables: Mapping[str, str], paths: Iterable[str]) -> di
 
 
 def check_tools(variables: Mapping[str, str], paths: Iterable[str]) -> list[str]:
-    """A line for each of the tools that `find_missing_tools` finds missing."""
+    """Return a line for each tool that `find_missing_tools` finds missing."""
     return [str(lack) for lack in find_missing_tools(variables, paths).values()]
 
 
 def find_noexec(folder: str, paths: Iterable[str]) -> Missing | None:
-    """Return whether a root's filesystem is mounted noexec, and one of its artifacts is a library.
+    """Return whether a root with a library among its artifacts is mounted noexec.
 
-    A folder that does not exist yet will be on the filesystem of the folder that it is made in.
+    A folder that does not exist yet will be on the filesystem of its parent.
     """
     if not any(path.endswith(_LIBRARY) for path in paths):
         return None

@@ -1,8 +1,8 @@
-"""The instructions of this machine's CPU, and the vector code that Inductor makes for it.
+"""The instruction sets of this machine's CPU, and the one that Inductor chooses.
 
-Inductor writes the number of lanes into the C++ that it generates, and none of its own cache keys
-contains the instruction set: an entry made for AVX-512 is a hit on an AVX2 machine and computes
-wrong numbers there. So the instruction set is part of every environment key.
+Inductor writes the number of lanes into the C++ that it generates, and has the instruction set in
+none of its own cache keys. An entry that was made for AVX-512 is a hit on an AVX2 machine, and
+computes wrong numbers there. So the instruction set is part of every environment key.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _CPU_INFO = Path("/proc/cpuinfo")
 # s390x `features`, RISC-V `isa`; POWER names only the model, as `cpu`.
 _CPU_FLAG_LINES = frozenset({"flags", "features", "isa", "cpu"})
 
-# x86 flags by which no compiler chooses instructions, and which come and go with the kernel: they
-# would part machines whose code is interchangeable. All others count: a flag that nobody here has
-# heard of must part machines.
+# x86 flags by which no compiler chooses instructions, and which vary with the kernel: they would
+# separate machines whose code is interchangeable. All others count: an unknown flag must separate
+# machines.
 _CLOCKS_AND_POWER = """
     acpi aperfmperf arat art constant_tsc cpb cppc dtherm epb est hw_pstate hwp hwp_act_window
     hwp_epp hwp_notify hwp_pkg_req ida nonstop_tsc nonstop_tsc_s3 pln pts tm tm2 tsc_adjust
@@ -58,9 +58,8 @@ _NOT_INSTRUCTIONS = frozenset(
 
 _X86_MACHINES = frozenset({"x86_64", "AMD64"})
 
-# From the widest down, each by the name torch has for it, with the flags of /proc/cpuinfo that it
-# needs. Releases of torch disagree about AVX-512 without all of its parts, so that has a name of
-# its own.
+# From the widest down, each with torch's name and the flags of /proc/cpuinfo that it needs.
+# Releases of torch disagree about AVX-512 without all of its parts, so that has its own name.
 _AVX512 = frozenset({"avx512f", "avx512dq", "avx512vl", "avx512bw"})
 _AVX512_VNNI = _AVX512 | {"avx512_vnni"}
 _X86 = (
@@ -71,7 +70,7 @@ _X86 = (
     ("avx2", frozenset({"avx2"})),
 )
 
-# Instruction sets that need no flags to be known.
+# Instruction sets that are known without flags.
 _BY_PLATFORM = {("darwin", "arm64"): "asimd", ("linux", "ppc64le"): "vsx"}
 
 # The values of ATEN_CPU_CAPABILITY that Inductor follows, beside `default`; it ignores others.
@@ -83,23 +82,23 @@ class Cpu:
     """The CPU of a machine: what it can execute."""
 
     system: str
-    """As ``sys.platform`` has it: linux, darwin, win32."""
+    """The operating system, as ``sys.platform`` names it: linux, darwin, win32."""
     machine: str
-    """As ``platform.machine()`` has it: x86_64, aarch64."""
+    """The architecture, as ``platform.machine()`` names it: x86_64, aarch64."""
     flags: frozenset[str]
     """Instruction-set flags; empty where they cannot be read."""
     source: str
     """Where the flags were read."""
     identity: str
-    """The name of this CPU where it has no flags: better alone than on the wrong CPU."""
+    """The name of this CPU when it has no flags: to share with nobody is better than wrong code."""
     sve_bits: int | None = None
-    """Length of an SVE vector in this process; None without SVE."""
+    """The bits of an SVE vector in this process; None without SVE."""
     amx_permitted: bool = False
-    """Whether the kernel lets a process use AMX tiles (it may list the flag and refuse)."""
+    """Whether the kernel lets a process use AMX tiles; it may list the flag and refuse."""
 
 
 def read_cpu(variables: Mapping[str, str]) -> Cpu:
-    """The CPU of this machine."""
+    """Return the CPU of this machine."""
     try:
         with _CPU_INFO.open(encoding="utf-8", errors="replace") as lines:
             flags, source = cpu_flags(lines), f"{_CPU_INFO} flags"
@@ -118,10 +117,10 @@ def read_cpu(variables: Mapping[str, str]) -> Cpu:
 
 
 def cpu_flags(lines: Iterable[str]) -> frozenset[str]:
-    """The instruction-set flags of the first processor of a /proc/cpuinfo.
+    """Return the instruction-set flags of the first processor in a /proc/cpuinfo.
 
-    Reading stops there: the kernel writes the file as it is read, which takes long on a machine of
-    hundreds of CPUs.
+    Reading stops there, because the kernel writes the file while it is read, which takes long on a
+    machine with hundreds of CPUs.
     """
     for line in lines:
         name, _, value = line.partition(":")
@@ -131,11 +130,11 @@ def cpu_flags(lines: Iterable[str]) -> frozenset[str]:
 
 
 def vector_isa(cpu: Cpu, variables: Mapping[str, str]) -> Reading:
-    """The instruction set Inductor would pick; ``none`` is its INVALID_VEC_ISA: scalar code.
+    """Return the instruction set Inductor would pick; ``none`` is its INVALID_VEC_ISA, scalar code.
 
     The rules are those of ``torch/_inductor/cpu_vec_isa.py`` (``valid_vec_isa_list``,
-    ``pick_vec_isa``) without its trial compilations: that a compiler is too old for an instruction
-    set is not noticed. A value may tell apart more than torch does, never less.
+    ``pick_vec_isa``) without its trial compilations, so a compiler that is too old for an
+    instruction set is not noticed. A value may distinguish more than torch does, never less.
     ``torch._inductor.config.cpp.simdlen`` changes the choice too, but only from within Python, and
     Inductor's own keys contain it.
     """
@@ -153,7 +152,7 @@ def vector_isa(cpu: Cpu, variables: Mapping[str, str]) -> Reading:
 
 
 def _available(cpu: Cpu, variables: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
-    """The instruction sets there are, the one to prefer first, and where that was read."""
+    """Return the available instruction sets, the preferred one first, and where they were read."""
     by_flags = {"aarch64": _arm, "s390x": _z, **dict.fromkeys(_X86_MACHINES, _x86)}
     if cpu.system not in {"linux", "win32"} or cpu.machine not in by_flags:
         known = _BY_PLATFORM.get((cpu.system, cpu.machine))
@@ -161,7 +160,7 @@ def _available(cpu: Cpu, variables: Mapping[str, str]) -> tuple[tuple[str, ...],
     if cpu.machine in _X86_MACHINES and variables.get("TORCHINDUCTOR_VEC_ISA_OK") == "0":
         return (), "TORCHINDUCTOR_VEC_ISA_OK=0"
     if not cpu.flags:
-        # The choice of the request is unknown, so the request itself parts environments.
+        # The result of the request is unknown, so the request itself separates environments.
         request = variables.get("ATEN_CPU_CAPABILITY", "any")
         return (f"{UNKNOWN} ({request} of {cpu.identity})",), cpu.source
     return by_flags[cpu.machine](cpu), cpu.source
@@ -173,7 +172,7 @@ def _x86(cpu: Cpu) -> tuple[str, ...]:
 
 
 def _arm(cpu: Cpu) -> tuple[str, ...]:
-    """SVE by its length, though torch calls it asimd too: its lanes are not those of NEON."""
+    """Return SVE with its length, although torch calls it asimd, since its lanes are not NEON's."""
     if cpu.flags & {"sve", "sve2"} and "bf16" in cpu.flags:
         return (f"sve {cpu.sve_bits or f'{UNKNOWN} of {cpu.identity}'}",)
     return ("asimd",)
@@ -184,7 +183,7 @@ def _z(cpu: Cpu) -> tuple[str, ...]:
 
 
 def _sve_bits() -> int | None:
-    """The SVE vector length of this process, by prctl(PR_SVE_GET_VL), as torch's cpuinfo does."""
+    """Return this process' SVE vector length by prctl(PR_SVE_GET_VL), as torch's cpuinfo does."""
     get_length, length_mask = 51, 0xFFFF
     try:
         answer = int(ctypes.CDLL(None).prctl(get_length))
@@ -196,8 +195,8 @@ def _sve_bits() -> int | None:
 def _amx_permitted() -> bool:
     """Return whether the kernel grants AMX tile data, asked without requesting it.
 
-    torch requests it (``aten/src/ATen/cpu/Utils.cpp``, ``init_amx``) and does without AMX where
-    that is refused. Here only ARCH_GET_XCOMP_SUPP is called, which changes nothing.
+    torch requests it (``aten/src/ATen/cpu/Utils.cpp``, ``init_amx``), and does without AMX if
+    refused. Here only ARCH_GET_XCOMP_SUPP is called, which changes nothing.
     """
     arch_prctl, get_supported, tile_data = 158, 0x1021, 1 << 18
     features = ctypes.c_uint64(0)

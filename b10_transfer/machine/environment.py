@@ -1,9 +1,9 @@
 """The environment key: which machines may share compiled artifacts.
 
-A key is computed in one way only, whether or not torch has been imported, and says what it is made
-of: ordered, named fields, each with the place it was read from. Two machines share artifacts only
-if all fields are equal. A strict key costs no storage, since equal artifacts of different
-environments are stored once.
+A key is computed in the same way whether or not torch has been imported. It is made of ordered,
+named fields, each with the place where it was read. Two machines share artifacts only if all fields
+are equal. A strict key costs no storage, since equal artifacts of different environments are stored
+once.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ class Field:
     name: str
     value: str
     source: str
-    """Where it was read, or why it could not be: ``torch/version.py``, ``/proc/cpuinfo flags``."""
+    """Where it was read, such as ``torch/version.py`` or ``/proc/cpuinfo flags``, or why it is
+    unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A field in which two environments differ; None where one of them does not have it."""
+    """A field in which two environments differ; None when one of them does not have it."""
 
     name: str
     here: str | None
@@ -51,27 +52,28 @@ class Environment:
     """The facts of this machine that a compiler's output depends on."""
 
     fields: tuple[Field, ...]
-    """The fields of the key, in its order."""
+    """The fields of the key, in order."""
     recorded: tuple[Field, ...]
-    """Fields kept beside the key: a difference here causes misses, never wrong results."""
+    """Fields that are kept beside the key: a difference may cause misses, never wrong results."""
     requirement: str
-    """Host requirement of native code (``*.so``, headers): 16 hex digits for the CPU's flags and
-    the C library. Machines with the same GPU share all else; without a GPU the key has both."""
+    """The host requirement of native code (``*.so``, headers): 16 hex digits for the CPU's flags
+    and the C library. Machines with the same GPU share all other artifacts; without a GPU the key
+    covers both."""
     instructions: frozenset[str] = frozenset()
-    """The flags of the CPU; none where they are not known."""
+    """The flags of the CPU; empty when they are not known."""
 
     @classmethod
     def detect(cls, variables: Mapping[str, str]) -> Environment:
         """Read the environment of this process.
 
-        Imports no torch, initialises no GPU and starts no process, except that torch is asked about
-        a GPU that neither NVML nor procfs knows (ROCm).
+        This imports no torch, initialises no GPU and starts no process. Only for a GPU that neither
+        NVML nor procfs knows (ROCm), torch is asked.
 
         Args:
             variables: the environment variables of the process that compiles.
 
         Raises:
-            OSError: something that it depends on could not be read just now.
+            OSError: a fact that the key depends on cannot be read at the moment.
         """
         versions.require_descriptors()
         release = versions.torch_release()
@@ -89,7 +91,7 @@ class Environment:
         """The environment key: the address of this environment's manifests, 32 hex digits.
 
         It is the beginning of the BLAKE3 of the fields as JSON: a list of [name, value] in order,
-        without spaces, everything beyond ASCII escaped.
+        without spaces, with non-ASCII characters escaped.
         """
         return _hashed([[field.name, field.value] for field in self.fields], _KEY_DIGITS)
 
@@ -104,7 +106,7 @@ class Environment:
         return next((item.value for item in self.fields if item.name == "vector_isa"), UNKNOWN)
 
     def explain(self) -> str:
-        """A text table of all fields and where each was read."""
+        """Return a text table of all fields and where each was read."""
         rows = [("field", "value", "read from")]
         rows += [(field.name, field.value, field.source) for field in self.fields]
         beside = [(field.name, field.value, field.source) for field in self.recorded]
@@ -128,11 +130,11 @@ class Environment:
 
 
 def diff(a: Iterable[tuple[str, str]], b: Iterable[tuple[str, str]]) -> tuple[Difference, ...]:
-    """The fields in which two environments differ, in the order of `a`, then those only in `b`.
+    """Return the fields in which two environments differ, in the order of `a`, then of `b`.
 
     Args:
-        a: (name, value) pairs of the environment here.
-        b: those of the environment there, such as the ones a manifest has stored.
+        a: the (name, value) pairs of the environment here.
+        b: those of another environment, such as the ones that a manifest stores.
     """
     here, there = dict(a), dict(b)
     return tuple(
@@ -151,7 +153,7 @@ def assemble(
     found: FoundGpu,
     variables: Mapping[str, str],
 ) -> Environment:
-    """The environment that these facts make."""
+    """Return the environment that these facts make."""
     shared = (
         Field("torch", *release.version),
         Field("torch_git", *release.git_version),

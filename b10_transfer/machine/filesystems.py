@@ -1,4 +1,4 @@
-"""Which filesystem a folder is on."""
+"""Find the filesystem that a folder is on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOCAL_TYPES = frozenset(
         *("ramfs", "rootfs", "squashfs", "fuse.fuse-overlayfs", "aufs", "vfat", "exfat", "ntfs3"),
     }
 )
-"""Filesystems of one host: no other sees what is written there, unless the host shares it on."""
+"""Filesystems of one host: others do not see what is written there, unless the host exports it."""
 
 _OBJECT_STORES = re.compile(
     r"(?:^|[./])(?:s3fs|goofys|mountpoint-s3|geesefs|gcsfuse|blobfuse2?|rclone|ossfs|cosfs)\b"
@@ -28,7 +28,7 @@ class Filesystem(NamedTuple):
     Attributes:
         kind: its type: "nfs4", "fuse.gcsfuse", "overlay".
         source: what is mounted: a device, or a server and its folder.
-        folder: where.
+        folder: where it is mounted.
     """
 
     kind: str
@@ -42,23 +42,23 @@ class Filesystem(NamedTuple):
 
     @property
     def is_object_store(self) -> bool:
-        """Whether it makes a folder of an object store, which copies where it should rename."""
+        """Whether it shows an object store as a folder, where a rename copies."""
         return any(_OBJECT_STORES.search(text) is not None for text in (self.kind, self.source))
 
     def __str__(self) -> str:
-        """For people."""
+        """Describe it for people."""
         return f"{self.kind} ({self.source} at {self.folder})"
 
 
 def filesystem_of(path: str, table: str = "/proc/self/mountinfo") -> Filesystem | None:
-    """The filesystem of a path, as the kernel's table of mounts has it; nothing of it is touched.
+    """Return the filesystem of a path from the kernel's table of mounts, without touching it.
 
     Args:
-        path: absolute, without links on the way.
-        table: as proc_pid_mountinfo(5) describes it.
+        path: an absolute path without links.
+        table: the file that proc_pid_mountinfo(5) describes.
 
     Returns:
-        None where there is no such table.
+        None when there is no such table.
     """
     try:
         with open(table, encoding="utf-8", errors="surrogateescape") as file:
@@ -72,7 +72,7 @@ def filesystem_of(path: str, table: str = "/proc/self/mountinfo") -> Filesystem 
         if len(before) < 5 or len(after) < 2:
             continue
         folder = _unescape(before[4])
-        # Where two are at one place, the later hides the earlier.
+        # Of two mounts at one place, the later hides the earlier.
         if is_below(path, folder) and (found is None or len(folder) >= len(found.folder)):
             found = Filesystem(after[0], _unescape(after[1]), folder)
     return found

@@ -1,4 +1,4 @@
-"""Which GPU torch would use first, found without importing torch and without initialising CUDA.
+"""Find the GPU torch would use first, without importing torch or initialising CUDA.
 
 A process that has initialised CUDA cannot fork workers that use it, and CUDA_VISIBLE_DEVICES has
 no effect afterwards, so the driver is asked through NVML, or else through procfs, which do neither.
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
 
-# Nodes of devices that CUDA may know although neither NVML nor procfs does: a broken NVML, Jetson
-# boards, WSL. Without one of them torch is not imported to hear that there is no GPU.
+# Device nodes of GPUs that CUDA may know although neither NVML nor procfs does: with a broken NVML,
+# on Jetson boards, in WSL. Without such a node torch is not imported just to learn that there is no
+# GPU.
 _CUDA_NODES = ("dev/nvidia0", "dev/nvhost-gpu", "dev/nvgpu", "dev/dxg")
 _ROCM_NODES = ("dev/kfd",)
 
@@ -51,7 +52,7 @@ class GpuListing:
 
 @dataclass(frozen=True, slots=True)
 class FoundGpu:
-    """The GPU that torch would use first, if any, and how that is known."""
+    """The GPU that torch would use first, if any, and how it was found."""
 
     gpu: Gpu | None
     source: str
@@ -63,7 +64,7 @@ class NvmlError(Exception):
 
 
 class Nvml(Protocol):
-    """The functions that are wanted from NVML."""
+    """The functions that are needed from NVML."""
 
     def list_gpus(self) -> GpuListing:
         """All GPUs that the driver lets this process see. Raises NvmlError."""
@@ -144,7 +145,7 @@ def first_gpu(
     root: Path = Path("/"),
     ask_torch: Callable[[], Gpu | None] | None = None,
 ) -> FoundGpu:
-    """The first GPU that `release` would use with `variables` as its environment.
+    """Return the first GPU that `release` would use with `variables` as its environment.
 
     Args:
         release: the installed torch; one built for CPUs only uses no GPU.
@@ -172,7 +173,7 @@ def first_gpu(
 
 
 def first_visible(gpus: tuple[Gpu, ...], visible: str | None) -> Gpu | None:
-    """The GPU, of those in `gpus`, that CUDA would call device 0.
+    """Return the GPU, among `gpus`, that CUDA would call device 0.
 
     Args:
         gpus: all GPUs, in the order of their indices.
@@ -198,7 +199,7 @@ def first_visible(gpus: tuple[Gpu, ...], visible: str | None) -> Gpu | None:
 
 
 def gpus_in_proc(proc: Path) -> GpuListing:
-    """The GPUs of ``/proc/driver/nvidia``, which has no compute capabilities and no MIG slices."""
+    """Return the GPUs in ``/proc/driver/nvidia``, without capabilities and MIG slices."""
     folder = proc / "driver" / "nvidia"
     found: list[Gpu] = []
     by_address = sorted(folder.glob("gpus/*/information"))
@@ -211,7 +212,7 @@ def gpus_in_proc(proc: Path) -> GpuListing:
 
 
 def first_gpu_by_torch() -> Gpu | None:
-    """The device 0 of torch, which is imported and initialises its GPU runtime for this."""
+    """Return torch's device 0; this imports torch and initialises its GPU runtime."""
     torch = importlib.import_module("torch")
     if not torch.cuda.is_available():
         return None
@@ -240,7 +241,7 @@ def _usable(gpu: Gpu) -> Gpu | None:
 
 
 def _identifiers(visible: str) -> list[int | str]:
-    """The entries of CUDA_VISIBLE_DEVICES before the first invalid one, all of one kind."""
+    """Return the entries of CUDA_VISIBLE_DEVICES before the first invalid one, all of one kind."""
     entries = visible.split(",")
     prefix = visible[:4]
     found: list[int | str] = []
@@ -258,11 +259,11 @@ def _identifiers(visible: str) -> list[int | str]:
 
 
 def _source(listing: GpuListing, visible: str | None, order: str | None) -> str:
-    """Return where the first GPU was read, and whether its index may mean another one to CUDA.
+    """Return where the first GPU was read, and whether CUDA may number another GPU first.
 
-    CUDA numbers the fastest GPU 0 unless told to follow PCI addresses, and no driver interface
-    short of CUDA says which one that is. It matters only among different GPUs. A wrong guess costs
-    hits, never correctness: Inductor and Triton have the device in their own keys.
+    CUDA numbers the fastest GPU 0 unless told to follow PCI addresses, and only CUDA itself knows
+    which one that is. It matters only among different GPUs. A wrong guess costs hits, never
+    correctness, since Inductor and Triton have the device in their own keys.
     """
     source = (
         listing.source if visible is None else f"{listing.source}, CUDA_VISIBLE_DEVICES={visible}"
@@ -289,5 +290,5 @@ def _read(path: Path) -> str:
 
 
 def _text(value: str | bytes) -> str:
-    """NVML's text: older bindings return bytes."""
+    """Return NVML's text; older bindings return bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value

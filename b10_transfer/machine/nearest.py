@@ -1,4 +1,4 @@
-"""Why nothing is stored for an environment: the nearest ones that have something."""
+"""The nearest environments with something stored, to explain why one has nothing."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Nearest(NamedTuple):
 def nearest_environments(
     environment: Environment, headers: Iterable[Header], count: int
 ) -> list[Nearest]:
-    """The stored environments that differ in the fewest fields; of like ones, the newest.
+    """Return the stored environments that differ in the fewest fields; among equals, the newest.
 
     Args:
-        environment: of this host; it is not among them itself.
-        headers: manifests of any environments and namespaces.
-        count: how many at most.
+        environment: of this host; it is not returned itself.
+        headers: the headers of manifests of any environment and namespace.
+        count: how many to return at most.
     """
     by_key: defaultdict[str, list[Header]] = defaultdict(list)
     for header in sorted(headers, key=lambda header: header.name.snapshot, reverse=True):
@@ -54,10 +54,11 @@ def nearest_environments(
 def nearest_differences(
     environment: Environment, headers: Iterable[Header]
 ) -> tuple[Difference, ...]:
-    """The fields in which the nearest of the stored environments differs from this one.
+    """Return the fields in which the nearest stored environment differs from this one.
 
     Returns:
-        No field when there is none stored, or when one is the same in another namespace.
+        No field when nothing is stored, or when this environment has something in another
+        namespace.
     """
     here = _pairs(environment)
     candidates = [diff(here, header.lineage.environment) for header in headers]
@@ -65,7 +66,7 @@ def nearest_differences(
 
 
 def other_namespaces(address: Address, headers: Iterable[Header]) -> Sequence[str]:
-    """The namespaces in which something is stored for the same environment."""
+    """Return the namespaces in which something is stored for the same environment."""
     return sorted(
         header.name.address.namespace
         for header in headers
@@ -75,16 +76,16 @@ def other_namespaces(address: Address, headers: Iterable[Header]) -> Sequence[st
 
 
 def named(namespaces: Iterable[str]) -> str:
-    """Namespaces, in a sentence: "none" would read as if there were none."""
+    """Name namespaces in a sentence; "none" would read as if there were none."""
     return ", ".join(name or "the one without a name" for name in namespaces)
 
 
 def recorded_differences(
     environment: Environment, recorded: Iterable[tuple[str, str]]
 ) -> tuple[Difference, ...]:
-    """Return the recorded fields, beside the key, that differ from the machine that saved.
+    """Return the fields recorded beside the key that differ from the machine that saved.
 
-    A fact that the machine did not record, since its release did not, is no difference.
+    A fact that the machine did not record, because of its release, is no difference.
     """
     here = [(item.name, item.value) for item in environment.recorded]
     return tuple(item for item in diff(here, recorded) if item.there is not None)

@@ -1,4 +1,4 @@
-"""Since when this container runs, or without one this machine."""
+"""The start time of this container, or of this machine without a container."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ _START_TIME = 19
 
 
 def started_ns() -> int:
-    """Return when the first process of this container or machine began, in ns since the epoch.
+    """Return when the first process of this container or machine started, in ns since the epoch.
 
-    Older files in a cache root came with the image, lie on a volume, or were made before a
-    restart.
+    Older files in a cache root came with the image, are on a volume, or were made before a restart.
 
     Returns:
-        0 where that cannot be found out.
+        0 when that cannot be found out.
     """
     try:
         if sys.platform != "linux":

@@ -2,9 +2,9 @@
 
 Nothing here imports torch or Triton, touches a GPU or starts a process: a load runs before the
 server that it serves has imported anything, and importing torch alone takes seconds. A fact that
-cannot be read is ``unknown`` (it exists, but not where it was looked for) or ``none`` (there is no
-such thing here), and its source says why. A file that is there and cannot be read just now (no
-descriptor, no memory, an I/O error) is an OSError: a fact without it would be another machine's.
+cannot be read is ``unknown`` (it exists, but was not found) or ``none`` (this machine has no such
+thing), and its source says why. A file that exists but cannot be read at the moment (no descriptor,
+no memory, an I/O error) raises OSError: without it the key would be another machine's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP})
 _DESCRIPTORS = 16
-"""How many descriptors must be free: those of an import, a device and a library."""
+"""How many descriptors must be free: for an import, a device and a library."""
 
 UNKNOWN = "unknown"
 NONE = "none"
@@ -44,7 +44,7 @@ _TRITON_DISTRIBUTION = re.compile(
 
 
 class Reading(NamedTuple):
-    """A value as text, and where it was read (or why it could not be)."""
+    """A value as text, and where it was read, or why it could not be."""
 
     value: str
     source: str
@@ -57,18 +57,18 @@ class TorchRelease:
     version: Reading
     git_version: Reading
     cuda: str | None
-    """CUDA version it was built for; None for a build without CUDA."""
+    """The CUDA version it was built for; None for a build without CUDA."""
     hip: str | None
-    """HIP version it was built for; None for a build without ROCm."""
+    """The HIP version it was built for; None for a build without ROCm."""
     folder: Path | None
-    """The package's folder; None where there is no torch."""
+    """The package's folder; None without torch."""
 
 
 def require_descriptors() -> None:
-    """Raise OSError where this process can hardly open a file any more.
+    """Raise OSError when this process can open hardly any more files.
 
-    Code that reads files on our behalf, the import system and NVML for instance, then says that
-    there are none.
+    Code that reads files on our behalf, such as the import system and NVML, would then report that
+    they do not exist.
     """
     with contextlib.ExitStack() as opened:
         for _ in range(_DESCRIPTORS):
@@ -76,14 +76,14 @@ def require_descriptors() -> None:
 
 
 def raise_unless_absent(error: Exception) -> None:
-    """Raise an error that says nothing of the file: a key made without it is another machine's."""
-    # One without a number is a library's own, that of a driver say, and no file's.
+    """Raise an error unless it means that the file is absent: a key without it would be wrong."""
+    # An error without a number comes from a library, such as a driver's, not from a file.
     if isinstance(error, OSError) and error.errno is not None and error.errno not in _ABSENT:
         raise error
 
 
 def torch_release() -> TorchRelease:
-    """The torch that ``import torch`` would import, or has imported."""
+    """Return the torch that ``import torch`` would import, or has imported."""
     folder = _package_folder("torch")
     if folder is None:
         absent = Reading(NONE, "torch is not installed")
@@ -92,7 +92,7 @@ def torch_release() -> TorchRelease:
 
 
 def torch_release_in(folder: Path) -> TorchRelease:
-    """The torch in `folder`, from its generated ``version.py`` (read as text, never run)."""
+    """Return the torch in `folder`, from its generated ``version.py`` (read as text, never run)."""
     try:
         assigned = _assigned_strings((folder / "version.py").read_text(encoding="utf-8"))
         source = "torch/version.py"
@@ -113,7 +113,7 @@ def torch_release_in(folder: Path) -> TorchRelease:
 
 
 def triton_version() -> Reading:
-    """The version of the Triton that ``import triton`` would import."""
+    """Return the version of the Triton that ``import triton`` would import."""
     folder = _package_folder("triton")
     if folder is None:
         return Reading(NONE, "triton is not installed")
@@ -121,10 +121,10 @@ def triton_version() -> Reading:
 
 
 def triton_version_in(folder: Path) -> Reading:
-    """The version of the Triton package in `folder`.
+    """Return the version of the Triton package in `folder`.
 
-    The name of the distribution's folder beside it holds what ``importlib.metadata`` would answer;
-    importing that takes longer than everything else here together.
+    The name of the distribution's folder beside it holds what ``importlib.metadata`` would return;
+    importing that takes longer than everything else here.
     """
     try:
         matches = (_TRITON_DISTRIBUTION.fullmatch(path.name) for path in folder.parent.iterdir())
@@ -145,7 +145,7 @@ def python_implementation() -> Reading:
 
 
 def python_abi() -> Reading:
-    """The ABI tag of extension modules: implementation, version, and build variant."""
+    """Return the ABI tag of extension modules: implementation, version and build variant."""
     abi = sysconfig.get_config_var("SOABI")
     if isinstance(abi, str) and abi:
         return Reading(abi, "sysconfig SOABI")
@@ -159,10 +159,10 @@ def operating_system() -> Reading:
 
 
 def c_library() -> Reading:
-    """Name and version of the C library, such as ``glibc 2.36``."""
+    """Return name and version of the C library, such as ``glibc 2.36``."""
     try:
         version = os.confstr("CS_GNU_LIBC_VERSION")
-    except (AttributeError, ValueError, OSError):  # Windows; another C library than glibc
+    except (AttributeError, ValueError, OSError):  # Windows, or a C library that is not glibc
         version = None
     if version:
         return Reading(version, "confstr CS_GNU_LIBC_VERSION")
@@ -171,7 +171,7 @@ def c_library() -> Reading:
 
 
 def thread_count(variables: Mapping[str, str]) -> Reading:
-    """How many threads torch is asked to use; without a request, it may take fewer than this."""
+    """Return how many threads torch is asked to use; without a request it may take fewer."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         first = variables.get(name, "").partition(",")[0].strip()
         if first.isdecimal() and int(first) > 0:
@@ -183,16 +183,16 @@ def thread_count(variables: Mapping[str, str]) -> Reading:
 
 
 def site_packages(release: TorchRelease) -> Reading:
-    """The folder torch is installed in: part of every C++ command line that Inductor hashes."""
+    """Return the folder torch is installed in, part of each C++ command line Inductor hashes."""
     if release.folder is None:
         return Reading(NONE, "torch is not installed")
     return Reading(str(release.folder.parent), "where torch was found")
 
 
 def python_include() -> Reading:
-    """The folder of Python's own headers, in each command line of C++ that Inductor hashes.
+    """Return the folder of Python's headers, part of each C++ command line Inductor hashes.
 
-    The one of the base interpreter, whatever virtual environment there is
+    It is that of the base interpreter, also in a virtual environment
     (torch/_inductor/cpp_builder.py, _get_python_related_args).
     """
     scheme = "nt" if sys.platform == "win32" else "posix_prefix"
@@ -200,7 +200,7 @@ def python_include() -> Reading:
 
 
 def cxx_compiler(variables: Mapping[str, str]) -> Reading:
-    """The C++ compiler that Inductor would run (``torch/_inductor/config.py``, ``cpp.cxx``).
+    """Return the C++ compiler that Inductor would run (``torch/_inductor/config.py``, ``cpp.cxx``).
 
     Symbolic links are followed, since their end often names the version that the link hides.
     """
@@ -222,7 +222,7 @@ def precompiled_headers(variables: Mapping[str, str]) -> Reading:
 
 
 def _package_folder(name: str) -> Path | None:
-    """The folder of a top-level package; finding it does not import it."""
+    """Return the folder of a top-level package; this does not import it."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):  # ValueError: a module in sys.modules without a spec
@@ -232,7 +232,7 @@ def _package_folder(name: str) -> Path | None:
 
 
 def _assigned_strings(source: str) -> dict[str, str]:
-    """Module-level names that are assigned a plain string."""
+    """Return the module-level names that are assigned a plain string."""
     found: dict[str, str] = {}
     for node in ast.iter_child_nodes(parse_python(source)):
         targets: list[ast.expr] = []

@@ -1,1 +1,1 @@
-"""The operations that users call: load, save, look, look after."""
+"""The operations that users call: load, save, list, and clean up."""

@@ -18,7 +18,7 @@ _logger = logging.getLogger("b10_transfer")
 
 
 class BackgroundLoad:
-    """A load on a thread of its own, begun by `load_compile_cache_async`."""
+    """A load on its own thread, started by `load_compile_cache_async`."""
 
     def __init__(self, load: Callable[[], OperationStatus]) -> None:
         """Begin.
@@ -30,36 +30,36 @@ class BackgroundLoad:
         self._status = OperationStatus.ERROR
         self._over = threading.Event()
         self._process = os.getpid()
-        # A daemon: a process that ends does not wait for a folder that does not answer.
+        # It is a daemon, so that the end of the process does not wait for a folder that hangs.
         thread = threading.Thread(target=self._run, name="b10-load", daemon=True)
         if sys.is_finalizing():
-            # A thread never begins then, and its start is waited for. The load says so.
+            # A new thread would never begin, and its start would hang. The load reports that.
             self._run()
             return
         try:
             thread.start()
         except RuntimeError:
-            # No more threads can be started: it runs before the caller's work, not beside it.
+            # No thread can be started, so the load runs before the caller's work, not beside it.
             self._run()
 
     def done(self) -> bool:
-        """Return whether the load is over; it never is in a process forked before that."""
+        """Return whether the load is over; never True in a process forked before its end."""
         return self._over.is_set()
 
     def result(self, timeout: float | None = None) -> OperationStatus:
         """Wait for the load; call it before the first compiled call.
 
         Args:
-            timeout: most seconds to wait; by default until the load is over.
+            timeout: the longest time to wait, in seconds; by default until the load is over.
 
         Returns:
             The status of the load, as `load_compile_cache` returns it; ERROR when it was not over
-            in time. It then goes on: what it brings later is of use to what is compiled later, and
-            another call of `result` tells how it ended. ERROR too in a process forked before it was
-            over, in which it does not go on.
+            in time. It then goes on: what it loads later still helps what is compiled later, and
+            another call of `result` tells how it ended. A process that was forked before its end
+            gets ERROR too, because the load does not go on there.
         """
         if self._process != os.getpid() and not self._over.is_set():
-            _logger.error("load: it goes on in the process that this one was forked from")
+            _logger.error("load: it goes on only in the process that this one was forked from")
             return OperationStatus.ERROR
         began = time.monotonic()
         if self._over.wait(timeout):

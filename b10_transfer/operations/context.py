@@ -44,11 +44,11 @@ class Context(NamedTuple):
     """The context that every operation starts from.
 
     Attributes:
-        settings: as the user set them.
+        settings: the user's settings.
         environment: of this host.
         address: its environment key and the namespace.
-        roots: the cache roots that are used.
-        problems: why other cache roots are not used, or what is wrong with these, a line each.
+        roots: the cache roots that this host uses.
+        problems: why other cache roots are not used, and what is wrong with these; one line each.
         store: the shared folder.
     """
 
@@ -66,11 +66,11 @@ class Context(NamedTuple):
 
 
 def open_context(settings: Settings | None = None) -> Context:
-    """Read the settings, find out the environment, and name the store.
+    """Read the settings, detect the environment, and name the store.
 
     Raises:
         CacheValidationError: a setting is not acceptable.
-        CacheError: this machine does not tell what is needed, its temporary folder for one.
+        CacheError: a fact about this machine cannot be found out, such as its temporary folder.
     """
     settings = settings or _read_settings()
     with errors_as_cache_errors(settings):
@@ -81,7 +81,7 @@ def _read_settings() -> Settings:
     try:
         return Settings.from_environment()
     except OSError as error:
-        # No folder for temporary files, and none is named for scratch.
+        # There is no folder for temporary files, and LOCAL_WORK_DIR names none.
         reason = refusal(error) or f"{error}: set LOCAL_WORK_DIR to a folder that can be written"
         raise CacheError(reason) from error
 
@@ -111,19 +111,19 @@ def _open_context(settings: Settings) -> Context:
 
 
 def open_store(settings: Settings) -> Store:
-    """The shared folder, as the settings name it; nothing is read yet."""
+    """Return the store that the settings name; nothing is read yet."""
     return Store(FolderRemote(settings.store), settings.scratch, settings.signing_keys)
 
 
 def worker_count() -> int:
-    """Threads for work that is mostly compression, hashing and file creation."""
+    """Return the number of threads for compression, hashing and file creation."""
     affinity = getattr(os, "sched_getaffinity", None)
     available = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     return 1 if is_scarce() else max(1, min(8, available))
 
 
 def reader_count() -> int:
-    """Threads for reading packs, which mostly wait for the shared folder."""
+    """Return the number of threads for reading packs, which mostly wait for the shared folder."""
     return 1 if is_scarce() else PACKS_AT_ONCE
 
 
@@ -137,8 +137,8 @@ def _is_usable(root: CacheRoot, settings: Settings, problems: list[str]) -> bool
     """Check a cache root.
 
     Raises:
-        CacheValidationError: it cannot be used, and is one of those that most models need, or that
-            the user placed.
+        CacheValidationError: it cannot be used, but most models need it, or the user chose its
+            folder.
     """
     try:
         check_root(root, settings)
@@ -162,12 +162,12 @@ def _is_usable(root: CacheRoot, settings: Settings, problems: list[str]) -> bool
 
 
 def strict_line(exposed: str) -> str:
-    """Say that a cache root is not used, given who could write to it."""
+    """Return the line that a cache root is not used, given who could write to it."""
     return f"{exposed}: it is left out because of B10_STRICT_ROOTS"
 
 
 def exposure_line(exposed: str) -> str:
-    """Say that a cache root is used nevertheless, given who could write to it."""
+    """Return the line that a cache root is used nevertheless, given who could write to it."""
     return f"{exposed}: whoever can write there can run code here"
 
 
@@ -175,15 +175,15 @@ def check_root(root: CacheRoot, settings: Settings) -> None:
     """Check that a cache root may be written to and emptied.
 
     Raises:
-        CacheValidationError: it is a folder of the system or the user, or lies around the store or
-            in it.
+        CacheValidationError: it is a folder of the system or the user, or it contains the store or
+            lies in it.
     """
     check_folder(_named(root, settings), root.folder)
     folder, store = os.path.realpath(root.folder), os.path.realpath(settings.store)
     if is_below(folder, store) or is_below(store, folder):
         raise CacheValidationError(
-            f"the cache root {root.name} ({folder}) and B10FS_CACHE_DIR ({store}) lie in each "
-            "other: give them folders of their own"
+            f"the cache root {root.name} ({folder}) and B10FS_CACHE_DIR ({store}) must not "
+            "contain each other: give each a folder of its own"
         )
     misplacement = find_misplacement(root)
     if misplacement is not None:
@@ -193,7 +193,7 @@ def check_root(root: CacheRoot, settings: Settings) -> None:
 
 
 def _named(root: CacheRoot, settings: Settings) -> str:
-    """Return what the user set to place a cache root, or what it is where that is nothing."""
+    """Return the setting that places a cache root, or its description when there is none."""
     if settings.roots.get(root.name):
         return f"{root.name} in B10_CACHE_ROOTS"
     for name in VARIABLES.get(root.name, ()):
@@ -204,7 +204,7 @@ def _named(root: CacheRoot, settings: Settings) -> str:
 
 @contextlib.contextmanager
 def errors_as_cache_errors(settings: Settings) -> Generator[None]:
-    """Raise what the engine and the system raise as CacheError, with the way out."""
+    """Turn errors of the engine and the system into CacheError, with the way out."""
     try:
         yield
     except NoSpaceError as error:
@@ -216,7 +216,7 @@ def errors_as_cache_errors(settings: Settings) -> Generator[None]:
         ) from error
     except CannotSignError as error:
         raise CacheError(
-            f"{error}: save on a host that has the private key ({KEY_FILE}), a warm-up job say"
+            f"{error}: save on a host that has the private key ({KEY_FILE}), such as a warm-up job"
         ) from error
     except StoreError as error:
         raise CacheError(str(error)) from error
@@ -241,7 +241,7 @@ def _as_cache_error(error: Exception, settings: Settings) -> CacheError | None:
 
 
 def _full_disk(error: NoSpaceError, settings: Settings) -> CacheOperationInterrupted:
-    """Name the folder that is full, with the bytes that are needed and those that are free."""
+    """Return the error for a full folder, with the needed and the free bytes."""
     told = str(error) if error.folder else f"{settings.store}: {error}"
     with contextlib.suppress(OSError):
         free = _free_text(existing_folder(error.folder or settings.store))
@@ -255,7 +255,7 @@ def _full_disk(error: NoSpaceError, settings: Settings) -> CacheOperationInterru
 def _free_text(folder: str) -> str:
     free = f"{size_text(shutil.disk_usage(folder).free)} free"
     status = os.statvfs(folder)
-    # Some filesystems count no files.
+    # Some filesystems do not count files.
     if status.f_files and status.f_favail < _FEW_FILES:
         free += f", room for {count_text(status.f_favail, 'further file')}"
     return free

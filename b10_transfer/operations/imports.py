@@ -1,9 +1,9 @@
-"""Imports that no fork comes between.
+"""Imports that are complete before any fork.
 
-The child of a fork has the locks of imports as they were, and not the threads that hold them: what
-another thread was importing just then, the child waits for without end. So all that an operation
-needs is imported before it begins, and a fork, whoever makes it, waits for that. An operation
-imports nothing that only another one needs: a load is what a server waits for.
+A forked child inherits the import locks, but not the threads that hold them. If another thread was
+importing a module at that moment, the child waits for that module forever. So everything that an
+operation needs is imported before it begins, and a fork waits for these imports. No operation
+imports modules that only another one needs, because a server waits for its load.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import threading
 
 _FORK_PATIENCE_SECONDS = 10.0
-"""A fork waits no longer: its thread may hold what the importing one waits for."""
+"""A fork waits no longer than this: its thread may hold a lock that the importing thread needs."""
 
 _ALWAYS = (
     "b10_transfer.operations.context",
@@ -35,7 +35,7 @@ OPERATIONS = {
     "look": ("b10_transfer.local.scan", "b10_transfer.operations.progress"),
     "accompany": ("b10_transfer.servers.follow.companion",),
 }
-"""The modules of each operation; with what these import, it needs no others."""
+"""The modules of each operation; together with what these import, it needs no others."""
 
 _lock = threading.RLock()
 _acquired: list[bool] = []
@@ -46,8 +46,8 @@ def import_for(*operations: str) -> None:
 
     Raises:
         ImportError: something is missing.
-        RuntimeError: the interpreter ends: no module is imported any more, and whoever starts a
-            thread waits for it without end.
+        RuntimeError: the interpreter is shutting down: no module can be imported, and starting a
+            thread would hang.
     """
     if sys.is_finalizing():
         raise RuntimeError("the interpreter is shutting down")
@@ -67,7 +67,7 @@ def _import_engine(operation: str) -> None:
 
 
 def _import_late_ones() -> None:
-    """Import what others import when first used; not every version and machine has it."""
+    """Import modules that others import at first use; not every version and machine has them."""
     import tempfile
 
     from b10_transfer.machine import versions
@@ -79,7 +79,7 @@ def _import_late_ones() -> None:
     for name in late:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    # Its first call holds a lock, too.
+    # Its first call takes a lock, too.
     with contextlib.suppress(OSError):
         tempfile.gettempdir()
 

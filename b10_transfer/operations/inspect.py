@@ -1,4 +1,4 @@
-"""Reading a store to show it: what `list` and `show` tell. Nothing is changed."""
+"""Read a store for `list` and `show`. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from b10_transfer.settings import Settings
 
 _SHARING_SECONDS = 3.0
-"""How long is spent on finding out who shares what: a listing is useful without."""
+"""The time limit, in seconds, for finding out who shares packs: a listing is useful without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Catalogue:
 
     Attributes:
         rows: see `listing.rows_of`.
-        pack_bytes: size of all packs that are referenced, each counted once; None: not known.
-        problems: files among the manifests that could not be used.
+        pack_bytes: the size of all referenced packs, each counted once; None: not known.
+        problems: the manifest files that could not be used.
     """
 
     rows: tuple[Listed, ...]
@@ -50,7 +50,7 @@ class ShownHead:
         filename: relative to the store.
         saved_at: when it was saved, in seconds since the epoch.
         is_signed: whether it is signed.
-        artifacts: how many it lists.
+        artifacts: how many artifacts it lists.
         lineage: its parents, ancestors and environment.
     """
 
@@ -66,12 +66,12 @@ class Details:
     """Everything that is stored for one address.
 
     Attributes:
-        row: as in the listing.
-        totals: of all heads, united.
-        kinds: likewise, by cache root and kind.
+        row: its row in the listing.
+        totals: the totals of all heads, merged.
+        kinds: the same totals by cache root and kind.
         heads: the newest first.
-        superseded: manifests of the address that are still listed and no head.
-        problems: its manifests that could not be used.
+        superseded: manifests of the address that are still listed but no heads.
+        problems: the manifests of the address that could not be used.
     """
 
     row: Listed
@@ -83,7 +83,7 @@ class Details:
 
 
 def list_addresses(settings: Settings) -> list[Address]:
-    """Every environment key and namespace that has a manifest, by their names alone; sorted.
+    """Return every address that has a manifest, sorted; only names are read.
 
     Raises:
         OSError: the store cannot be read.
@@ -93,11 +93,11 @@ def list_addresses(settings: Settings) -> list[Address]:
 
 
 def list_stored(settings: Settings, current: Address | None) -> Catalogue:
-    """Look at everything in the store, by headers and tables of packs alone.
+    """Describe everything in the store; only headers and lists of packs are read.
 
     Args:
         settings: which store, and which keys.
-        current: the address of this machine, where that is known.
+        current: the address of this machine; None when it is not known.
 
     Raises:
         OSError: the store cannot be read.
@@ -108,7 +108,7 @@ def list_stored(settings: Settings, current: Address | None) -> Catalogue:
 
 
 def show_stored(settings: Settings, address: Address, current: Address | None) -> Details | None:
-    """Look at one address in full.
+    """Describe one address in full.
 
     Returns:
         None when nothing is stored for it.
@@ -151,7 +151,7 @@ def show_stored(settings: Settings, address: Address, current: Address | None) -
 
 
 def _all_heads(store: Store) -> tuple[list[Head], list[Problem]]:
-    """The heads of every address, and what was not usable."""
+    """Return the heads of every address, and the problems with others."""
     listing = store.list_heads()
     problems = list(listing.problems)
     names = [item.header.name for item in listing.heads]

@@ -1,7 +1,7 @@
-"""The last save of this host that left nothing to do: the next one need not look so closely.
+"""The last save of this host that left nothing to do, which makes the next one cheap.
 
-Beside the first cache root that holds anything, `.b10_transfer/saved` notes what the tree and the
-store were like.
+`.b10_transfer/saved`, in the first cache root that holds anything, notes the state of the tree and
+of the store.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 _NAME = "saved"
 
 _VALID_SECONDS = 86400.0
-"""After this a save looks closely again, so that what is in use is noted and does not expire."""
+"""After this time a save looks closely again, so that artifacts in use do not expire."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastSave:
-    """The state that a save saw when it left nothing to do.
+    """The state that a save found when it left nothing to do.
 
     Attributes:
-        state: of the local tree and of settings: see `local_state`.
-        store_state: of the store.
-        found: artifacts in the local tree.
+        state: the state of the local tree and of the settings; see `local_state`.
+        store_state: the state of the store.
+        found: the number of artifacts in the local tree.
         stored_bytes: see `SaveReport.stored_bytes`.
         left_out: see `SaveReport.left_out_files`.
         reused: see `LocalScan.reused`.
@@ -59,14 +59,14 @@ class LastSave:
 
 
 def local_state(tree: Tree, context: Context) -> str | None:
-    """A digest of everything local that a save depends on.
+    """Return a digest of everything local that a save depends on.
 
     Args:
         tree: the cache roots and their files.
         context: of this host.
 
     Returns:
-        None while files are so fresh that a change might not show in their times.
+        None while files are so new that a change might not show in their times.
     """
     limit = time.time_ns() - SETTLED_NS
     parts = [
@@ -74,7 +74,7 @@ def local_state(tree: Tree, context: Context) -> str | None:
         str(context.address),
         context.environment.requirement,
         f"forms {FORMS}",
-        # Which key signs, and nothing that would tell it.
+        # It tells which key signs, without revealing the key.
         *(key.fingerprint for key in context.settings.signing_keys[:1]),
     ]
     for root, found in tree:
@@ -87,7 +87,7 @@ def local_state(tree: Tree, context: Context) -> str | None:
 
 
 def read_last_save(tree: Tree, address: Address) -> LastSave | None:
-    """Return the note, or None."""
+    """Return the note; None when there is none."""
     if not tree:
         return None
     content = read_record(_home_of(tree), _NAME)
@@ -117,7 +117,7 @@ def read_last_save(tree: Tree, address: Address) -> LastSave | None:
 
 
 def write_last_save(tree: Tree, last: LastSave) -> None:
-    """Note a save; failing to is of no consequence beyond work done twice."""
+    """Note a save; a failure only means that work is done twice."""
     content = {
         "noted_at": time.time(),
         "state": last.state,
@@ -134,7 +134,7 @@ def write_last_save(tree: Tree, last: LastSave) -> None:
 
 
 def _home_of(tree: Tree) -> str:
-    """The first cache root that holds anything, else the first."""
+    """Return the first cache root that holds anything, else the first one."""
     return next((root.folder for root, found in tree if found), tree[0][0].folder)
 
 
@@ -143,7 +143,7 @@ def _names(address: Address, snapshots: list[str]) -> frozenset[SnapshotName]:
 
 
 def _stamp_of_loads(folder: str) -> int:
-    """Changes whenever a load notes something: what it loaded and distrusts matters to a save."""
+    """Return a stamp that changes whenever a load notes something, which matters to a save."""
     try:
         return os.stat(os.path.join(folder, RECORD_FOLDER, "loaded")).st_mtime_ns
     except OSError:

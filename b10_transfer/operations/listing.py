@@ -1,4 +1,4 @@
-"""The content of a store, as rows for people and programs: pure values, made of what was read."""
+"""The content of a store, as rows for people and programs: pure values."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Head:
     """A manifest that no other one supersedes, as far as a listing reads it.
 
     Attributes:
-        header: its header.
-        used_at: when its file was changed or touched last, in seconds since the epoch.
-        packs: size of each pack that it references, in bytes; None when that was not read.
+        header: the manifest's header.
+        used_at: when its file was last changed or touched, in seconds since the epoch.
+        packs: the size of each pack that it references, in bytes; None when it was not read.
     """
 
     header: Header
@@ -31,7 +31,7 @@ class Head:
 
     @property
     def saved_at(self) -> float:
-        """When its save began, in seconds since the epoch, by the store's filesystem."""
+        """When its save began, in seconds since the epoch, by the store's clock."""
         return snapshot_milliseconds(self.header.name.snapshot) / 1000
 
 
@@ -42,17 +42,18 @@ class Listed:
     Attributes:
         address: the environment key and the namespace.
         is_this_environment: whether a load on this machine could use it.
-        is_current: whether that, and the namespace is the current one too: what a load here loads.
+        is_current: whether a load on this machine uses it: the namespace is the current one, too.
         filename: of the newest manifest, relative to the store.
-        saved_at: when that was saved, in seconds since the epoch.
-        last_used_at: when it was loaded last, to the day, or else saved; expiry goes by this.
-        last_load_at: the same, None when no load is noted: one within a day of the save is not.
-        heads: manifests that a load unites; the numbers below are the newest one's.
+        saved_at: when that manifest was saved, in seconds since the epoch.
+        last_used_at: when it was last loaded, to the day, or else saved; decides about expiry.
+        last_load_at: when it was last loaded; None when no load is noted. Loads within a day of the
+            save are not noted.
+        heads: how many manifests a load merges; the numbers below are those of the newest.
         artifacts: how many.
         raw_bytes: their size.
-        stored_bytes: compressed bytes in packs that they account for.
-        shared_bytes: how much of that lies in packs that others reference too; None: not known.
-        exclusive_bytes: size of the packs that nobody else references; None: not known.
+        stored_bytes: the compressed bytes in packs that they account for.
+        shared_bytes: how many of these lie in packs that others reference, too; None: not known.
+        exclusive_bytes: the size of the packs that nobody else references; None: not known.
         is_signed: whether the newest manifest is signed.
         environment: (name, value) of the environment's fields.
     """
@@ -79,7 +80,7 @@ class KindTotal:
     """The artifacts of one cache root and kind.
 
     Attributes:
-        root: name of the cache root.
+        root: the name of the cache root.
         kind: see `b10_transfer.caches.artifacts.artifact_kind`.
         artifacts: how many.
         raw_bytes: their size.
@@ -95,16 +96,16 @@ class KindTotal:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Return what a load of one address would find.
+    """The content of one address, as a load would find it.
 
     Attributes:
         artifacts: how many.
-        blobs: how many distinct ones.
-        raw_bytes: size of the artifacts.
-        blob_bytes: size of the blobs: what is left when each is counted once.
-        stored_bytes: the same, compressed.
-        packs: how many packs these lie in.
-        pack_bytes: the size of these packs, whoever else uses them.
+        blobs: how many distinct blobs.
+        raw_bytes: the size of the artifacts.
+        blob_bytes: the size of the blobs, each counted once.
+        stored_bytes: their compressed size.
+        packs: how many packs they lie in.
+        pack_bytes: the size of these packs, with what others have in them.
     """
 
     artifacts: int
@@ -117,7 +118,7 @@ class Totals:
 
 
 def rows_of(heads: Iterable[Head], current: Address | None) -> list[Listed]:
-    """A row for each address, what was saved last first.
+    """Return a row for each address; the last saved comes first.
 
     Args:
         heads: of all addresses, at least one of each.
@@ -132,7 +133,7 @@ def rows_of(heads: Iterable[Head], current: Address | None) -> list[Listed]:
 
 
 def total_bytes(heads: Iterable[Head]) -> int | None:
-    """The size of all packs that are referenced; None when not all of them are known."""
+    """Return the size of all referenced packs; None when not all of them are known."""
     packs: dict[PackId, int] = {}
     for head in heads:
         if head.packs is None:
@@ -142,7 +143,7 @@ def total_bytes(heads: Iterable[Head]) -> int | None:
 
 
 def kinds_of(stored: MergedView) -> list[KindTotal]:
-    """The artifacts by cache root and kind, those with most bytes in the store first."""
+    """Return the artifacts by cache root and kind; most bytes in the store come first."""
     groups: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in stored.entries.values():
         groups[entry.identity.root, artifact_kind(entry.identity.path)].append(entry)
@@ -154,7 +155,7 @@ def kinds_of(stored: MergedView) -> list[KindTotal]:
 
 
 def totals_of(stored: MergedView) -> Totals:
-    """Return how much there is, and how much of it only once."""
+    """Return the totals of an address."""
     entries = list(stored.entries.values())
     blobs = {entry.digest: entry.size for entry in entries}
     used: dict[PackId, Pack] = {
@@ -178,7 +179,7 @@ def _raw(entries: Iterable[Entry]) -> int:
 def _referrers(
     by_address: Mapping[Address, Sequence[Head]],
 ) -> Mapping[PackId, set[Address]] | None:
-    """Who references each pack; None when that is not known of all."""
+    """Return who references each pack; None when that is not known for all."""
     referrers: defaultdict[PackId, set[Address]] = defaultdict(set)
     for address, group in by_address.items():
         for head in group:
@@ -222,18 +223,18 @@ def _row(
 
 
 def _noted_load(head: Head) -> float | None:
-    """A load touches a manifest that was not changed for so long; a save never does."""
+    """Return when the last load was noted. Only loads touch a manifest, a day after its change."""
     return head.used_at if head.used_at - head.saved_at >= TOUCH_INTERVAL_SECONDS else None
 
 
 def _shares(
     group: Sequence[Head], stored: int, referrers: Mapping[PackId, set[Address]] | None
 ) -> tuple[int | None, int | None]:
-    """Bytes in packs of one's own, and how much of `stored` lies in those of others."""
+    """Return the bytes in exclusive packs, and how many of `stored` lie in shared ones."""
     if referrers is None:
         return None, None
     packs = {pack: size for head in group for pack, size in (head.packs or {}).items()}
     own = sum(size for pack, size in packs.items() if len(referrers[pack]) == 1)
-    # Without a pack of others nothing is shared, even where a part of the own ones is not used.
+    # Without shared packs nothing is shared, even if some bytes of the exclusive packs are unused.
     others = sum(packs.values()) - own
     return own, min(others, max(0, stored - own))

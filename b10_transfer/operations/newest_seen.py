@@ -1,9 +1,9 @@
-"""The newest signed manifest that this host has seen, so that a store put back in time is noticed.
+"""The newest signed manifest that this host has seen, to notice a store that was set back.
 
 A signature does not age: whoever can write to the store can take a signed manifest away and put an
 older one back. A host that remembers the newer one notices; a fresh one cannot.
 
-`.b10_transfer/seen`, beside the first cache root that is there, holds a snapshot id by address.
+`.b10_transfer/seen`, in the first cache root that exists, holds a snapshot id by address.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ _NAME = "seen"
 
 
 def rollback_problem(context: Context, heads: Heads) -> str | None:
-    """Tell whether all that the store has for this address is older than what this host has seen.
+    """Return a problem when everything stored for this address is older than what was seen here.
 
-    A file of the newer one's name proves nothing: whoever put the older one back can make it.
+    A file with the name of the newer manifest proves nothing: whoever put the older one back can
+    create that file.
 
     Args:
         context: of this host.
-        heads: of its address, as read.
+        heads: the heads of its address, as read.
     """
     seen = _newest_seen(context)
     if seen is None or not heads.manifests:
@@ -40,14 +41,14 @@ def rollback_problem(context: Context, heads: Heads) -> str | None:
     if newest >= seen:
         return None
     return (
-        f"the newest cache stored here is from {_when(newest)}, and this host has seen one from "
-        f"{_when(seen)}: an older state of the store was put back. If nobody of yours did that, "
-        f"take it out with `b10-transfer remove {context.address}`; a new save ends this message"
+        f"the newest cache stored here is from {_when(newest)}, but this host has seen one from "
+        f"{_when(seen)}: an older state of the store was put back. If that was not intended, "
+        f"remove it with `b10-transfer remove {context.address}`; a new save ends this message"
     )
 
 
 def note_newest(context: Context, snapshots: Iterable[SnapshotId]) -> None:
-    """Remember the newest of some snapshots, where signatures count; failing to is no failure."""
+    """Remember the newest of some snapshots, if manifests are signed; a failure is ignored."""
     if not context.settings.signing_keys:
         return
     home = next((root.folder for root in context.roots if os.path.isdir(root.folder)), None)

@@ -1,4 +1,4 @@
-"""The report of a load for which nothing is stored: why, and what there is instead."""
+"""The report of a load that found nothing: why, and what is stored instead."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from b10_transfer.operations.context import Context
 
 _NEAREST_AMONG = 32
-"""How many environments are looked at, when there is nothing for this one."""
+"""How many other environments are read, when nothing is stored for this one."""
 _NAMED_NAMESPACES = 8
 
 
 def with_nearest(context: Context, report: LoadReport) -> LoadReport:
-    """Say what is stored instead, as far as that can be found out quickly."""
+    """Add to a report what is stored instead, as far as that can be found out quickly."""
     try:
         listing = context.store.listing(newest=_NEAREST_AMONG)
     except (OSError, StoreError):
@@ -36,7 +36,7 @@ def with_nearest(context: Context, report: LoadReport) -> LoadReport:
     if namespaces:
         names = named(namespaces[:_NAMED_NAMESPACES])
         mine = context.address.namespace or "none"
-        problem = f"this environment has something in other namespaces: {names}"
+        problem = f"something is stored for this environment in other namespaces: {names}"
         return replace(
             report,
             reason=f"nothing is stored for this environment in this namespace ({mine}) yet",
@@ -51,7 +51,7 @@ def with_nearest(context: Context, report: LoadReport) -> LoadReport:
 def nothing_stored(
     context: Context, reason: str, problems: Iterable[str], started: float
 ) -> LoadReport:
-    """The report of a load that found nothing for this environment."""
+    """Return the report of a load that found nothing for this environment."""
     return LoadReport(
         OperationStatus.DOES_NOT_EXIST,
         context.environment.key,
@@ -62,13 +62,13 @@ def nothing_stored(
 
 
 def nothing_for_host(report: LoadReport, stored: MergedView) -> LoadReport:
-    """Say so: nothing is here then, and the compilers start cold."""
+    """Return the report of a load whose artifacts are all for other hosts."""
     count = count_text(len(stored.entries), "artifact")
     roots = ", ".join(sorted({identity.root for identity in stored.entries})) or "no cache root"
     problem = f"{count} of {roots}: not used here, or native code for another CPU"
     return replace(
         report,
         status=OperationStatus.DOES_NOT_EXIST,
-        reason="nothing that is stored for this environment is for this host",
+        reason="no artifact that is stored for this environment is for this host",
         problems=(*report.problems, problem),
     )

@@ -1,4 +1,4 @@
-"""Opening the cache roots that a load puts files into."""
+"""Open the cache roots that a load puts files into."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from b10_transfer.operations.context import Context
 
 _LOCK_SECONDS = 10.0
-"""How long a load waits for others of this host, in all; then it works beside them, as safely."""
+"""The total time, in seconds, that a load waits for other loads of this host; after it the load
+works beside them, which is safe too."""
 
 
 def open_roots(
     held: contextlib.ExitStack, context: Context, folders: Iterable[str], problems: list[str]
 ) -> dict[str, OpenRoot]:
-    """Open and lock cache roots, and sweep what killed processes left; return the usable ones.
+    """Open, lock and sweep cache roots; return the usable ones.
 
-    The open folder is checked, and everything is placed into it: whoever takes its name meanwhile
-    gets nothing. The order is always the same, so that two loads never wait for each other.
+    The checks are made on the open folder, and everything is placed into it: a folder that is put
+    in its place meanwhile gets nothing. The order is always the same, so that two loads never wait
+    for each other.
     """
     roots = {root.folder: root for root in context.roots}
     usable: dict[str, OpenRoot] = {}
@@ -44,7 +46,7 @@ def open_roots(
                     continue
             if held.enter_context(patience.lock(folder)):
                 sweep(folder)
-            # A clear may have removed the root while its lock was waited for.
+            # A clear may have removed the root while this process waited for its lock.
             opened = held.enter_context(_open_root(root))
             if not _may_use(root, opened, problems):
                 continue
@@ -63,7 +65,7 @@ def _open_root(root: CacheRoot) -> OpenFolder:
 
 
 def _may_use(root: CacheRoot, opened: OpenFolder, problems: list[str]) -> bool:
-    """Whether an open cache root may be written to; it may not be the one that was seen before."""
+    """Check an open cache root again, since it may not be the folder that was seen before."""
     exposed = exposure(root, opened.status)
     weakness = others_can_write(opened.status)
     if root.is_strict and weakness:
@@ -75,7 +77,7 @@ def _may_use(root: CacheRoot, opened: OpenFolder, problems: list[str]) -> bool:
 
 
 def sweep_idle(folders: Iterable[str]) -> None:
-    """Sweep cache roots into which nothing is to be brought, unless another process uses them."""
+    """Sweep the cache roots that a load does not write to, unless another process uses them."""
     for folder in folders:
         if has_leftovers(folder):
             with contextlib.suppress(OSError), lock_root(folder, timeout=0) as held:

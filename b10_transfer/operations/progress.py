@@ -1,4 +1,4 @@
-"""How far a load or a save is, told to whoever wants to show it."""
+"""The progress of a load or a save, reported to a callback."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _PAUSE_SECONDS = 0.1
 
 
 class Progress(NamedTuple):
-    """How far an operation is.
+    """The progress of an operation.
 
     Attributes:
-        done: uncompressed bytes of artifacts that were brought, or compressed, until now.
-        total: uncompressed bytes that there are to do in all.
+        done: uncompressed bytes of the artifacts that were loaded, or compressed, so far.
+        total: uncompressed bytes of all artifacts to load or compress.
     """
 
     done: int
@@ -26,9 +26,9 @@ class Progress(NamedTuple):
 
 
 ProgressCallback = Callable[[Progress], None]
-"""Called from any thread, ten times a second at most, and never from two at once; where anything is
-brought or uploaded and all of it could be, the last call has `done == total`. An error that it
-raises is logged and ends the calls: it never fails the operation."""
+"""Called from any thread, at most ten times a second, and never from two threads at once. When
+everything was loaded or uploaded, the last call has `done == total`. An exception that it raises is
+logged and ends the calls; it never fails the operation."""
 
 
 class Meter:
@@ -38,8 +38,8 @@ class Meter:
         """Count from 0.
 
         Args:
-            callback: what to tell, if anybody wants to know.
-            total: bytes that there are to do; more may be done in the end.
+            callback: what to call; None for nothing.
+            total: the expected number of bytes; more may be done in the end.
         """
         self._callback = callback
         self._total = total
@@ -64,7 +64,7 @@ class Meter:
         self.add(done - self._done)
 
     def finish(self) -> None:
-        """Tell that all is done, if there was anything to do."""
+        """Report that everything is done, if there was anything to do."""
         with self._lock:
             self._done = self._total
             if self._total and self._told != self._total:
@@ -79,4 +79,4 @@ class Meter:
             self._callback(Progress(self._done, self._total))
         except Exception:
             self._callback = None
-            _logger.exception("the progress callback failed; it is not called any more")
+            _logger.exception("the progress callback failed; it is not called again")

@@ -1,4 +1,4 @@
-"""Refusals of the system: no memory, threads, descriptors, or no running interpreter."""
+"""Refusals of the system: no memory, no threads, no descriptors, an interpreter that shuts down."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NO_THREAD = (
 )
 _AT_THE_END = "the interpreter is shutting down: call it earlier"
 
-# The words of CPython and the dynamic loader; there is nothing else to go by.
+# The texts of CPython and the dynamic loader; such errors have no number.
 _BY_TEXT = (
     ("shutdown", _AT_THE_END),
     ("shutting down", _AT_THE_END),
@@ -36,11 +36,11 @@ _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def describe(error: OSError, store: str) -> str:
-    """Return the filesystem's error about the store, or a local file, and the way out.
+    """Describe an error of the filesystem about the store or a local file, with the way out.
 
     Args:
-        error: as it was raised; files of the store are named by their place in it.
-        store: its folder.
+        error: the error; files of the store are named by their path in it.
+        store: the folder of the store.
     """
     if error.errno == errno.ENOTDIR and not os.path.isdir(store):
         return f"the store {store} is not a folder: set B10FS_CACHE_DIR to one"
@@ -51,12 +51,15 @@ def describe(error: OSError, store: str) -> str:
     place = os.path.relpath(named, store) if os.path.isabs(named) else named
     what = f"{place} in the store {store}" if place not in {"", "."} else f"the store {store}"
     if error.errno in _NOT_ALLOWED:
-        return f"this user may not use {what}: {reason}; let it (chmod, chown), or run as another"
+        return (
+            f"this user may not use {what}: {reason}; allow it (chmod, chown), or run as another "
+            "user"
+        )
     return f"{what}: {reason}"
 
 
 def refusal(error: BaseException) -> str | None:
-    """Return what the system refused, and the way out; None when an error is another one."""
+    """Return what the system refused, with the way out; None for any other error."""
     if isinstance(error, MemoryError):
         return _NO_MEMORY
     if isinstance(error, OSError):

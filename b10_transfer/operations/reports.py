@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from b10_transfer.machine.environment import Difference
 
 _LITTLE_USE = 0.25
-"""When more than this part of what was loaded is compiled again, that is worth a hint."""
+"""When a larger part than this of what was loaded is compiled again, the report says so."""
 
 _NAMED_FILES = 3
-"""How many files a line names for each reason why files are left out."""
+"""How many of the files that are left out a line names for each reason."""
 
 _NAMED_PROBLEMS = 10
-"""How many manifests that cannot be used are named."""
+"""How many unusable manifests are named."""
 _REASON_LENGTH = 300
 
 _LITTLE_USE_HINT = (
-    "much was compiled although much had been loaded: `b10-transfer doctor` looks for why"
+    "much was compiled although much had been loaded: `b10-transfer doctor` looks for the reason"
 )
 
 
@@ -35,23 +35,23 @@ class LoadReport:
     """The report of a load.
 
     Attributes:
-        status: SUCCESS: something was brought; SKIPPED: what there is for this host is here
-            already; DOES_NOT_EXIST: there is nothing for it.
+        status: SUCCESS: something was loaded; SKIPPED: everything for this host is here already;
+            DOES_NOT_EXIST: nothing is stored for it.
         environment_key: of this host.
-        loaded: artifacts that were brought.
+        loaded: artifacts that were loaded.
         bytes_loaded: their size on disk, in bytes.
-        already_here: stored artifacts whose file was here; it was left as it is.
+        already_here: stored artifacts whose file was here already, and was left unchanged.
         unavailable: stored artifacts that could not be read; the compiler makes them again.
         not_for_host: stored artifacts of cache roots that are not used here, or native code for
             other machines alone.
-        refused: manifests of this environment and namespace that could be read and were not
-            believed: not signed with one of the keys that are set, damaged, or another's under a
-            name that is not theirs.
-        differences: what differs from the machine that saved last, beside the environment key;
-            where nothing is stored, what differs from the nearest environment that has something.
-            None of it makes a result wrong; it may still make the compiler work.
+        refused: manifests of this environment and namespace that could be read but were not
+            believed: damaged, not signed with one of the keys of this host, or copied to another
+            name.
+        differences: how this machine differs from the one that saved last, beside the environment
+            key; when nothing is stored, how the environment differs from the nearest one that has
+            something. Differences never make a result wrong, but may make the compiler work again.
         reason: why there was nothing to load, where the status is DOES_NOT_EXIST.
-        problems: what was wrong with the store or with this machine, a line each.
+        problems: what was wrong with the store or this machine, one line each.
         seconds: how long the load took.
     """
 
@@ -77,7 +77,7 @@ class LoadReport:
             f"{self.already_here} already here",
         ]
         if self.unavailable:
-            parts.append(f"{self.unavailable} could not be had and will be compiled")
+            parts.append(f"{self.unavailable} could not be read and will be compiled")
         if self.not_for_host:
             parts.append(f"{self.not_for_host} are not for this host")
         if self.refused:
@@ -98,17 +98,17 @@ class SaveReport:
         found: artifacts in the local cache roots.
         added: artifacts that the store did not have.
         superseded: artifacts whose stored bytes were replaced by the local ones.
-        expired: artifacts that the store had and that are given up: nobody used them for long, or
-            there was no room for them.
+        expired: artifacts that the store had and gives up: nobody used them for long, or there was
+            no room for them.
         uploaded_bytes: bytes of new packs in the store.
         stored_bytes: compressed bytes that the newest manifest references.
-        reused: artifacts here that are as a load brought or found them.
+        reused: artifacts here that are unchanged since a load.
         compiled_kinds: how many artifacts of each kind a compiler made or replaced here since the
             last load; None when nothing was loaded here.
-        left_out_files: files that are not saved, by the reason why: not whole, changed meanwhile,
-            made under another environment, and so on.
+        left_out_files: files that are not saved, by the reason: incomplete, changed meanwhile, made
+            under another environment, and so on.
         refused: see `LoadReport`; the save neither relied on them nor moved them away.
-        problems: what was wrong with the store or the disk, a line each.
+        problems: what was wrong with the store or the disk, one line each.
         seconds: how long the save took.
     """
 
@@ -146,7 +146,7 @@ class SaveReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The problems, and where to look when the loads before were of little use."""
+        """The problems, and a hint when earlier loads were of little use."""
         return (*self.problems, _LITTLE_USE_HINT) if self.was_of_little_use else self.problems
 
     def __str__(self) -> str:
@@ -171,12 +171,12 @@ class SaveReport:
 
 
 def is_little_use(compiled: int, reused: int) -> bool:
-    """Whether much was compiled although much had been loaded, by the numbers of artifacts."""
+    """Tell, from numbers of artifacts, whether much was compiled although much had been loaded."""
     return compiled > _LITTLE_USE * reused > 0
 
 
 def difference_lines(differences: Iterable[Difference]) -> str:
-    """The fields in which two environments differ, with both values."""
+    """Describe the fields in which two environments differ, with both values."""
     return ", ".join(
         f"{_value(item.name, item.there)} (here {item.here or 'none'})" for item in differences
     )
@@ -198,7 +198,7 @@ def _refused(count: int) -> str:
 
 
 def by_reason(skipped: Iterable[Skipped]) -> dict[str, tuple[str, ...]]:
-    """Return the locations of files that are left out, by the reason why; both sorted."""
+    """Return the locations of files that are left out, by the reason; both sorted."""
     files: defaultdict[str, set[str]] = defaultdict(set)
     for location, reason in skipped:
         files[reason].add(location)
@@ -206,7 +206,7 @@ def by_reason(skipped: Iterable[Skipped]) -> dict[str, tuple[str, ...]]:
 
 
 def _named(left_out: Mapping[str, tuple[str, ...]]) -> str:
-    """Return each reason with the first files, for a line that stays readable."""
+    """Return each reason with the first files, short enough for a line."""
     parts: list[str] = []
     for reason, files in left_out.items():
         more = len(files) - _NAMED_FILES
@@ -216,17 +216,16 @@ def _named(left_out: Mapping[str, tuple[str, ...]]) -> str:
 
 
 def count_refused(problems: Iterable[Problem]) -> int:
-    """Return how many of the manifests that could not be used were read, and not believed."""
+    """Return how many of the unusable manifests were read but not believed."""
     return sum(not (item.missing or item.unreachable or item.unread) for item in problems)
 
 
 def problem_lines(problems: Collection[Problem], *, signed: bool = False) -> list[str]:
-    """Return what was wrong with files of the store, a line each for the first of them.
+    """Return what was wrong with files of the store: one line each for the first of them.
 
     Args:
         problems: as the engine found them.
-        signed: whether a signing key is set: then a last line says what that means for those which
-            were refused.
+        signed: whether a signing key is set; then a last line explains why some were refused.
     """
     lines = [
         f"{item.name}: {item.reason[:_REASON_LENGTH]}" for item in [*problems][:_NAMED_PROBLEMS]
@@ -236,7 +235,7 @@ def problem_lines(problems: Collection[Problem], *, signed: bool = False) -> lis
     refused = count_refused(problems)
     if signed and refused:
         lines.append(
-            f"{_refused(refused)}: with a signing key set, only what was signed with it is used; "
+            f"{_refused(refused)}: with a signing key set, only what that key signed is used; "
             "give all hosts the key, and save once with it"
         )
     return lines

@@ -1,4 +1,4 @@
-"""The settings, for people: what each came to, and where that came from."""
+"""The settings, for people: each value, and where it came from."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class SettingValue(NamedTuple):
 
     Attributes:
         name: of the environment variable.
-        value: what it came to.
-        origin: "set", "default", or what stands in for a folder that cannot be used.
+        value: the value in use.
+        origin: "set", "default", or what replaces a folder that cannot be used.
     """
 
     name: str
@@ -30,7 +30,7 @@ class SettingValue(NamedTuple):
     origin: str
 
     def __str__(self) -> str:
-        """For people, without the name."""
+        """Describe it for people, without the name."""
         value = self.value
         text = "none" if value is None else str(int(value) if isinstance(value, bool) else value)
         return f"{text} ({self.origin})"
@@ -56,7 +56,7 @@ _SHOWN: Mapping[str, Callable[[Settings], object]] = {
     "MAX_CONCURRENT_SAVES": lambda settings: settings.concurrent_saves,
     WORK_FOLDER: lambda settings: settings.scratch,
 }
-"""Every setting, and what it came to."""
+"""Every setting, with the function that describes its value."""
 
 SETTING_NAMES = tuple(_SHOWN)
 
@@ -70,15 +70,15 @@ def setting_values(settings: Settings) -> list[SettingValue]:
 
 
 def _shown_key(settings: Settings) -> str | None:
-    """Not the key itself."""
+    """Describe a key without showing it."""
     return "(not shown)" if settings.signing_keys and KEY_FILE not in settings.variables else None
 
 
 def origin_of(settings: Settings, name: str) -> str:
-    """Say where a value came from."""
+    """Return where a value came from."""
     if name == KEY:
         return "set" if _shown_key(settings) else "default"
-    # An empty value is as good as none; of a key file it would have been refused.
+    # An empty value counts as none; for a key file it would have been refused.
     value = settings.variables.get(name, "")
     if name == WORK_FOLDER and settings.scratch != os.path.normpath(value or "/app"):
         return "the system's temporary folder"

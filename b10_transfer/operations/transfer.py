@@ -1,4 +1,4 @@
-"""Loading and saving: the product's policy meets the engine. Raises CacheError, returns reports."""
+"""Load and save: apply the product's policy with the engine. Raise CacheError, return reports."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 def load(
     settings: Settings | None = None, *, on_progress: ProgressCallback | None = None
 ) -> LoadReport:
-    """Bring what is stored for this environment, less what is here already.
+    """Load the artifacts that are stored for this environment and not here yet.
 
     Local files are never replaced, and a compiler may be at work in the cache roots meanwhile.
 
     Args:
         settings: read from the environment variables by default.
-        on_progress: told how many bytes were brought; see `b10_transfer.operations.progress`.
+        on_progress: told how many bytes were loaded; see `b10_transfer.operations.progress`.
 
     Raises:
         CacheValidationError: a setting is not acceptable.
@@ -49,8 +49,8 @@ def save(
 
     Args:
         settings: read from the environment variables by default.
-        wait: whether to let saves that began earlier go first, for a minute at most. Their work
-            often leaves nothing to do; give False where time is short, at shutdown for instance.
+        wait: whether to let saves that began earlier go first, for at most a minute. They often
+            leave nothing to do. Give False when time is short, as at shutdown.
         on_progress: told how many bytes were uploaded; see `b10_transfer.operations.progress`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Warn of a store that others can write to, where no key tells their manifests apart."""
+"""Warn of a store that others can write to when no key is set."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def store_exposure(folder: str) -> str | None:
     mode = os.stat(above).st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and own is not None:
         return (
-            f"others can exchange the store {folder}: they can write to the folder {above} (mode "
+            f"others can replace the store {folder}: they can write to the folder {above} (mode "
             f"{stat.S_IMODE(mode):o})"
         )
     return None
 
 
 def warn_when_unsigned(settings: Settings) -> None:
-    """Say, once in a process, that there is no signing key and others can write to the store."""
+    """Warn, once in a process, that no signing key is set and others can write to the store."""
     if settings.signing_keys or _warning.locked():
         return
     exposed = store_exposure(settings.store)

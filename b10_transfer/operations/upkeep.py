@@ -1,4 +1,4 @@
-"""Keeping the store in order: garbage collection, checks, and taking a poisoned cache out."""
+"""Keep the store in order: garbage collection, checks, removal of a harmful cache."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("b10_transfer")
 
 _VISIT_SECONDS = 5.0
-"""The longest that a visit after a save takes."""
+"""The time limit, in seconds, of a visit after a save."""
 
 
 def collect(
     settings: Settings | None = None, *, dry_run: bool = False, seconds: float = float("inf")
 ) -> GcReport:
-    """Make one visit of the garbage collection: what nothing references comes a stage further.
+    """Make one visit of the garbage collection, which moves unreferenced files one stage on.
 
     Args:
         settings: read from the environment variables by default.
-        dry_run: change nothing, and tell what would be condemned.
-        seconds: stop after about this long; the next visit goes on.
+        dry_run: change nothing, and report what would be moved to trash.
+        seconds: stop after about this time; the next visit goes on.
 
     Raises:
         CacheError: the store cannot be used.
@@ -50,7 +50,7 @@ def collect_until_empty(
     on_visit: Callable[[GcReport], None] = lambda _: None,
     pause_seconds: float = STAGE_DISTANCE_SECONDS,
 ) -> GcReport:
-    """Make visits until everything in trash is deleted: a day, at least, if there is anything.
+    """Make visits until everything in trash is deleted, which takes at least a day.
 
     Args:
         settings: read from the environment variables by default.
@@ -85,7 +85,7 @@ def check(
 
 
 def addresses(settings: Settings | None = None, *, in_trash: bool = False) -> list[Address]:
-    """Every environment and namespace that something is stored for, or is in trash for.
+    """Return every environment and namespace with manifests in the store or in trash.
 
     Raises:
         CacheError: the store cannot be used.
@@ -95,7 +95,7 @@ def addresses(settings: Settings | None = None, *, in_trash: bool = False) -> li
 
 
 def remove(address: Address, settings: Settings | None = None) -> int:
-    """Take one environment and namespace out of the store; `restore` undoes it for a day.
+    """Remove one environment and namespace from the store; `restore` undoes it for a day.
 
     Returns:
         How many manifests went to trash.
@@ -122,9 +122,9 @@ class SignReport:
     """The result of signing a store again.
 
     Attributes:
-        signed: environments and namespaces that the first key has signed now.
-        unchanged: how many had nothing that another key of this host signed.
-        failed: why an address could not be signed, by its name.
+        signed: the environments and namespaces that the first key has signed now.
+        unchanged: how many had nothing that another key of this host had signed.
+        failed: why an address could not be signed, by the address.
     """
 
     signed: list[Address] = field(default_factory=list["Address"])
@@ -135,8 +135,8 @@ class SignReport:
 def sign_again(settings: Settings | None = None) -> SignReport:
     """Sign with the first key what the other keys of this host signed.
 
-    An operator who changes a key does this before the old one goes. Manifests that no key of this
-    host vouches for are left alone.
+    An operator who changes a key does this before removing the old one. Manifests that no key of
+    this host signed are left alone.
 
     Raises:
         CacheError: the store cannot be used, or there is no key here that can sign.
@@ -159,10 +159,10 @@ def sign_again(settings: Settings | None = None) -> SignReport:
 
 
 def visit_after_save(context: Context) -> None:
-    """Make a short visit, if no host made one today. Never raises: the save is done."""
+    """Make a short visit, if no host made one today. Never raises, since the save is done."""
     if not context.settings.auto_gc:
         return
-    # A RuntimeError: no thread can be started, at the interpreter's shutdown for instance.
+    # RuntimeError: no thread can be started, as at the interpreter's shutdown.
     with contextlib.suppress(OSError, StoreError, RuntimeError):
         if not context.store.is_visit_due():
             return
@@ -174,7 +174,7 @@ def visit_after_save(context: Context) -> None:
 
 @contextlib.contextmanager
 def _open_store(settings: Settings | None) -> Generator[tuple[Store, Settings]]:
-    """The store alone: a host that only looks after it need not be able to use what is in it."""
+    """Open only the store: a host that cleans it up need not be able to use its content."""
     used = settings or Settings.from_environment()
     with errors_as_cache_errors(used):
         yield open_store(used), used

@@ -107,6 +107,6 @@ def test_a_root_that_is_a_link_to_nowhere_is_named_with_the_way_out(site: Site) 
     loader.root.parent.mkdir(parents=True)
     loader.root.symlink_to(site.folder / "purged")
     with pytest.raises(
-        CacheError, match=r"is a link to .*/purged, which is not there .*: make that"
+        CacheError, match=r"is a link to .*/purged, which does not exist .*: create that"
     ):
         loader.load()

@@ -98,7 +98,7 @@ def test_what_the_store_has_lost_is_a_failure_when_it_is_more_than_what_is_here(
         4,
         2,
     )
-    assert "2 could not be had and will be compiled" in str(report)
+    assert "2 could not be read and will be compiled" in str(report)
     (pack_of_many,) = site.files("packs")
     pack_of_many.unlink()
     with pytest.raises(

@@ -255,7 +255,7 @@ def test_clear_of_a_root_in_which_the_store_lies_or_that_lies_in_it_removes_noth
     assert b10_transfer.clear_local_cache(roots=[name]) is False
     message = only_record(caplog).getMessage()
     assert f"the cache root {name} " in message
-    assert "lie in each other" in message
+    assert "must not contain each other" in message
     assert snapshot(site.store) == stored
     assert host.tree() == TREE
 

@@ -105,7 +105,7 @@ def test_artifacts_that_could_not_be_had_are_told_as_a_warning_in_one_line(
     assert b10_transfer.load_compile_cache() is Status.SUCCESS
     record = only_record(caplog)
     assert record.levelno == logging.WARNING
-    assert f"{len(TREE)} could not be had and will be compiled" in record.getMessage()
+    assert f"{len(TREE)} could not be read and will be compiled" in record.getMessage()
     assert "\n" not in record.getMessage()
 
 
@@ -219,8 +219,8 @@ def test_where_this_environment_has_something_in_other_namespaces_these_are_name
         assert b10_transfer.load_compile_cache() is Status.DOES_NOT_EXIST
     line = warning(caplog)
     assert (
-        "this environment has something in other namespaces: the one without a name, model-b"
-        in line
+        "something is stored for this environment in other namespaces: "
+        "the one without a name, model-b" in line
     )
     assert "nearest" not in line
 

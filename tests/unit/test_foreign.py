@@ -29,7 +29,7 @@ pytestmark = pytest.mark.layouts
 
 TREE = compiled_graph("model")
 PROJECT = {".git/config": b"", "src/model.py": b"", "weights.safetensors": b"w"}
-NAMED = "holds other things than the cache inductor (.git/, src/, weights.safetensors)"
+NAMED = "holds things that are not part of the cache inductor (.git/, src/, weights.safetensors)"
 
 
 def test_a_save_uploads_no_file_of_a_project_and_names_it(site: Site) -> None:

@@ -79,7 +79,7 @@ def test_a_process_that_lacks_it_does_not_go_on_unsigned(site: Site) -> None:
 def test_one_that_is_not_acceptable_is_taken_too_and_told_each_time(site: Site) -> None:
     done = run_python(_TOO_SHORT, site.host("host").variables(**{KEY: "short"}))
     first, second, left = done.stdout.splitlines()
-    assert "under 16 characters" in first
+    assert "shorter than 16 characters" in first
     assert first == second
     assert "short" not in left
 

@@ -280,9 +280,7 @@ def test_of_a_folder_of_the_users_what_the_store_has_too_goes_and_all_else_stays
     assert read_tree(mine) == {**own, "changed": b"since"}
     assert not (mine / "deep").exists()
     assert cleared.left == ()
-    assert (
-        "in common with the store stays (.hidden/, changed, kept/new, and 1 more)" in cleared.note
-    )
+    assert "in common with the store stay (.hidden/, changed, kept/new, and 1 more)" in cleared.note
     assert host.load(B10_CACHE_ROOTS=f"mine={mine}").loaded == 3
     assert read_tree(mine) == {**saved, **own, "changed": b"since"}
 

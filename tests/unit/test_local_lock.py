@@ -162,5 +162,5 @@ def test_who_waits_says_for_what_and_until_when(
     with lock_root(str(tmp_path), 1):
         with lock_root(str(tmp_path), 1.5) as held:
             assert held is False
-        told = f"another process of this host is at work in {tmp_path}: it is waited for, until "
+        told = f"another process of this host works in {tmp_path}: waiting for it, until "
         assert caplog.text.count(told) == 1

@@ -74,7 +74,7 @@ def test_a_callback_that_raises_is_called_once_and_fails_nothing(
         assert transfer.save(settings, on_progress=fail).status is OperationStatus.SUCCESS
     assert len(calls) == 1
     assert [record.message for record in caplog.records] == [
-        "the progress callback failed; it is not called any more"
+        "the progress callback failed; it is not called again"
     ]
 
 

@@ -30,8 +30,8 @@ def test_what_this_user_may_not_do_is_told_with_the_way_out(tmp_path: Path, abso
     name = str(tmp_path / "sessions/x") if absolute else "sessions/x"
     text = describe(error_of(errno.EACCES, name), str(tmp_path))
     assert text == (
-        f"this user may not use sessions/x in the store {tmp_path}: Permission denied; let it "
-        "(chmod, chown), or run as another"
+        f"this user may not use sessions/x in the store {tmp_path}: Permission denied; allow it "
+        "(chmod, chown), or run as another user"
     )
 
 

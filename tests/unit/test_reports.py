@@ -35,7 +35,7 @@ def test_a_load_is_told_in_one_line_with_counts_bytes_and_seconds() -> None:
 
 def test_what_a_load_missed_is_told_where_there_is_any() -> None:
     line = str(dataclasses.replace(LOADED, unavailable=3))
-    assert line.endswith("3 could not be had and will be compiled in 0.50 s")
+    assert line.endswith("3 could not be read and will be compiled in 0.50 s")
 
 
 def test_what_a_load_left_aside_is_told_where_there_is_any() -> None:

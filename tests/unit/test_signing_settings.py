@@ -116,7 +116,7 @@ def test_a_key_of_16_characters_is_long_enough_and_one_of_15_is_refused(key_file
     assert len(settings(**{KEY: "x" * 16}).signing_keys) == 1
     write(key_file, f"{NEW}\n{'x' * 15}\n".encode())
     for message in (refusal(**{KEY: "x" * 15}), refusal(**{KEY_FILE: str(key_file)})):
-        assert "under 16 characters" in message
+        assert "shorter than 16 characters" in message
         assert "openssl rand -hex 32" in message
         assert "x" * 15 not in message
     assert refusal(**{KEY: "x" * 15}).startswith(f"{KEY}: ")
@@ -135,7 +135,7 @@ def test_a_public_key_for_which_anybody_can_sign_is_refused_with_its_place(key_f
 
 
 def test_white_space_does_not_make_a_key_longer() -> None:
-    assert "under 16" in refusal(**{KEY: f"{' ' * 20}short{' ' * 20}"})
+    assert "shorter than 16" in refusal(**{KEY: f"{' ' * 20}short{' ' * 20}"})
 
 
 # What is refused.
@@ -171,7 +171,7 @@ def test_an_empty_path_does_not_turn_signing_off() -> None:
 def test_a_key_that_is_no_text_is_refused_and_not_shown(key_file: Path, data: bytes) -> None:
     write(key_file, data)
     message = refusal(**{KEY_FILE: str(key_file)})
-    assert "not text" in message or "under 16" in message
+    assert "not text" in message or "shorter than 16" in message
     assert "kkk" not in message
     assert message.isprintable()
 
@@ -239,7 +239,7 @@ def test_a_file_in_the_store_is_refused_also_through_a_link(
     (tmp_path / "link").symlink_to(inside)
     for path in (inside, tmp_path / "link"):
         message = refusal(**{KEY_FILE: str(path), "B10FS_CACHE_DIR": str(store)})
-        assert "lies in the store" in message
+        assert "is in the store" in message
 
 
 def test_a_key_in_place_of_a_path_is_refused_and_not_shown() -> None:

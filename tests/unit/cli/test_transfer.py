@@ -257,7 +257,7 @@ def test_clear_refuses_a_root_around_the_store(
 ) -> None:
     become(host, monkeypatch, B10FS_CACHE_DIR=str(host.root / "store"))
     assert main(["clear"]) == USAGE
-    assert "lie in each other" in capsys.readouterr().err
+    assert "must not contain each other" in capsys.readouterr().err
     assert host.tree() == TREE
 
 

@@ -88,8 +88,8 @@ def test_a_root_that_is_a_link_to_nowhere_is_a_problem(host: Host) -> None:
     host.root.parent.mkdir(parents=True, exist_ok=True)
     host.root.symlink_to(host.folder / "purged")
     finding = only_problem(host, "root.unwritable")
-    assert f"is a link to {host.folder / 'purged'}, which is not there" in finding.text
-    assert finding.advice == "make that folder, or remove the link"
+    assert f"is a link to {host.folder / 'purged'}, which does not exist" in finding.text
+    assert finding.advice == "create that folder, or remove the link"
 
 
 @needs_root

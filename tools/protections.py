@@ -654,17 +654,17 @@ PROTECTIONS = (
         (
             Edit(
                 _STORE + "save/save.py",
-                "_save_in_session(remote, reader, request, session, view.packs.suspects)",
-                "_save_in_session(remote, reader, request, session, view)",
+                "            return _save_in_session(remote, reader, request, session)",
+                "            return _save_in_session(remote, reader, request, session, view)",
             ),
             Edit(
                 _STORE + "save/save.py",
-                "    suspects: Collection[PackId],\n) -> SaveOutcome:\n",
-                "    first: _View,\n) -> SaveOutcome:\n    suspects = ()\n",
+                "request: SaveRequest, session: Session\n",
+                "request: SaveRequest, session: Session, first: _View\n",
             ),
             Edit(
                 _STORE + "save/save.py",
-                "        view = _look(remote, reader, request, now_ms, suspects)\n    elif",
+                "        view = _look(remote, reader, request, now_ms)\n    elif",
                 "        view = first\n    elif",
             ),
         ),
@@ -987,6 +987,35 @@ PROTECTIONS = (
         "            and not self.is_broken(entry)\n",
         "",
         "tests/integration/test_broken_artifacts.py",
+    ),
+    _simple(
+        "a pack that a load doubted is verified by the next save",
+        _STORE + "packs/health.py",
+        "read_all=pack in suspects",
+        "read_all=False",
+        "tests/unit/store/test_pack_health.py",
+        "tests/integration/test_healing.py",
+    ),
+    _simple(
+        "what a load could not read is doubted",
+        "b10_transfer/local/after_load.py",
+        "loaded.distrusted | set(outcome.damaged.items()) | unreadable",
+        "loaded.distrusted | set(outcome.damaged.items())",
+        "tests/integration/test_healing.py",
+    ),
+    _simple(
+        "packs of other addresses are verified before a save refers to them",
+        _STORE + "save/save.py",
+        "look_at_packs(remote, _pack_sizes(packs), packs).good",
+        "look_at_packs(remote, _pack_sizes(packs)).good",
+        "tests/unit/store/test_store_save.py",
+    ),
+    _simple(
+        "a visit verifies some packs",
+        _STORE + "gc/verify.py",
+        '            report.damaged += [f"{pack_path(pack)}: {fault}"] if fault else []\n',
+        "",
+        "tests/integration/gc/test_verify.py",
     ),
     _simple(
         "what is sound is copied out of a damaged pack before it is set aside",

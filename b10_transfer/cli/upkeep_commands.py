@@ -41,7 +41,7 @@ def gc(call: Call) -> int:
         with busy_display(console, "looking for unreferenced files"):
             report = upkeep.collect(settings, dry_run=call.options.dry_run)
         show(report)
-    return exit_codes.PROBLEMS if report.refused else exit_codes.DONE
+    return exit_codes.PROBLEMS if report.refused or report.damaged else exit_codes.DONE
 
 
 def check(call: Call) -> int:
@@ -131,11 +131,17 @@ def _restore(call: Call, settings: Settings, address: Address) -> int:
     return exit_codes.DONE if is_whole else exit_codes.PROBLEMS
 
 
-def _print_visit(console: Console, report: GcReport) -> None:
+def _print_failures(console: Console, report: GcReport) -> None:
     for reason in report.refused:
         console.paragraph((("!!", "red"), " "), f"nothing was moved to trash or deleted: {reason}")
+    for fault in report.damaged:
+        console.paragraph((("!!", "red"), " "), f"{fault}: run `check --read-data --repair`")
     for reason in report.unwritten:
         console.paragraph(((" !", "yellow"), " "), f"not repacked: {reason}")
+
+
+def _print_visit(console: Console, report: GcReport) -> None:
+    _print_failures(console, report)
     for text in _visit_lines(report):
         console.paragraph((), text)
     for address in report.expired:
@@ -167,6 +173,7 @@ def _visit_lines(report: GcReport) -> list[str]:
         ),
         (report.restored, f"put back {count_text(report.restored, 'pack')}"),
         (report.rewritten_bytes, f"repacked {size_text(report.rewritten_bytes)}"),
+        (report.verified_bytes, f"verified {size_text(report.verified_bytes)}"),
         (report.fenced, f"fenced {count_text(report.fenced, 'session')}"),
         (report.swept, f"swept {count_text(report.swept, 'leftover')}"),
     ]

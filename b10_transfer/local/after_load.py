@@ -21,15 +21,29 @@ if TYPE_CHECKING:
     from b10_store import Digest, Fingerprint, LoadOutcome, Placed, RestoreTarget
 
 
-def remember_loaded(folders: Iterable[str], outcome: LoadOutcome) -> None:
-    """Note in cache roots what a load put there, and what it found damaged or broken."""
+def remember_loaded(
+    folders: Iterable[str], wanted: Iterable[RestoreTarget], outcome: LoadOutcome
+) -> None:
+    """Note in cache roots what a load put there, and what it found damaged, unreadable or broken.
+
+    Args:
+        folders: the cache roots.
+        wanted: what was to be loaded.
+        outcome: what became of it.
+    """
+    # A save sees by itself which packs are gone.
+    unreadable = {
+        (item.entry.digest, item.entry.location.pack)
+        for item in wanted
+        if not isinstance(outcome.unread.get(item.entry.digest), FileNotFoundError | None)
+    }
     placed: defaultdict[str, list[tuple[RestoreTarget, Fingerprint]]] = defaultdict(list)
     for target, fingerprint in outcome.placed.placed:
         placed[target.folder].append((target, fingerprint))
     for folder in folders:
         loaded = read_loaded(folder)
         sound = {(item.entry.digest, item.entry.location.pack) for item, _ in placed[folder]}
-        loaded.distrusted = (loaded.distrusted | set(outcome.damaged.items())) - sound
+        loaded.distrusted = (loaded.distrusted | set(outcome.damaged.items()) | unreadable) - sound
         loaded.finished_ns = filesystem_now_ns(folder)
         loaded.broken |= _broken_in(folder, outcome.placed)
         if placed[folder]:

@@ -58,7 +58,7 @@ class Loaded:
     Attributes:
         finished_ns: when the last load ended, by the filesystem's clock; 0: there was none.
         digests: by path: the digest that this host and the store last had in common.
-        distrusted: (digest, pack) that failed verification twice.
+        distrusted: (digest, pack) that could not be read, or failed verification, twice.
         broken: by path: the digest of stored bytes that were not placed because they, or a part of
             their bundle, are not whole.
     """

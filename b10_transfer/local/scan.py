@@ -45,7 +45,7 @@ class LocalScan(NamedTuple):
         artifacts: of all roots, hashed.
         skipped: files that are left out.
         loaded: the digest that was loaded for an artifact, if one was.
-        distrusted: (digest, pack) that failed verification twice here.
+        distrusted: (digest, pack) that could not be read, or failed verification, twice here.
         reused: how many of the artifacts are unchanged since a load.
         recompiled: how many artifacts of each kind were made or replaced since the last load;
             None when there was none.

@@ -125,7 +125,8 @@ def _restore(
         # Another load of this host may have put everything there while the lock was waited for.
         wanted = not_here([item for item in lacking if item.folder in usable])
         outcome = _fetch(context, stored, wanted, usable, on_progress)
-        remember_loaded({item.folder for item in targets} - (folders - usable.keys()), outcome)
+        roots = {item.folder for item in targets} - (folders - usable.keys())
+        remember_loaded(roots, wanted, outcome)
     _plant_placeholders(context, targets)
     unusable = sum(item.folder not in usable for item in lacking)
     already_here = len(targets) - unusable - len(wanted)

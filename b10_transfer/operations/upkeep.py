@@ -14,6 +14,7 @@ from b10_transfer.keys import KEY_FILE
 from b10_transfer.operations.context import errors_as_cache_errors, open_store
 from b10_transfer.operations.imports import import_for
 from b10_transfer.settings import Settings
+from b10_transfer.units import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -170,6 +171,12 @@ def visit_after_save(context: Context) -> None:
         context.store.note_visit()
         report = context.store.collect(_policy(context.settings), seconds=_VISIT_SECONDS)
         _logger.debug("gc: %s", report)
+        if report.damaged:
+            _logger.warning(
+                "gc: %s in the store: run `b10-transfer check --read-data --repair` (%s)",
+                count_text(len(report.damaged), "damaged pack"),
+                report.damaged[0],
+            )
 
 
 @contextlib.contextmanager

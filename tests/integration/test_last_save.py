@@ -81,8 +81,13 @@ def remove(path: Path) -> None:
     path.unlink()
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, cut_short, remove])
-@pytest.mark.parametrize("folder", ["packs", "manifests"])
+@pytest.mark.parametrize(
+    ("folder", "damage"),
+    [
+        ("manifests", flip_a_bit),
+        *((folder, damage) for folder in ("packs", "manifests") for damage in (cut_short, remove)),
+    ],
+)
 def test_damage_in_the_store_is_seen_and_healed_by_the_host_that_has_the_bytes(
     site: Site, saved: Host, folder: str, damage: Callable[[Path], None]
 ) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from b10_store.digest import Digest
     from b10_store.format.keys import SigningKey
-    from b10_store.format.names import Address
+    from b10_store.format.names import Address, PackId
     from b10_store.load import LoadOutcome
     from b10_store.manifests.merge import MergedView
     from b10_store.manifests.reader import Heads
@@ -43,6 +43,7 @@ class EngineHost:
         address: what it saves and loads.
         key: seals its manifests, and those of others must be sealed with it.
         loaded: what it and the store last had in common.
+        distrusted: blobs that a load could not have, and the pack of each.
         group: the folder whose files are variants of one thing; "" for none.
     """
 
@@ -51,6 +52,7 @@ class EngineHost:
     address: Address = ADDRESS
     key: SigningKey | None = None
     loaded: dict[Identity, Digest] = field(default_factory=dict[Identity, "Digest"])
+    distrusted: set[tuple[Digest, PackId]] = field(default_factory=set["tuple[Digest, PackId]"])
     group: str = ""
 
     def __post_init__(self) -> None:
@@ -105,6 +107,7 @@ class EngineHost:
             workers=2,
             scratch=str(self.scratch),
             loaded=dict(self.loaded),
+            distrusted=frozenset(self.distrusted),
         )
         return dataclasses.replace(request, **changes)
 
@@ -112,6 +115,7 @@ class EngineHost:
         """Save, and remember what is stored as it is here."""
         request = self.request(**changes)
         outcome = self.store().save(request)
+        self.distrusted = {item for item in self.distrusted if item[1] not in outcome.sound_packs}
         self._remember({item.candidate.identity: item.digest for item in request.artifacts})
         return outcome
 
@@ -128,6 +132,7 @@ class EngineHost:
         ]
         outcome = store.load(self.address, placements, stored.packs, watch=unwatched, workers=2)
         store.note_use(heads)
+        self.distrusted |= set(outcome.damaged.items())
         for placement, _ in outcome.placed.placed:
             self.loaded[placement.entry.identity] = placement.entry.digest
         return outcome

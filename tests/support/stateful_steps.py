@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from hypothesis.stateful import RuleBasedStateMachine
@@ -86,7 +86,10 @@ class Steps(RuleBasedStateMachine):
         self.away: dict[Address, tuple[float, frozenset[str]]] = {}
 
     def prepare(self, host: EngineHost, *, wait: bool) -> tuple[Local, SaveRequest]:
-        request = self.world.request(host, wait=wait)
+        # What is damaged in the store, a load of this host has found.
+        request = replace(
+            self.world.request(host, wait=wait), distrusted=self.model.view.suspicions
+        )
         loaded = {identity.path: digest for identity, digest in host.loaded.items()}
         return Local(host.address, digests(host.tree()), loaded, GROUP), request
 

@@ -55,7 +55,7 @@ class View:
         manifests: every manifest, readable or not.
         unreadable: those that are damaged.
         damaged: packs that are not what they are named by, and that a manifest references.
-        doubtful: digests that lie in a damaged pack, as a manifest says.
+        doubts: each blob that lies in a damaged pack, as a manifest says, and the pack.
         missing: packs that a load relies on and that are not in packs/; what only a superseded
             manifest references may be collected.
         used: packs that a manifest references.
@@ -67,11 +67,21 @@ class View:
     manifests: frozenset[SnapshotName] = frozenset()
     unreadable: frozenset[SnapshotName] = frozenset()
     damaged: frozenset[PackId] = frozenset()
-    doubtful: frozenset[Digest] = frozenset()
+    doubts: frozenset[tuple[Digest, PackId]] = frozenset()
     missing: frozenset[PackId] = frozenset()
     used: frozenset[PackId] = frozenset()
     files: frozenset[str] = frozenset()
     heads: dict[Address, int] = field(default_factory=dict["Address", int])
+
+    @property
+    def doubtful(self) -> frozenset[Digest]:
+        """Digests that lie in a damaged pack, as a manifest says."""
+        return frozenset(digest for digest, _ in self.doubts)
+
+    @property
+    def suspicions(self) -> frozenset[tuple[Digest, PackId]]:
+        """One blob of each damaged pack: a load that needed no other tells of that one."""
+        return frozenset({pack: (digest, pack) for digest, pack in sorted(self.doubts)}.values())
 
 
 class Decoder:
@@ -126,7 +136,7 @@ class Observer:
             manifests=frozenset(read),
             unreadable=frozenset(name for name, manifest in read.items() if manifest is None),
             damaged=damaged,
-            doubtful=_doubtful(readable, damaged),
+            doubts=_doubts(readable, damaged),
             missing=frozenset(relied_on - packs.present),
             used=frozenset(referenced),
             files=frozenset({f"{name}.manifest" for name in read} | packs.files),
@@ -206,9 +216,11 @@ def _heads(manifests: Iterable[Manifest]) -> list[Manifest]:
     return [item for item in found if item.name.snapshot not in gone]
 
 
-def _doubtful(manifests: Iterable[Manifest], damaged: frozenset[PackId]) -> frozenset[Digest]:
+def _doubts(
+    manifests: Iterable[Manifest], damaged: frozenset[PackId]
+) -> frozenset[tuple[Digest, PackId]]:
     return frozenset(
-        entry.digest
+        (entry.digest, entry.location.pack)
         for manifest in manifests
         for entry in manifest.entries.values()
         if entry.location.pack in damaged

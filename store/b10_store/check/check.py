@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from b10_store.check.damage import Damage, Fault
-from b10_store.check.repair import Repair, is_intact
+from b10_store.check.repair import Repair
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
 from b10_store.format.marker import check_format
 from b10_store.format.names import FORMAT_FILE, SnapshotName, pack_path
 from b10_store.gc.repack import move_blobs
 from b10_store.manifests.reader import ManifestReader
+from b10_store.packs.health import is_intact
 from b10_store.remote.folder_names import FOLDERS, NO_FOLDER
-from b10_store.remote.protocol import Range, is_no_file
+from b10_store.remote.protocol import Range, exists, is_no_file
+from b10_store.remote.second_look import wrong_twice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,9 +131,9 @@ class _Check:
 
     def _look_at_format(self) -> None:
         # Twice: a client may not see the file yet, or not all of it.
-        if check_format(self._remote) or check_format(self._remote):
+        if not wrong_twice(lambda: not check_format(self._remote)):
             return
-        if not self._exists(FORMAT_FILE):
+        if not exists(self._remote, FORMAT_FILE):
             what = "the next save writes it" if self._names() else "there is no store here"
             self._note(Fault(FORMAT_FILE, Damage.MISSING, what))
         else:
@@ -143,15 +145,10 @@ class _Check:
         return ManifestReader(self._remote, self._scratch, ()).names()
 
     def _look_at_manifest(self, name: SnapshotName) -> Fault | None:
-        fault: Fault | None = None
-        for _ in range(2):
-            try:
-                fault = self._read_manifest(name)
-            except FileNotFoundError:
-                return None  # superseded since the listing
-            if fault is None:
-                break
-        return fault
+        try:
+            return wrong_twice(lambda: self._read_manifest(name))
+        except FileNotFoundError:
+            return None  # superseded since the listing
 
     def _read_manifest(self, name: SnapshotName) -> Fault | None:
         path = name.manifest_path
@@ -208,7 +205,7 @@ class _Check:
         return wrong
 
     def _look(self, pack: PackId) -> Fault | None:
-        return self._look_once(pack) and self._look_once(pack)
+        return wrong_twice(lambda: self._look_once(pack))
 
     def _look_once(self, pack: PackId) -> Fault | None:
         name, size = pack_path(pack), self._sizes[pack]
@@ -228,13 +225,6 @@ class _Check:
         except OSError as error:
             return _failed(name, error)
         return None
-
-    def _exists(self, name: str) -> bool:
-        try:
-            self._remote.stat(name)
-        except FileNotFoundError:
-            return False
-        return True
 
     def _note(self, fault: Fault) -> None:
         self._report.faults.append(fault)

@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from b10_store.check.damage import Damage, Fault
-from b10_store.digest import digest_of_chunks
 from b10_store.errors import StoreError
 from b10_store.format.marker import check_format
-from b10_store.format.names import pack_id_of, pack_path, parse_pack_name, quarantined_name
+from b10_store.format.names import pack_path, parse_pack_name, quarantined_name
 from b10_store.gc.trash import read_trash
+from b10_store.packs.health import is_intact
 from b10_store.remote.folder_names import QUARANTINE
-from b10_store.remote.protocol import Range, is_no_file
+from b10_store.remote.protocol import is_no_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,19 +23,8 @@ if TYPE_CHECKING:
     from b10_store.format.names import PackId
     from b10_store.remote.protocol import Remote
 
-_BLOCK = 4 << 20
 _AGAIN = "~"
 """Before the random part of a name in quarantine that was taken."""
-
-
-def is_intact(remote: Remote, name: str, pack: PackId, size: int) -> bool:
-    """Whether the first `size` bytes of a file are those that a pack is named by.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    ranges = [Range(at, min(_BLOCK, size - at)) for at in range(0, size, _BLOCK)]
-    return pack_id_of(digest_of_chunks(remote.read(name, ranges))) == pack
 
 
 class Repair:

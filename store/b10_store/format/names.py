@@ -44,6 +44,9 @@ OLDEST_SESSION_SECONDS = 86400.0
 VISIT_INTERVAL_SECONDS = 86400.0
 """Saves make a visit of the garbage collection at most this often, all of a store together."""
 
+VERIFY_AGE_SECONDS = 86400.0
+"""A pack is verified by gc when it is this old: before, its writer would read its own memory."""
+
 TRASH_SECONDS = 86400.0
 """Files that gc moved to trash stay there at least this long."""
 

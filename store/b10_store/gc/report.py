@@ -24,6 +24,8 @@ class GcReport:
         freed_bytes: their size.
         restored: packs that went back from trash, since a manifest references them.
         rewritten_bytes: new packs that hold what was used of packs at least half unused.
+        verified_bytes: packs whose every byte was read.
+        damaged: packs among them that are damaged, and how that shows, a line each.
         fenced: sessions that can no longer publish.
         swept: temporary files of dead processes, and old files in fenced/ and quarantine/.
         waiting_files: packs and manifests in trash.
@@ -42,6 +44,8 @@ class GcReport:
     freed_bytes: int = 0
     restored: int = 0
     rewritten_bytes: int = 0
+    verified_bytes: int = 0
+    damaged: list[str] = field(default_factory=list[str])
     fenced: int = 0
     swept: int = 0
     waiting_files: int = 0

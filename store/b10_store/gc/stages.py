@@ -19,7 +19,7 @@ from b10_store.format.names import (
 )
 from b10_store.gc.trash import NOBODY, Stage, TrashFolder
 from b10_store.remote.folder_names import FENCED, SESSIONS, TRASH
-from b10_store.remote.protocol import read_bounded
+from b10_store.remote.protocol import exists, read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +143,7 @@ class Stages:
         mark = f"{folder.path}/{Stage.WITNESSED.mark}"
         try:
             data = read_bounded(self._remote, mark, _WITNESS_LIMIT)
-            if not data and self._exists(f"{folder.path}/{NOBODY}"):
+            if not data and exists(self._remote, f"{folder.path}/{NOBODY}"):
                 return frozenset()
             names: object = json.loads(data)
         except (ValueError, RecursionError):
@@ -154,7 +154,7 @@ class Stages:
 
     def put_back(self, source: str, pack: PackId) -> bool:
         """Move a pack from trash back; returns whether it is in packs/ now."""
-        if self._exists(pack_path(pack)):
+        if exists(self._remote, pack_path(pack)):
             # Somebody wrote it once more meanwhile: that one was verified.
             with contextlib.suppress(FileNotFoundError):
                 self._remote.delete(source)
@@ -163,15 +163,8 @@ class Stages:
             self._remote.rename(source, pack_path(pack))
         except FileNotFoundError:
             # Another visit adopted the folder, or was faster.
-            return self._exists(pack_path(pack))
+            return exists(self._remote, pack_path(pack))
         self._report.restored += 1
-        return True
-
-    def _exists(self, name: str) -> bool:
-        try:
-            self._remote.stat(name)
-        except FileNotFoundError:
-            return False
         return True
 
     def _delete(self, name: str) -> None:

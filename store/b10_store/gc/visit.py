@@ -43,6 +43,7 @@ from b10_store.gc.repack import rewrite_packs
 from b10_store.gc.report import GcReport
 from b10_store.gc.stages import Stages
 from b10_store.gc.trash import NOBODY, Stage, TrashFolder, read_trash
+from b10_store.gc.verify import verify_some
 from b10_store.remote.folder_names import (
     FENCED,
     MANIFESTS,
@@ -149,6 +150,7 @@ class _Visit:
                 self._stages.empty(folder, referenced_packs(found))
             self._condemn(found, [item for item in folders if item.stage is Stage.FILLING], now)
             self._sweep(now)
+            verify_some(self._remote, referenced_packs(found), self._report, now, self._has_time)
             # Last, since it may take long, and fail for want of room on this host.
             if rewrites:
                 self._rewrite(found)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.digest import digest_of_chunks
 from b10_store.format.names import pack_id_of, pack_path, parse_pack_name
 from b10_store.remote.folder_names import PACKS, TRASH
 from b10_store.remote.protocol import Range
+from b10_store.remote.second_look import wrong_twice
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from b10_store.format.names import PackId
     from b10_store.remote.protocol import Remote
 
-VERIFIED_BYTES = 16 << 20
-"""About this much of the packs relied on is read and verified: all of a small store."""
-_LARGEST_VERIFIED = 256 << 20
 _BLOCK = 4 << 20
 _PARALLEL = 16
 _OTHER_LENGTH = "it has another length than its manifest says"
@@ -30,14 +28,12 @@ class Packs(NamedTuple):
     """The packs of a store, as far as a saver can tell.
 
     Attributes:
-        good: in packs/, readable, and not known to be damaged.
+        good: in packs/, and not found wrong, twice: of another length, or damaged.
         verified: those of them whose every byte was read and is right.
-        suspects: in packs/, but not what their id says, or unreadable, twice.
     """
 
     good: frozenset[PackId]
     verified: frozenset[PackId]
-    suspects: frozenset[PackId]
 
 
 def present_packs(remote: Remote) -> frozenset[PackId]:
@@ -53,61 +49,60 @@ def present_packs(remote: Remote) -> frozenset[PackId]:
 def look_at_packs(
     remote: Remote, relied_on: Mapping[PackId, int], suspects: Collection[PackId] = ()
 ) -> Packs:
-    """List the packs, and look closer at those that are relied on.
-
-    Their lengths are compared, and some are read: all of them in a small store, a few random ones
-    in a large store, so that the savers together look at every pack now and then.
+    """List the packs, compare the lengths of those that are relied on, and verify the suspects.
 
     Args:
         remote: the store.
         relied_on: their sizes, as manifests say.
-        suspects: packs to be verified in any case.
+        suspects: packs whose bytes a load could not read or verify; nothing else is read.
 
     Raises:
         OSError: the store cannot be listed.
     """
     present = present_packs(remote)
-    chosen = _choose(relied_on, suspects)
-    verified: set[PackId] = set()
-    bad: set[PackId] = set()
-    for pack, size in relied_on.items():
-        if pack not in present:
-            continue
-        # One wrong answer may be the client's cache: only a second, fresh look convicts.
-        if not any(_is_intact(remote, pack, size, read_all=pack in chosen) for _ in range(2)):
-            bad.add(pack)
-        elif pack in chosen:
-            verified.add(pack)
-    return Packs(present - bad, frozenset(verified), frozenset(bad))
+    bad = {
+        pack
+        for pack, size in relied_on.items()
+        if pack in present
+        and wrong_twice(partial(_is_wrong, remote, pack, size, read_all=pack in suspects))
+    }
+    good = present - bad
+    return Packs(good, good.intersection(suspects, relied_on))
 
 
-def _choose(relied_on: Mapping[PackId, int], suspects: Collection[PackId]) -> set[PackId]:
-    """Packs to be read whole; one beyond what is left of the budget with a fitting probability."""
-    chosen = {pack for pack in suspects if pack in relied_on}
-    shuffled = [pack for pack in relied_on if pack not in chosen]
-    chance = random.SystemRandom()
-    chance.shuffle(shuffled)
-    room = VERIFIED_BYTES
-    for pack in shuffled:
-        size = relied_on[pack]
-        if size <= room or (size <= _LARGEST_VERIFIED and chance.random() * size < room):
-            chosen.add(pack)
-            room = max(0, room - size)
-    return chosen
-
-
-def _is_intact(remote: Remote, pack: PackId, size: int, *, read_all: bool) -> bool:
+def _is_wrong(remote: Remote, pack: PackId, size: int, *, read_all: bool) -> bool:
     name = pack_path(pack)
     try:
         if remote.stat(name).size != size:
-            return False
-        if not read_all:
             return True
-        ranges = [Range(start, min(_BLOCK, size - start)) for start in range(0, size, _BLOCK)]
-        return pack_id_of(digest_of_chunks(remote.read(name, ranges))) == pack
+        return read_all and not is_intact(remote, name, pack, size)
     except OSError:
         # Gone since the listing, or unreadable: either way a load could not have its bytes.
-        return False
+        return True
+
+
+def is_intact(
+    remote: Remote,
+    name: str,
+    pack: PackId,
+    size: int,
+    may_go_on: Callable[[], bool] = lambda: True,
+) -> bool:
+    """Whether the first `size` bytes of a file are those that a pack is named by.
+
+    Args:
+        remote: the store.
+        name: of the file.
+        pack: what it should be.
+        size: in bytes.
+        may_go_on: asked after each block; when it says no, the answer is False.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    ranges = [Range(start, min(_BLOCK, size - start)) for start in range(0, size, _BLOCK)]
+    blocks = takewhile(lambda _: may_go_on(), remote.read(name, ranges))
+    return pack_id_of(digest_of_chunks(blocks)) == pack
 
 
 def pack_faults(remote: Remote, packs: Mapping[PackId, int]) -> dict[PackId, OSError | str]:
@@ -139,15 +134,12 @@ def _packs_in_trash(remote: Remote) -> set[PackId]:
 
 
 def _pack_fault(remote: Remote, pack: PackId, told: int) -> OSError | str | None:
-    fault: OSError | str | None = None
-    for _ in range(2):
+    def look() -> OSError | str | None:
         try:
             size = remote.stat(pack_path(pack)).size
             next(remote.read(pack_path(pack), [Range(0, 1)]))
         except OSError as error:
-            fault = error
-        else:
-            if size == told:
-                return None
-            fault = _OTHER_LENGTH
-    return fault
+            return error
+        return None if size == told else _OTHER_LENGTH
+
+    return wrong_twice(look)

@@ -132,3 +132,12 @@ def is_no_file(error: OSError) -> bool:
 def read_bounded(remote: Remote, name: str, limit: int) -> bytes:
     """The first `limit` bytes of a file, or all of it when it is shorter."""
     return next(remote.read(name, [Range(0, limit)]))
+
+
+def exists(remote: Remote, name: str) -> bool:
+    """Whether a file is there. Raises OSError when that cannot be told."""
+    try:
+        remote.stat(name)
+    except FileNotFoundError:
+        return False
+    return True

@@ -23,7 +23,7 @@ class PlanInputs:
     Attributes:
         good_packs: packs that are in the store, by a listing made while the token existed.
         loaded: the stored digest of an artifact that this host and the store last had in common.
-        distrusted: (digest, pack) that failed verification here twice.
+        distrusted: (digest, pack) that could not be read, or failed verification, here twice.
         broken: root, path and digest of artifacts whose stored bytes are not whole.
         elsewhere: blobs of other environments' manifests that may be referenced.
         dormant: what is here as it is stored, or was, and is not known to be in use.

@@ -30,7 +30,8 @@ class SaveRequest:
         recorded: (name, value) of what else may explain a miss, for the header too.
         artifacts: what is here.
         loaded: the stored digest of an artifact that this host and the store last had in common.
-        distrusted: (digest, pack) that failed verification here twice.
+        distrusted: (digest, pack) that could not be read, or failed verification, here twice. These
+            packs are verified before anything is planned.
         broken: see `PlanInputs.broken`.
         cold: the start was cold on purpose: what is here replaces what is stored.
         use: which of them are in use.
@@ -76,7 +77,7 @@ class SaveOutcome:
         problems: manifests that could not be read.
         store_state: the state of the address in which nothing is left to save.
         stored: the digest that the store now has of each local artifact.
-        sound_packs: packs that were written, or read and verified whole, by this save.
+        sound_packs: packs that were written, or suspected and verified, by this save.
     """
 
     published: SnapshotName | None

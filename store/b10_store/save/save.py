@@ -40,7 +40,7 @@ from b10_store.save.unchanged import StoreState
 from b10_store.tree.scan import CHANGED, INCOMPLETE, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from b10_store.digest import Digest
     from b10_store.format.keys import Key
@@ -132,7 +132,7 @@ def _publish_in_sessions(
     for attempt in range(FENCED_ATTEMPTS):
         session = open_session(remote, request.address, newest)
         try:
-            return _save_in_session(remote, reader, request, session, view.packs.suspects)
+            return _save_in_session(remote, reader, request, session)
         except FencedError:
             if attempt == FENCED_ATTEMPTS - 1:
                 raise
@@ -143,25 +143,20 @@ def _publish_in_sessions(
 
 
 def _save_in_session(
-    remote: Remote,
-    reader: ManifestReader,
-    request: SaveRequest,
-    session: Session,
-    suspects: Collection[PackId],
+    remote: Remote, reader: ManifestReader, request: SaveRequest, session: Session
 ) -> SaveOutcome:
     # Everything believed from here on is read after the token was created (I4): gc, which lists the
     # tokens after it has moved packs away, then either sees this one or its moves are seen here.
-    # Only the suspicion against packs is kept from before.
     view: _View | None = None
     now_ms = snapshot_milliseconds(session.name.snapshot)
 
     def has_work() -> bool:
         nonlocal view
-        view = _look(remote, reader, request, now_ms, suspects)
+        view = _look(remote, reader, request, now_ms)
         return view.has_work
 
     if session.wait_for_turn(request.slots, has_work, request.wait_seconds, request.on_wait):
-        view = _look(remote, reader, request, now_ms, suspects)
+        view = _look(remote, reader, request, now_ms)
     elif view is None:
         raise AssertionError("a session that has nothing to do has looked")
     elsewhere: Mapping[PackId, Pack] = {}
@@ -184,13 +179,7 @@ def _save_in_session(
     return _outcome(request, view, manifest, plan, written)
 
 
-def _look(
-    remote: Remote,
-    reader: ManifestReader,
-    request: SaveRequest,
-    now_ms: int,
-    suspects: Collection[PackId] = (),
-) -> _View:
+def _look(remote: Remote, reader: ManifestReader, request: SaveRequest, now_ms: int) -> _View:
     heads = reader.heads(request.address)
     for problem in heads.problems:
         if problem.unreachable:
@@ -199,6 +188,7 @@ def _look(
     # Manifests that only others can verify are neither carried on nor moved away.
     parents = tuple(head for head in heads.manifests if reader.keys or not head.signed)
     stored = merge(parents)
+    suspects = {pack for _, pack in request.distrusted}
     packs = look_at_packs(remote, _pack_sizes(stored.packs), suspects)
     stored = with_good_packs(stored, parents, packs.good)
     artifacts = unite_rewritten(
@@ -238,8 +228,8 @@ def _with_elsewhere(
     if not packs:
         return view, packs
     distrusted = set(request.distrusted)
-    # As of the own packs: what is relied on is read, as far as that is not too much.
-    sound = look_at_packs(remote, _pack_sizes(packs)).good
+    # What this address has not relied on yet is read first: that costs no more than to upload it.
+    sound = look_at_packs(remote, _pack_sizes(packs), packs).good
     trusted = {
         digest: location
         for digest, location in locations.items()

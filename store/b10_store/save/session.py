@@ -21,7 +21,7 @@ from b10_store.format.names import (
 )
 from b10_store.remote.folder_names import SESSIONS
 from b10_store.remote.patient import is_passing
-from b10_store.remote.protocol import read_bounded
+from b10_store.remote.protocol import exists, read_bounded
 from b10_store.save.session_owner import MARK_LIMIT, is_gone, own_mark
 
 if TYPE_CHECKING:
@@ -152,10 +152,11 @@ class Session:
                 self._remote.rename(source, target)
             except OSError as error:
                 # The answer to a rename that was done may be lost, so the name decides.
-                if self._exists(target):
-                    return
-                if self._exists(source) is False:
-                    raise FencedError(f"the token of {self.name} was moved away") from error
+                with contextlib.suppress(OSError):
+                    if exists(self._remote, target):
+                        return
+                    if not exists(self._remote, source):
+                        raise FencedError(f"the token of {self.name} was moved away") from error
                 if attempt == _PUBLISH_ATTEMPTS - 1:
                     raise
                 time.sleep(_PUBLISH_PAUSE_SECONDS)
@@ -215,16 +216,6 @@ class Session:
         except OSError:
             # Ended since the listing; on NFS that may also show as a stale handle.
             return float("inf")
-
-    def _exists(self, name: str) -> bool | None:
-        """Whether a file is there; None when that cannot be told."""
-        try:
-            self._remote.stat(name)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return None
-        return True
 
     def _beat(self) -> None:
         while not self._over.wait(HEARTBEAT_SECONDS):

@@ -18,6 +18,7 @@ from b10_store.store import Store
 from b10_transfer import OperationStatus
 from b10_transfer.operations import context, upkeep
 from tests.support.cache_trees import compiled_graph
+from tests.support.checked_stores import flipped
 from tests.support.clocks import SleepingClock
 from tests.support.half_dead import forgetting_changes, model
 from tests.support.published import publish
@@ -66,6 +67,19 @@ def test_a_published_save_makes_a_visit_by_default(site: Site) -> None:
     fresh = site.host("fresh")
     fresh.load()
     assert fresh.tree() == MODELS[0]
+
+
+def test_a_visit_after_a_save_says_which_pack_is_damaged(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.host("first", MODELS[0]).save()
+    (pack,) = site.files("packs")
+    pack.write_bytes(flipped(pack.read_bytes()))
+    age(pack, 2 * DAY)
+    site.host("second", MODELS[1]).save(B10_AUTO_GC=ON)
+    (line,) = [line for line in caplog.messages if line.startswith("gc: ")]
+    assert "1 damaged pack in the store: run `b10-transfer check --read-data --repair`" in line
+    assert pack.name in line
 
 
 def test_all_hosts_together_make_one_visit_a_day(site: Site) -> None:

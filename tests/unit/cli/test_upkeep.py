@@ -37,6 +37,8 @@ GC_TYPES: dict[str, tuple[type, ...]] = {
     "freed_bytes": (int,),
     "restored": (int,),
     "rewritten_bytes": (int,),
+    "verified_bytes": (int,),
+    "damaged": (list,),
     "fenced": (int,),
     "swept": (int,),
     "waiting_files": (int,),
@@ -151,6 +153,21 @@ def test_gc_that_refuses_says_why_and_ends_with_1(
     assert site.files("manifests")[0].name in out
     assert len(site.files("packs")) == 3
     assert host.tree()
+
+
+@pytest.mark.parametrize("arguments", ["gc", "gc --json"])
+def test_gc_names_a_damaged_pack_and_ends_with_1(
+    site: Site, host: Host, arguments: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert host.tree()
+    pack = site.files("packs")[0]
+    pack.write_bytes(flipped(pack.read_bytes()))
+    then = time.time() - 2 * DAY
+    for file in site.files("packs"):
+        os.utime(file, (then, then))
+    out = ran(arguments, capsys, FOUND_PROBLEMS)
+    assert f"packs/{pack.name}: its bytes are not" in " ".join(out.split())
+    assert site.files("packs")[0] == pack
 
 
 def test_gc_waits_until_trash_is_empty_and_prints_a_line_of_json_for_each_visit(

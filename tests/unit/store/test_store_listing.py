@@ -114,7 +114,7 @@ def test_a_save_is_still_good_while_nothing_changed(
 
 
 @pytest.mark.parametrize(
-    "change", ["a new manifest", "no manifest", "a damaged manifest", "no pack", "a damaged pack"]
+    "change", ["a new manifest", "no manifest", "a damaged manifest", "no pack", "a short pack"]
 )
 def test_a_save_is_not_good_any_more_when_something_changed(
     saver: EngineHost, loader: EngineHost, remote: MemoryRemote, change: str
@@ -127,7 +127,7 @@ def test_a_save_is_not_good_any_more_when_something_changed(
         "no manifest": lambda: remote.delete(name),
         "a damaged manifest": lambda: rewrite(remote, name, whole_file(remote, name)[:-1]),
         "no pack": lambda: remote.delete(pack),
-        "a damaged pack": lambda: rewrite(remote, pack, whole_file(remote, pack)[:-1] + b"x"),
+        "a short pack": lambda: rewrite(remote, pack, whole_file(remote, pack)[:-1]),
     }
     changes[change]()
     assert not saver.store().is_unchanged(ADDRESS, outcome.store_state)

@@ -20,6 +20,7 @@ from b10_transfer.caches.unusable_roots import other_user
 from b10_transfer.local.clear_survey import Folder, Scope, join, survey
 from b10_transfer.local.lock import Patience, holders_of
 from b10_transfer.local.scan import common_with_store
+from b10_transfer.local.sweep import CLEARED_PREFIX
 from b10_transfer.paths import is_below
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
     from b10_store import OpenFolder
     from b10_transfer.caches.roots import CacheRoot
-
-CLEARED_PREFIX = "cleared-"
-"""The beginning of the name of the folder to which a clear moves files."""
 
 _LOCK_SECONDS = 10.0
 """How long a clear waits for loads, in seconds, for all cache roots together."""

@@ -6,11 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from b10_store import RECORD_FOLDER, STAGING_PREFIX, open_folder, remove_tree
-from b10_transfer.local.clear import CLEARED_PREFIX
 from b10_transfer.local.record import TEMPORARY_SUFFIX
 
 if TYPE_CHECKING:
     from b10_store import OpenFolder
+
+CLEARED_PREFIX = "cleared-"
+"""The beginning of the name of the folder to which a clear moves files."""
 
 
 def has_leftovers(folder: str) -> bool:

@@ -18,12 +18,12 @@ from b10_transfer.errors import CacheError
 from b10_transfer.local.after_load import remember_loaded
 from b10_transfer.local.harmful_files import move_aside
 from b10_transfer.local.root_origin import look_at, origin_lines
-from b10_transfer.local.scan import walk_roots
 from b10_transfer.local.space import LocalSpace
 from b10_transfer.local.targets import choose_targets, not_here
 from b10_transfer.machine.checks import check_execution, check_tools
 from b10_transfer.machine.nearest import recorded_differences
 from b10_transfer.operations.context import reader_count, worker_count
+from b10_transfer.operations.imports import import_for
 from b10_transfer.operations.load_outcome import Counts, load_report, outcome_problems
 from b10_transfer.operations.newest_seen import note_newest, rollback_problem
 from b10_transfer.operations.nothing_stored import nothing_for_host, nothing_stored, with_nearest
@@ -146,8 +146,8 @@ def _not_cold(context: Context) -> list[str]:
     return [
         f"{root.folder} already holds {count_text(len(found), 'artifact')}, which compilers use "
         f"whatever is loaded: to start cold, `b10-transfer clear --roots {root.name} --yes` first"
-        for root, found in walk_roots(context.roots)
-        if found
+        for root in context.roots
+        if (found := find_files(root))
     ]
 
 
@@ -160,7 +160,10 @@ def _examine_roots(context: Context) -> list[str]:
     lines: list[str] = []
     for root in context.roots:
         if os.path.isdir(root.folder):
-            origin = look_at(root, find_files(root), context.environment)
+            found = find_files(root)
+            if found:
+                import_for("judge")
+            origin = look_at(root, found, context.environment)
             lines += move_aside(root.folder, origin.harmful)
             lines += origin_lines(root.folder, origin)
     return lines

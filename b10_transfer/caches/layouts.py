@@ -7,7 +7,7 @@ names, and no wider.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from b10_transfer.caches.forms import Form
 
@@ -29,8 +29,7 @@ _NETWORK_LEFTOVER = r"\.nfs[0-9a-f]{8,}"
 """NFS keeps a file under such a name when it was removed while a process has it open."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The paths below a cache root that its compiler may have written.
 
     Attributes:

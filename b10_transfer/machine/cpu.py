@@ -10,9 +10,8 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_transfer.machine.versions import NONE, UNKNOWN, Reading, raise_unless_absent
 
@@ -77,8 +76,7 @@ _BY_PLATFORM = {("darwin", "arm64"): "asimd", ("linux", "ppc64le"): "vsx"}
 _CAPABILITIES = frozenset({"zvector", "vsx", "avx2", "avx512"})
 
 
-@dataclass(frozen=True, slots=True)
-class Cpu:
+class Cpu(NamedTuple):
     """The CPU of a machine: what it can execute."""
 
     system: str

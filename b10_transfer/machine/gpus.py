@@ -11,7 +11,7 @@ import importlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from b10_transfer.machine.versions import NONE, UNKNOWN, TorchRelease, raise_unless_absent
 
@@ -41,8 +41,7 @@ class Gpu:
     """None unless the GPU is in MIG mode, in which it can be used by its slices only."""
 
 
-@dataclass(frozen=True, slots=True)
-class GpuListing:
+class GpuListing(NamedTuple):
     """The GPUs of a machine in PCI order, whether or not CUDA_VISIBLE_DEVICES hides them."""
 
     gpus: tuple[Gpu, ...]
@@ -50,8 +49,7 @@ class GpuListing:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class FoundGpu:
+class FoundGpu(NamedTuple):
     """The GPU that torch would use first, if any, and how it was found."""
 
     gpu: Gpu | None

@@ -20,7 +20,6 @@ import re
 import shutil
 import sys
 import sysconfig
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,8 +49,7 @@ class Reading(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class TorchRelease:
+class TorchRelease(NamedTuple):
     """The installed torch, as its own version file describes it."""
 
     version: Reading

@@ -23,7 +23,6 @@ from b10_transfer.local.targets import choose_targets, not_here
 from b10_transfer.machine.checks import check_execution, check_tools
 from b10_transfer.machine.nearest import recorded_differences
 from b10_transfer.operations.context import reader_count, worker_count
-from b10_transfer.operations.imports import import_for
 from b10_transfer.operations.load_outcome import Counts, load_report, outcome_problems
 from b10_transfer.operations.newest_seen import note_newest, rollback_problem
 from b10_transfer.operations.nothing_stored import nothing_for_host, nothing_stored, with_nearest
@@ -160,10 +159,7 @@ def _examine_roots(context: Context) -> list[str]:
     lines: list[str] = []
     for root in context.roots:
         if os.path.isdir(root.folder):
-            found = find_files(root)
-            if found:
-                import_for("judge")
-            origin = look_at(root, found, context.environment)
+            origin = look_at(root, find_files(root), context.environment)
             lines += move_aside(root.folder, origin.harmful)
             lines += origin_lines(root.folder, origin)
     return lines

@@ -6,8 +6,7 @@ import contextlib
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
 from b10_store.format.marker import check_format
@@ -46,8 +45,7 @@ _PARALLEL_READS = 16
 _VISITED = f"{TRASH}/visited"
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """The content of a store: the newest readable manifest of each address, and the problems."""
 
     headers: tuple[Header, ...]

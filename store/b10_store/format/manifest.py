@@ -90,8 +90,7 @@ class Entry(NamedTuple):
         return Group(root, path[: self.group_length], requirement) if self.group_length else None
 
 
-@dataclass(frozen=True, slots=True)
-class Pack:
+class Pack(NamedTuple):
     """A pack as a manifest knows it.
 
     Attributes:

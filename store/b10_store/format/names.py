@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from b10_store.digest import Digest, digest_of
 from b10_store.errors import CorruptError, UnsupportedFormatError
@@ -126,8 +126,7 @@ class Address:
         )
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SnapshotName:
+class SnapshotName(NamedTuple):
     """One snapshot of an address: the common stem of a session's and a manifest's file name."""
 
     address: Address

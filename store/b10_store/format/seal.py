@@ -19,8 +19,7 @@ Integers are little-endian. The seal covers both digests, so that one keyed hash
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.digest import digest_of
 from b10_store.errors import CorruptError, LimitError
@@ -47,8 +46,7 @@ PREFIX_LIMIT = _SEALED_LENGTH + SIGNATURE_SIZE
 """Bytes of the longest prefix, one with a signature: 216."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(NamedTuple):
     """A verified prefix.
 
     Attributes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import enum
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
 from b10_store.format.manifest_file import decode_header, decode_pack_sizes
@@ -45,8 +44,7 @@ class Seal(enum.Enum):
     FOREIGN = "signed with another key, or changed since"
 
 
-@dataclass(frozen=True, slots=True)
-class ListedHead:
+class ListedHead(NamedTuple):
     """A manifest that no other one supersedes, by its header.
 
     Attributes:
@@ -58,8 +56,7 @@ class ListedHead:
     used_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class HeadListing:
+class HeadListing(NamedTuple):
     """The heads of every address.
 
     Attributes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from b10_store.format.names import PackId, SnapshotId
 
 
-@dataclass(frozen=True, slots=True)
-class MergedView:
+class MergedView(NamedTuple):
     """Everything that the heads of one address hold."""
 
     entries: Mapping[Identity, Entry]

@@ -6,8 +6,7 @@ With keys, a manifest that none of them sealed for its name is a problem, and no
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
 from b10_store.format.manifest_file import decode_header, decode_manifest
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
 _PARALLEL_READS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Heads:
+class Heads(NamedTuple):
     """The heads of one address, as read at one moment.
 
     Attributes:

@@ -55,6 +55,6 @@ def count_text(count: int, noun: str, plural: str = "") -> str:
 
 
 def until_text(seconds: float) -> str:
-    """Return the time of day in so many seconds, for the end of a wait."""
+    """Return the time of day some seconds from now, for the end of a wait."""
     form = "%H:%M:%S" if seconds < 86_400 else "%Y-%m-%d %H:%M"
     return time.strftime(form, time.localtime(time.time() + seconds))

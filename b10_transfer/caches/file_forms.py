@@ -311,23 +311,23 @@ def _sha256(data: bytes) -> str:
     return base64.b32encode(hashlib.sha256(data).digest())[:51].decode().lower()
 
 
-_TIMINGS = Form("timings that are not whole", _is_json_object, UNITED_LIMIT)
-_OBJECT = Form("JSON that is not whole", _is_json_object, UNITED_LIMIT)
-_GRAPH = Form("a graph that is not whole", _is_graph)
-_GRAPH_LIST = Form("a list of graphs that is not whole", _is_literal, _LITERAL)
-_LIBRARY = Form("native code that is not whole", _is_library)
-_DEVICE_CODE = Form("native code that is not whole", _is_device_code)
-_SOURCE = Form("source code that is not whole", _is_cpp, _PARSED, is_known_by_hash=True)
-_TEXT = Form("an intermediate form that is not whole", _is_text, is_known_by_hash=True)
+_TIMINGS = Form("broken timings", _is_json_object, UNITED_LIMIT)
+_OBJECT = Form("broken JSON", _is_json_object, UNITED_LIMIT)
+_GRAPH = Form("a broken graph", _is_graph)
+_GRAPH_LIST = Form("a broken list of graphs", _is_literal, _LITERAL)
+_LIBRARY = Form("broken native code", _is_library)
+_DEVICE_CODE = Form("broken native code", _is_device_code)
+_SOURCE = Form("broken source code", _is_cpp, _PARSED, is_known_by_hash=True)
+_TEXT = Form("a broken intermediate form", _is_text, is_known_by_hash=True)
 
 _BY_SUFFIX = {
     "so": _LIBRARY,
     "o": _LIBRARY,
     **dict.fromkeys(("cubin", "hsaco"), _DEVICE_CODE),
     "best_config": _OBJECT,
-    "json": Form("JSON that is not whole", _is_json, UNITED_LIMIT, is_known_by_hash=True),
-    "pkl": Form("a pickle that is not whole", _is_pickle, is_known_by_hash=True),
-    "py": Form("source code that is not whole", _is_python, _PARSED, is_known_by_hash=True),
+    "json": Form("broken JSON", _is_json, UNITED_LIMIT, is_known_by_hash=True),
+    "pkl": Form("a broken pickle", _is_pickle, is_known_by_hash=True),
+    "py": Form("broken source code", _is_python, _PARSED, is_known_by_hash=True),
     **dict.fromkeys(("c", "cc", "cpp", "cu", "cuh", "h", "hpp", "inc"), _SOURCE),
     **dict.fromkeys(("ttir", "ttgir", "llir", "ptx", "amdgcn", "source"), _TEXT),
 }

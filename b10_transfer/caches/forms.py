@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _FOLDERS_KNOWN = 1024
-"""Files come folder by folder: so many folders are remembered, however many there are."""
+"""The number of folders that are remembered. Files come folder by folder, so few are enough."""
 
 
 class Form:
@@ -42,8 +42,8 @@ class Form:
 class Leftovers:
     """The files and folders of a cache root that hold nothing to save.
 
-    A path is one when it, or a folder above it, has one of the names or forms. For the folders that
-    is found out once: they hold thousands of files.
+    A path is one of them when it, or a folder above it, has one of the names or forms. Folders are
+    matched only once, since they hold thousands of files.
     """
 
     __slots__ = ("_has_folder", "_names", "_objects", "_places")

@@ -51,7 +51,7 @@ class Console:
 
         Args:
             out: standard output; None when it is closed.
-            err: standard error, likewise.
+            err: standard error; None when it is closed.
             variables: the environment variables; NO_COLOR, TERM and COLUMNS are read.
             program: the name that begins the notes.
         """

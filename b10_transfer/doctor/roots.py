@@ -62,7 +62,7 @@ def find_roots(settings: Settings) -> tuple[tuple[CacheRoot, ...], list[Finding]
 def examine_root(
     root: CacheRoot, settings: Settings, *, is_gpu: bool
 ) -> tuple[LocalRoot, list[Finding]]:
-    """Look at one cache root, and at what is in it."""
+    """Look at one cache root and its content."""
     try:
         check_root(root, settings)
     except CacheValidationError as error:

@@ -96,7 +96,7 @@ def keeps_access_times(folder: str) -> bool:
 
 
 def older_profiles(found: Sequence[FoundFile], limit: int) -> set[str]:
-    """The paths of profiles beyond the newest few: each job leaves one, and none removes any."""
+    """Return the paths of all but the newest profiles: each job leaves one, and removes none."""
     profiles = [item for item in found if _PROFILE.fullmatch(item.path)]
     profiles.sort(key=lambda item: (item.fingerprint.mtime_ns, item.path))
     return {item.path for item in profiles[:-limit]}
@@ -126,7 +126,7 @@ def _last_use(item: Scanned, record: Loaded) -> int:
 
 
 def _unit_of(kinds: Mapping[str, RootKind], identity: Identity) -> str:
-    """Name the unit of an artifact by its path: a unit is of use whole, and expires whole."""
+    """Return the unit of an artifact, by its path; a unit is used and expires as a whole."""
     kind, path, folder = kinds.get(identity.root), identity.path, folder_of(identity)
     named = Bundles(kind, ()).named(path) if kind is not None else ""
     group = path[: variant_group_length(path)]

@@ -89,7 +89,7 @@ class Patience:
     """The seconds left to wait for the locks of several cache roots."""
 
     def __init__(self, seconds: float) -> None:
-        """Begin with so many seconds."""
+        """Begin with this many seconds."""
         self._left = seconds
 
     @contextlib.contextmanager

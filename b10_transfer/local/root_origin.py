@@ -181,7 +181,7 @@ def _is_bad(verdict: Verdict) -> bool:
 
 
 def _from_elsewhere(found: Iterable[FoundFile]) -> frozenset[str]:
-    """Files that were here before this container began, or were copied with their times."""
+    """Return files that were here before this container, or were copied with their times."""
     started = started_ns()
     copied = _COPY_SECONDS * 10**9
     return frozenset(

@@ -84,7 +84,7 @@ class Cpu(NamedTuple):
     machine: str
     """The architecture, as ``platform.machine()`` names it: x86_64, aarch64."""
     flags: frozenset[str]
-    """Instruction-set flags; empty where they cannot be read."""
+    """Instruction-set flags; empty when they cannot be read."""
     source: str
     """Where the flags were read."""
     identity: str

@@ -151,7 +151,7 @@ def _not_cold(context: Context) -> list[str]:
 
 
 def _examine_roots(context: Context) -> list[str]:
-    """Look at what lies in the cache roots before a compiler does, and move aside what would harm.
+    """Look at the files in the cache roots before a compiler does, and move harmful ones aside.
 
     Returns:
         The lines to say.

@@ -120,7 +120,7 @@ def test_of_a_folder_with_a_library_that_is_cut_short_nothing_is_saved(
     saver = saver_of(site, kind, {**whole, **torn})
     report = kind.save(saver)
     assert (report.found, report.left_out) == (len(BESIDE) + len(whole), len(torn))
-    assert len(report.left_out_files["native code that is not whole"]) == 1
+    assert len(report.left_out_files["broken native code"]) == 1
     loader = site.host("loader")
     kind.load(loader)
     assert read_tree(kind.root(loader)) == whole

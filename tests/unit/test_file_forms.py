@@ -108,8 +108,8 @@ def test_text_with_a_nul_is_not_whole() -> None:
         path = f"{TRITON_HASH}/kernel.{suffix}"
         assert flaw(path, b"module {}\n", TRITON) == ""
         for damaged in (b"", b"module {}\n" + bytes(4096)):
-            assert flaw(path, damaged, TRITON) == "an intermediate form that is not whole"
-    assert flaw("include/x.h", b"int x;\0") == "source code that is not whole"
+            assert flaw(path, damaged, TRITON) == "a broken intermediate form"
+    assert flaw("include/x.h", b"int x;\0") == "broken source code"
 
 
 def test_an_empty_file_that_no_compiler_named_may_be_meant_so() -> None:
@@ -134,7 +134,7 @@ def test_in_a_folder_of_the_users_own_only_what_a_compiler_named_is_judged_by_it
 def test_json_of_kernels_and_of_tuning_is_an_object() -> None:
     for path in (f"{TRITON_HASH}/k.json", "k.autotune.json", "ab/x.best_config"):
         for damaged in (b"[]", b"null", b"{}{}", b'{"a": 1}{"b"'):
-            assert flaw(path, damaged, TRITON) == "JSON that is not whole"
+            assert flaw(path, damaged, TRITON) == "broken JSON"
     assert flaw("x.json", b"null") == ""
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("b10_transfer")
 
 _BEGIN_SECONDS = 15.0
-"""A command that shows no server for so long may be none."""
+"""A command that shows no server for this long may be none."""
 
 _LOOK_SECONDS = 2.0
 
@@ -29,9 +29,8 @@ class CommandProcesses:
     """The command's process and its descendants.
 
     Attributes:
-        has_server: whether one was a server, or is told to be one.
-        chosen: settings for cache folders that they chose and that were not known; whoever reads
-            them removes them.
+        has_server: whether one of them was a server, or must be one because a URL was given.
+        chosen: settings for newly found cache folders that they chose; the reader removes them.
     """
 
     def __init__(self, command: int, own: Settings, user: User | None, *, has_server: bool) -> None:

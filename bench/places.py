@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.seeds import cache_folder
+from bench.slow_mount import mounted
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -34,7 +35,10 @@ class Place:
     behind: Path
 
 
-NAMES = ("tmpfs", "disk")
+_DELAYS = {"1ms": 0.001, "5ms": 0.005}
+"""Mounts in memory that take so many seconds for each operation, and 1 ns a byte besides."""
+
+NAMES = ("tmpfs", "disk", *_DELAYS)
 
 
 @contextmanager
@@ -43,6 +47,9 @@ def open_place(name: str) -> Generator[Place]:
 
     Args:
         name: one of `NAMES`.
+
+    Raises:
+        OSError: a mount is needed, and this process may not make one.
     """
     base = cache_folder() if name == "disk" or not _MEMORY.is_dir() else _MEMORY
     base.mkdir(parents=True, exist_ok=True)
@@ -51,6 +58,12 @@ def open_place(name: str) -> Generator[Place]:
         local, shared = folder / "local", folder / "shared"
         local.mkdir()
         shared.mkdir()
-        yield Place(name, local, shared, shared)
+        if name not in _DELAYS:
+            yield Place(name, local, shared, shared)
+            return
+        mount = folder / "mount"
+        mount.mkdir()
+        with mounted(shared, mount, _DELAYS[name]):
+            yield Place(name, local, mount, shared)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

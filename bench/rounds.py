@@ -26,7 +26,7 @@ Figures = dict[tuple[str, str], list["Took | None"]]
 
 OURS = "ours"
 _SLOW_STICK_SECONDS = 5.0
-_SLOW_STICK_RUNS = 2
+_SLOW_STICK_RUNS = 1
 _GRAIN_SECONDS = 2.1
 """Files younger than this are read again by a save: their times may not tell of a change."""
 
@@ -46,6 +46,7 @@ class Rounds:
         self._place = place
         self._copies, self._archives = sticks.chosen(stick_names)
         self._files = sum(1 for path in tree.rglob("*") if path.is_file())
+        self._round = 0
         self._home = place.local / "home"
         self._tree = place.local / "tree"
         self._half = place.local / "half"
@@ -60,6 +61,7 @@ class Rounds:
             shutil.copytree(self._tree, self._half)
             trees.half_of_tree(self._half)
         for number in range(runs):
+            self._round = number
             tell(f"{self._place.name}, {self._files:,} artifacts: round {number + 1} of {runs}")
             for group in groups:
                 GROUPS[group](self)
@@ -103,7 +105,7 @@ class Rounds:
 
     def save(self) -> None:
         """First save of a tree that was compiled just now, and what saves come after it."""
-        root, store = self._place.local / "compiled", self._shared("saved")
+        root, store = self._place.local / "compiled", self._shared(f"saved-{self._round}")
         trees.copy_tree(self._tree, root)
         self._ours("first save", "save", root, store)
         self._ours("save of nothing new, at once", "save", root, store)
@@ -115,11 +117,11 @@ class Rounds:
         self._ours("save of 5 % more", "save", root, store)
         self._remove(root, store)
         if self._copies:
-            target = self._place.shared / "copied"
+            target = self._place.shared / f"copied-{self._round}"
             self._stick("first save", sticks.COPY, lambda: sticks.copy(self._tree, target))
             self._remove(target)
         for archive in self._archives:
-            file = self._place.shared / "packed"
+            file = self._place.shared / f"packed-{self._round}"
             self._stick(
                 "first save",
                 archive.name,

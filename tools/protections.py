@@ -130,8 +130,8 @@ PROTECTIONS = (
     _simple(
         "the digest of an artifact that is read",
         _STORE + "packs/reader.py",
-        "    if digest_of(data) == item.digest:",
-        "    if digest_of(data):",
+        "        if digest_of(data) == digest:",
+        "        if digest_of(data):",
         *_LOADS,
         invariant="I8",
     ),
@@ -628,7 +628,7 @@ PROTECTIONS = (
     _simple(
         "artifacts come after the parts that they refer to",
         "b10_transfer/caches/artifacts.py",
-        '    return _PLACING_ORDERS["models" if _MODEL.fullmatch(path) else "sources"]',
+        '    return _PLACING_ORDERS["models" if _MODEL.fullmatch(file) else "sources"]',
         '    return _PLACING_ORDERS["lists"]',
         "tests/unit/test_artifacts.py",
         invariant="I10",
@@ -956,8 +956,8 @@ PROTECTIONS = (
     _simple(
         "native code is only placed on hosts that are like its maker",
         "b10_transfer/local/targets.py",
-        'if root is None or host not in ("", environment.requirement):',
-        "if root is None:",
+        'if chosen is None or host not in ("", environment.requirement):',
+        "if chosen is None:",
         "tests/integration/test_host_requirements.py",
     ),
     _simple(
@@ -999,8 +999,8 @@ PROTECTIONS = (
     _simple(
         "what a load could not read is doubted",
         "b10_transfer/local/after_load.py",
-        "loaded.distrusted | set(outcome.damaged.items()) | unreadable",
-        "loaded.distrusted | set(outcome.damaged.items())",
+        "{*outcome.damaged.items(), *_unreadable(wanted, outcome)}",
+        "{*outcome.damaged.items()}",
         "tests/integration/test_healing.py",
     ),
     _simple(
@@ -1027,8 +1027,8 @@ PROTECTIONS = (
     _simple(
         "a kernel is not completed with what belongs to another compilation",
         "b10_transfer/local/targets.py",
-        "    return _refusing_strange_bundles(wanted, here)",
-        "    return wanted if wanted else _refusing_strange_bundles(wanted, here)",
+        "(unfit if (item.folder, item.bundle) in strange else fit)",
+        "(fit)",
         "tests/integration/test_bundles.py",
     ),
     _simple(

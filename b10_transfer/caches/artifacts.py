@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections import defaultdict
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from b10_store import (
@@ -24,9 +24,10 @@ from b10_store import (
 from b10_transfer.caches.exposure import others_can_write
 from b10_transfer.caches.file_forms import check_of, is_graph_list
 from b10_transfer.caches.foreign import find_foreign
+from b10_transfer.caches.forms import FOLDERS_KNOWN
 from b10_transfer.caches.integrity import find_incomplete
 from b10_transfer.caches.native_needs import join_requirement, united_needs
-from b10_transfer.caches.relocation import canonical_group, group_children, is_group, restore_group
+from b10_transfer.caches.relocation import canonical_group, group_at, group_children, is_group
 from b10_transfer.caches.timings import unite_timings
 from b10_transfer.paths import is_below, is_system_folder
 
@@ -49,13 +50,11 @@ _PLACING_ORDERS = {
         ("sources", "triton", "groups", "tuning", "fxgraph", "aotautograd", "models", "lists")
     )
 }
-_PLACED = re.compile(
+_FOLDERS = re.compile(
     r"""(?xs)
     (?:.*/)?
     (?:
-        (?P<lists>(?:vllm|sglang)_compile_cache\.py)
-        | (?P<groups>__grp__[^/]*\.json)
-        | (?P<tuning>[^/]*\.best_config | cache/[^/]*)
+        (?P<tuning>cache/[^/]*)
         | (?P<models>dynamo/.*)
         | (?P<aotautograd>aotautograd/.*)
         | (?P<fxgraph>fxgraph/.*)
@@ -209,10 +208,24 @@ def placing_order(path: str) -> int:
     No artifact is placed before those that it refers to: a Triton group needs its files, a graph
     its kernels, an autograd entry its graphs. Otherwise a reader would fail, or compile again.
     """
-    match = _PLACED.fullmatch(path)
+    folder, _, name = path.rpartition("/")
+    if is_graph_list(name):
+        return _PLACING_ORDERS["lists"]
+    if is_group(name):
+        return _PLACING_ORDERS["groups"]
+    if name.endswith(".best_config"):
+        return _PLACING_ORDERS["tuning"]
+    return _folder_order(folder)
+
+
+@lru_cache(FOLDERS_KNOWN)
+def _folder_order(folder: str) -> int:
+    """Return when the files of a folder are put in place, where their names do not say it."""
+    file = f"{folder}/name" if folder else "name"
+    match = _FOLDERS.fullmatch(file)
     if match is not None and match.lastgroup is not None:
         return _PLACING_ORDERS[match.lastgroup]
-    return _PLACING_ORDERS["models" if _MODEL.fullmatch(path) else "sources"]
+    return _PLACING_ORDERS["models" if _MODEL.fullmatch(file) else "sources"]
 
 
 def is_native(path: str) -> bool:
@@ -242,14 +255,16 @@ class Bundles:
         """Find the groups among `paths`."""
         self._kind = kind
         self._kernels = frozenset(_folder(path) for path in paths if is_group(path))
+        self._known: dict[str, str] = {}
 
     def of(self, path: str) -> str:
         """Return the bundle of the artifact at `path`: its folder below the root, or ""."""
-        named = self.named(path)
-        if named:
-            return named
-        folder = _folder(path)
-        return (folder or ".") if folder in self._kernels else ""
+        folder = path.rpartition("/")[0]
+        bundle = self._known.get(folder)
+        if bundle is None:
+            own = (folder or ".") if folder in self._kernels else ""
+            bundle = self._known[folder] = self.named(path) or own
+        return bundle
 
     def named(self, path: str) -> str:
         """Return the bundle that the table of roots names for the artifact at `path`, or ""."""
@@ -272,10 +287,11 @@ def restorer(
     own_folder = os.path.dirname(local_path(folder, path))
 
     def restore(data: bytes) -> bytes:
-        for child in group_children(data):
+        children = group_children(data)
+        for child in children:
             if child not in stored_names and not os.path.exists(os.path.join(own_folder, child)):
                 raise ValueError(f"{path} is a Triton group without {child}")
-        return restore_group(data, own_folder)
+        return group_at(own_folder, children)
 
     return restore
 

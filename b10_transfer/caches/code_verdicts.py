@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from b10_store import JUDGED_LIMIT, read_file
 from b10_transfer.caches.file_forms import check_of
+from b10_transfer.caches.forms import FOLDERS_KNOWN
 from b10_transfer.caches.native_code import lacking_instructions
 from b10_transfer.caches.vector_code import isa_width, requested_width, widths_in
 
@@ -38,7 +40,7 @@ class Verdict(enum.Enum):
 
 def is_library(path: str) -> bool:
     """Return whether Inductor compiled the artifact at `path` for the CPU that it ran on."""
-    return _LIBRARY.fullmatch(path) is not None
+    return path.endswith((".so", ".o")) and _LIBRARY.fullmatch(path) is not None
 
 
 def is_harmful(path: str, verdict: Verdict) -> bool:
@@ -124,12 +126,18 @@ class MachineCheck:
         return _judge_graph(code, own, isa_width(self._environment.vector_isa))
 
 
-def check_for_host(kind: RootKind, path: str, environment: Environment) -> ContentCheck:
+def check_for_host(kind: RootKind, environment: Environment, path: str) -> ContentCheck:
     """Return the check of the stored bytes of the artifact at `path`, for this host."""
     form = check_of(kind, path)
-    if _LIBRARY.fullmatch(path) or _GRAPH.fullmatch(path):
+    if is_library(path) or _holds_graphs(path.rpartition("/")[0]):
         return MachineCheck(form, path, environment)
     return form
+
+
+@lru_cache(FOLDERS_KNOWN)
+def _holds_graphs(folder: str) -> bool:
+    """Return whether the files of a folder are graphs."""
+    return _GRAPH.fullmatch(f"{folder}/name") is not None
 
 
 def _judge_graph(code: bytes, own: int | None, width: int | None) -> Verdict:

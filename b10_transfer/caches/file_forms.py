@@ -132,7 +132,7 @@ class FormCheck:
             self._has_content = bool(data[0]) or bool(bytes(data).strip(b"\0"))
         room = self._form.needs - self._kept if self._form is not None else 0
         if room > 0:
-            part = bytes(data[:room])
+            part = bytes(data if len(data) <= room else data[:room])
             self._parts.append(part)
             self._kept += len(part)
 
@@ -152,19 +152,27 @@ def _form_of(kind: RootKind, path: str) -> Form | None:
     name = path.rpartition("/")[2]
     _, dot, suffix = name.rpartition(".")
     if not dot:
-        if _ENTRY.fullmatch(path):
-            return _GRAPH
-        return _TIMINGS if kind.timings.fullmatch(path) else None
+        return _form_of_entry(kind, path)
     if name in _GRAPH_LISTS:
         return _GRAPH_LIST
-    if is_group(path):
-        return None  # checked together with the files that it names
     form = _BY_SUFFIX.get(suffix)
-    # In these roots a name without a hash is not a compiler's, or is from an unknown version.
-    is_open = kind.is_users or kind.unknown.fullmatch(path) is not None
-    if form is not None and is_open and form.is_known_by_hash and not _HASHED.fullmatch(path):
+    if form is None or is_group(name):  # a group is checked with its files
+        return None
+    if form.is_known_by_hash and not _HASHED.fullmatch(path) and _is_open(kind, path):
         return _OBJECT if _OBJECTS.fullmatch(path) else None
     return form
+
+
+def _form_of_entry(kind: RootKind, path: str) -> Form | None:
+    """Return the form of a file whose name has no suffix."""
+    if _ENTRY.fullmatch(path):
+        return _GRAPH
+    return _TIMINGS if kind.timings.fullmatch(path) else None
+
+
+def _is_open(kind: RootKind, path: str) -> bool:
+    """Return whether names without a hash are no compiler's there, or of an unknown version."""
+    return kind.is_users or kind.unknown.fullmatch(path) is not None
 
 
 def _is_library(_: str, start: bytes, size: int) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_FOLDERS_KNOWN = 1024
+FOLDERS_KNOWN = 1024
 """The number of folders that are remembered. Files come folder by folder, so few are enough."""
 
 
@@ -59,7 +59,7 @@ class Leftovers:
         self._names = Form("|".join(names))
         self._places = Form("|".join(places) or r"(?!)")
         self._objects = Form(objects)
-        self._has_folder = functools.lru_cache(_FOLDERS_KNOWN)(self.has)
+        self._has_folder = functools.lru_cache(FOLDERS_KNOWN)(self.has)
 
     def has(self, path: str) -> bool:
         """Whether there is nothing to save at or below a path."""

@@ -10,9 +10,12 @@ load adds the right one. Nothing else in an Inductor or Triton cache needs this.
 from __future__ import annotations
 
 import json
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from b10_transfer.foreign_json import parse_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 GROUP_PREFIX = "__grp__"
 _FOLDER = "[b10-transfer:folder]/"
@@ -59,10 +62,15 @@ def restore_group(data: bytes, folder: str) -> bytes:
     Raises:
         ValueError: these are not the canonical bytes of a group.
     """
-    return _encode(folder + "/", group_children(data))
+    return group_at(folder, group_children(data))
 
 
-def _encode(prefix: str, children: list[str]) -> bytes:
+def group_at(folder: str, children: Iterable[str]) -> bytes:
+    """Return the bytes of a group whose files, with these names, lie in `folder`."""
+    return _encode(folder + "/", children)
+
+
+def _encode(prefix: str, children: Iterable[str]) -> bytes:
     paths = {name: prefix + name for name in sorted(children)}
     return json.dumps({"child_paths": paths}).encode()
 

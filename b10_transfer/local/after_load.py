@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from b10_store import paused_collector
 from b10_transfer.caches.native_needs import split_requirement
 from b10_transfer.local.record import (
     Hashed,
+    Loaded,
     filesystem_now_ns,
     read_hashed,
     read_loaded,
@@ -16,11 +18,12 @@ from b10_transfer.local.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from b10_store import Digest, Fingerprint, LoadOutcome, Placed, RestoreTarget
+    from b10_store import Digest, Fingerprint, LoadOutcome, PackId, Placed, RestoreTarget
 
 
+@paused_collector()
 def remember_loaded(
     folders: Iterable[str], wanted: Iterable[RestoreTarget], outcome: LoadOutcome
 ) -> None:
@@ -31,34 +34,48 @@ def remember_loaded(
         wanted: what was to be loaded.
         outcome: what became of it.
     """
-    # A save sees by itself which packs are gone.
-    unreadable = {
-        (item.entry.digest, item.entry.location.pack)
-        for item in wanted
-        if not isinstance(outcome.unread.get(item.entry.digest), FileNotFoundError | None)
-    }
+    doubtful = {*outcome.damaged.items(), *_unreadable(wanted, outcome)}
     placed: defaultdict[str, list[tuple[RestoreTarget, Fingerprint]]] = defaultdict(list)
     for target, fingerprint in outcome.placed.placed:
         placed[target.folder].append((target, fingerprint))
     for folder in folders:
         loaded = read_loaded(folder)
-        sound = {(item.entry.digest, item.entry.location.pack) for item, _ in placed[folder]}
-        loaded.distrusted = (loaded.distrusted | set(outcome.damaged.items()) | unreadable) - sound
+        if doubtful or loaded.distrusted:
+            sound = {(item.entry.digest, item.entry.location.pack) for item, _ in placed[folder]}
+            loaded.distrusted = (loaded.distrusted | doubtful) - sound
         loaded.finished_ns = filesystem_now_ns(folder)
         loaded.broken |= _broken_in(folder, outcome.placed)
         if placed[folder]:
             hashed = read_hashed(folder)
-            for target, fingerprint in placed[folder]:
-                entry = target.entry
-                loaded.digests[entry.identity.path] = entry.digest
-                loaded.broken.pop(entry.identity.path, None)
-                if target.unite is None:
-                    needs = split_requirement(entry.identity.requirement)[1]
-                    hashed[entry.identity.path] = Hashed(
-                        fingerprint, entry.digest, entry.size, needs
-                    )
+            _note(placed[folder], loaded, hashed)
             write_hashed(folder, hashed)
         write_loaded(folder, loaded)
+
+
+def _unreadable(
+    wanted: Iterable[RestoreTarget], outcome: LoadOutcome
+) -> Iterator[tuple[Digest, PackId]]:
+    """Yield the blobs that could not be read from packs that are there, and their packs.
+
+    A save sees by itself which packs are gone.
+    """
+    for item in wanted if outcome.unread else ():
+        error = outcome.unread.get(item.entry.digest)
+        if error is not None and not isinstance(error, FileNotFoundError):
+            yield item.entry.digest, item.entry.location.pack
+
+
+def _note(
+    placed: Iterable[tuple[RestoreTarget, Fingerprint]], loaded: Loaded, hashed: dict[str, Hashed]
+) -> None:
+    """Note artifacts that were placed among those that were loaded, and hashed."""
+    for target, fingerprint in placed:
+        (_, path, requirement), digest, size, *_ = target.entry
+        loaded.digests[path] = digest
+        loaded.broken.pop(path, None)
+        if target.unite is None:
+            needs = split_requirement(requirement)[1] if requirement else ""
+            hashed[path] = Hashed(fingerprint, digest, size, needs)
 
 
 def _broken_in(folder: str, placed: Placed) -> dict[str, Digest]:

@@ -33,9 +33,12 @@ class LocalSpace:
         self._devices: dict[str, int] = {}
         self._refusal: NoSpaceError | None = None
         self._lock = threading.Lock()
+        blocks: defaultdict[str, int] = defaultdict(int)
         for folder, size in needs:
+            blocks[folder] += -(-size // _BLOCK)
+        for folder, count in blocks.items():
             device = self._device(folder)
-            self._left[device] += _in_blocks(size)
+            self._left[device] += count * _BLOCK
             self._folders[device] = folder
 
     def require(self) -> None:
@@ -82,7 +85,3 @@ class LocalSpace:
         if device is None:
             device = self._devices[folder] = os.stat(folder).st_dev
         return device
-
-
-def _in_blocks(size: int) -> int:
-    return -(-size // _BLOCK) * _BLOCK

@@ -6,8 +6,7 @@ import functools
 import os
 import stat
 from collections import Counter, defaultdict
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store import CANONICAL_LIMIT, UNITED_LIMIT, LocalNames, RestoreTarget, digest_of, read_file
 from b10_transfer.caches.artifacts import Bundles, placing_order, restorer
@@ -18,12 +17,15 @@ from b10_transfer.caches.timings import unite_timings
 from b10_transfer.local.record import read_loaded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from b10_store import Entry
+    from b10_store import Digest, Entry
     from b10_transfer.caches.native_needs import HostLibraries
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.machine.environment import Environment
+
+STRANGE_BUNDLE = "a part of the same kernel is here, with other bytes than the stored ones"
+"""Why a part of a bundle is not placed that is here in part."""
 
 _LARGEST_PART = 1 << 30
 """No part of a bundle that is larger is compared with the stored one."""
@@ -58,43 +60,52 @@ def choose_targets(
         libraries: of this host.
         entries: what is stored.
     """
-    chosen: dict[tuple[str, str], Entry] = {}
+    own: dict[str, dict[str, Entry]] = {name: {} for name in roots}
     aside: dict[tuple[str, str], str] = {}
-    lacks = functools.cache(libraries.lacks)
+    split, lacks = functools.cache(split_requirement), functools.cache(libraries.lacks)
     for entry in entries:
         name, path, needed = entry.identity
-        root = roots.get(name)
-        host, needs = split_requirement(needed)
-        if root is None or host not in ("", environment.requirement):
+        chosen = own.get(name)
+        host, needs = split(needed) if needed else ("", "")
+        if chosen is None or host not in ("", environment.requirement):
             aside.setdefault((name, path), "")
-        elif not root.kind.may_take(path):
+        elif not roots[name].kind.may_take(path):
             continue  # what this host would not save, it does not place
         elif needs and (lack := lacks(needs)):
             aside[name, path] = lack
-        elif (name, path) not in chosen or needed > chosen[name, path].identity.requirement:
+        elif path not in chosen or needed > chosen[path].identity.requirement:
             # Where several would do, the same one for all files of a bundle.
-            chosen[name, path] = entry
-    paths: defaultdict[str, list[str]] = defaultdict(list)
-    names: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    for name, path in chosen:
-        folder, _, base = path.rpartition("/")
-        paths[name].append(path)
-        names[name, folder].add(base)
-    bundles = {name: Bundles(root.kind, paths[name]) for name, root in roots.items()}
+            chosen[path] = entry
     targets = [
-        RestoreTarget(
-            entry=entry,
-            folder=roots[name].folder,
-            order=placing_order(path),
-            restore=restorer(path, roots[name].folder, names[name, path.rpartition("/")[0]]),
-            unite=unite_timings if _is_united(roots[name], entry) else None,
-            bundle=bundles[name].of(path),
-            check=functools.partial(check_for_host, roots[name].kind, path, environment),
-        )
-        for (name, path), entry in chosen.items()
+        target
+        for name, chosen in own.items()
+        for target in _targets_in(roots[name], environment, chosen)
     ]
-    left = {key: lack for key, lack in aside.items() if key not in chosen}
-    return Chosen(targets, len(left), Counter(lack for lack in left.values() if lack))
+    left = [lack for (name, path), lack in aside.items() if path not in own.get(name, ())]
+    return Chosen(targets, len(left), Counter(lack for lack in left if lack))
+
+
+def _targets_in(
+    root: CacheRoot, environment: Environment, chosen: Mapping[str, Entry]
+) -> Iterator[RestoreTarget]:
+    """Say of each artifact chosen for a cache root, by its path, where and how it goes there."""
+    bundles = Bundles(root.kind, chosen)
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for path in chosen:
+        folder, _, name = path.rpartition("/")
+        names[folder].add(name)
+    check = functools.partial(check_for_host, root.kind, environment)
+    for path, entry in chosen.items():
+        folder, _, name = path.rpartition("/")
+        yield RestoreTarget(
+            entry,
+            root.folder,
+            placing_order(path),
+            restorer(path, root.folder, names[folder]) if is_group(name) else None,
+            bundles.of(path),
+            unite_timings if _is_united(root, entry) else None,
+            check,
+        )
 
 
 def _is_united(root: CacheRoot, entry: Entry) -> bool:
@@ -104,45 +115,52 @@ def _is_united(root: CacheRoot, entry: Entry) -> bool:
 
 def not_here(targets: Sequence[RestoreTarget]) -> list[RestoreTarget]:
     """Return those that are not here, and timings where the store has more than this host."""
-    folders = {item.folder for item in targets}
-    names = {folder: LocalNames(folder) for folder in folders}
-    united = {item.folder for item in targets if item.unite is not None}
-    digests = {folder: read_loaded(folder).digests for folder in united}
+    names = {folder: LocalNames(folder) for folder in {item.folder for item in targets}}
+    digests: dict[str, dict[str, Digest]] = {}
     wanted: list[RestoreTarget] = []
-    here: list[RestoreTarget] = []
     for item in targets:
-        path = item.entry.identity.path
-        if not names[item.folder].has(path):
+        folder, path = item.folder, item.entry.identity.path
+        if not names[folder].has(path):
             wanted.append(item)
-            continue
-        here.append(item)
-        if item.unite is not None and digests[item.folder].get(path) != item.entry.digest:
-            wanted.append(item)
-    return _refusing_strange_bundles(wanted, here)
+        elif item.unite is not None:
+            if folder not in digests:
+                digests[folder] = read_loaded(folder).digests
+            if digests[folder].get(path) != item.entry.digest:
+                wanted.append(item)
+    return wanted
 
 
-def _refusing_strange_bundles(
-    wanted: list[RestoreTarget], here: Sequence[RestoreTarget]
-) -> list[RestoreTarget]:
-    """Let those fail that would complete a bundle that is here with other bytes.
+def part_strange(
+    wanted: Sequence[RestoreTarget], targets: Iterable[RestoreTarget]
+) -> tuple[list[RestoreTarget], list[RestoreTarget]]:
+    """Part those of `wanted` that may be placed from those of bundles that are strange here.
 
     A compiler makes a bundle again that lacks a part. Completed, it is used with all that is in its
     folder: also with files of another compilation, or that were cut short by a crash.
+
+    Args:
+        wanted: what is to be loaded.
+        targets: everything that belongs on this host.
+
+    Returns:
+        Those that may be placed; and those of which a part of the bundle is here with other bytes.
     """
     incomplete = {(item.folder, item.bundle) for item in wanted if item.bundle}
+    missing = {
+        id(item) for item in wanted if item.unite is None or not os.path.lexists(item.location)
+    }
     strange = {
         (item.folder, item.bundle)
-        for item in here
-        if (item.folder, item.bundle) in incomplete and not _is_as_stored(item)
+        for item in targets
+        if (item.folder, item.bundle) in incomplete
+        and id(item) not in missing
+        and not _is_as_stored(item)
     }
-    return [
-        replace(item, restore=_refuse) if (item.folder, item.bundle) in strange else item
-        for item in wanted
-    ]
-
-
-def _refuse(_: bytes) -> NoReturn:
-    raise ValueError("a part of the same kernel is here, with other bytes than the stored ones")
+    fit: list[RestoreTarget] = []
+    unfit: list[RestoreTarget] = []
+    for item in wanted:
+        (unfit if (item.folder, item.bundle) in strange else fit).append(item)
+    return fit, unfit
 
 
 def _is_as_stored(item: RestoreTarget) -> bool:

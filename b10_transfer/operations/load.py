@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from b10_store import LoadOutcome, Placed, merge
+from b10_store import LoadOutcome, Placed, merge, paused_collector
 from b10_transfer.caches.artifacts import find_files
 from b10_transfer.caches.header_placeholders import plant_placeholders, remove_placeholders
 from b10_transfer.caches.kinds import HEADERS
@@ -19,7 +19,12 @@ from b10_transfer.local.after_load import remember_loaded
 from b10_transfer.local.harmful_files import move_aside
 from b10_transfer.local.root_origin import look_at, origin_lines
 from b10_transfer.local.space import LocalSpace
-from b10_transfer.local.targets import choose_targets, not_here
+from b10_transfer.local.targets import (
+    STRANGE_BUNDLE,
+    choose_targets,
+    not_here,
+    part_strange,
+)
 from b10_transfer.machine.checks import check_execution, check_tools
 from b10_transfer.machine.nearest import recorded_differences
 from b10_transfer.operations.context import reader_count, worker_count
@@ -96,12 +101,13 @@ def load_artifacts(
 
 def _choose(context: Context, stored: MergedView, problems: list[str]) -> Chosen:
     """Choose the stored artifacts that this host can use, and where each goes."""
-    chosen = choose_targets(
-        context.roots_by_name,
-        context.environment,
-        HostLibraries(context.settings.variables),
-        stored.entries.values(),
-    )
+    with paused_collector():
+        chosen = choose_targets(
+            context.roots_by_name,
+            context.environment,
+            HostLibraries(context.settings.variables),
+            stored.entries.values(),
+        )
     problems += _lacking_libraries(chosen.lacking)
     problems += _host_problems(context, chosen.targets)
     return chosen
@@ -123,7 +129,9 @@ def _restore(
         usable = open_roots(locks, context, folders, problems)
         # Another load of this host may have put everything there while the lock was waited for.
         wanted = not_here([item for item in lacking if item.folder in usable])
-        outcome = _fetch(context, stored, wanted, usable, on_progress)
+        fit, strange = part_strange(wanted, targets)
+        outcome = _fetch(context, stored, fit, usable, on_progress)
+        outcome.placed.failed += [(item, STRANGE_BUNDLE) for item in strange]
         roots = {item.folder for item in targets} - (folders - usable.keys())
         remember_loaded(roots, wanted, outcome)
     _plant_placeholders(context, targets)

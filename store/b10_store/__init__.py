@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from b10_store.check.check import CheckReport as CheckReport
+    from b10_store.collector import paused_collector as paused_collector
     from b10_store.digest import Digest as Digest
+    from b10_store.digest import digest_from_bytes as digest_from_bytes
     from b10_store.digest import digest_of as digest_of
     from b10_store.digest import parse_digest as parse_digest
     from b10_store.errors import OUT_OF_SPACE as OUT_OF_SPACE
@@ -107,7 +109,8 @@ if TYPE_CHECKING:
 
 HOMES = {
     "check.check": ("CheckReport",),
-    "digest": ("Digest", "digest_of", "parse_digest"),
+    "collector": ("paused_collector",),
+    "digest": ("Digest", "digest_from_bytes", "digest_of", "parse_digest"),
     "errors": (
         "CannotSignError",
         "CorruptError",

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from b10_store.collector import paused_collector
 from b10_store.format.names import pack_path
 from b10_store.packs.reader import Fetched, Fetcher, Wanted
 from b10_store.remote.folder_names import TRASH
@@ -85,7 +86,8 @@ def load(
     """
     staging = Staging(watch, roots)
     try:
-        staging.expect(placements)
+        with paused_collector():
+            staging.expect(placements)
         pool = ThreadPoolExecutor(workers, "b10-decompress")
         fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT_PER_WORKER * workers)
         result = LoadOutcome(Placed())
@@ -93,7 +95,8 @@ def load(
             _PackReader(remote, fetcher, staging, readers).read_all(
                 [placement.entry for placement in placements], packs, refresh, result
             )
-        result.placed = staging.place()
+        with paused_collector():
+            result.placed = staging.place()
     except (KeyboardInterrupt, SystemExit):
         staging.abandon(_PATIENCE_SECONDS)
         raise

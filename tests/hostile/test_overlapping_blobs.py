@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from b10_store.digest import Digest, digest_of
 from b10_store.format.frame import FrameTable, compress_frame
 from b10_store.format.names import FRAME_RAW_LIMIT
 from b10_store.packs.reader import Wanted
 from tests.support.packed import fetch, memory_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COUNT = 40
 FRAME = compress_frame(bytes(FRAME_RAW_LIMIT))
@@ -23,9 +27,9 @@ class CountingSink:
     size: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def put(self, digest: Digest, data: bytes | memoryview) -> None:
-        del digest
-        self.write(data)
+    def put(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+        for _, data in blobs:
+            self.write(data)
 
     def stream(self, digest: Digest) -> CountingSink:
         del digest

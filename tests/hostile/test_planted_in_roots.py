@@ -202,7 +202,7 @@ def test_what_is_planted_in_the_staging_folder_is_never_opened(
     before = snapshot(outside)
     digest = placement_of(root, "ab/x.py", data).entry.digest
     if size < MIB:
-        staging.put(digest, data)
+        staging.put([(digest, data)])
     else:
         stream = staging.stream(digest)
         stream.write(data)

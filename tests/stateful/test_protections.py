@@ -29,7 +29,7 @@ from tests.support.unprotected import (
 from tests.support.wrapped_remote import WrappedRemote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from b10_store.packs.reader import Fetched, Sink, Wanted
     from b10_store.remote.protocol import Remote
@@ -75,9 +75,9 @@ def publish_first(real: Callable[..., Any]) -> Callable[..., Any]:
     return saved
 
 
-def any_bytes(item: Wanted, data: bytes, sink: Sink, result: Fetched) -> None:
-    sink.put(item.digest, data)
-    result.delivered.add(item.digest)
+def any_bytes(items: Sequence[Wanted], raw: bytes, start: int, sink: Sink, result: Fetched) -> None:
+    sink.put([(item.digest, raw[item.offset - start :][: item.size]) for item in items])
+    result.delivered.update(item.digest for item in items)
 
 
 def carries_nothing(real: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from b10_store.digest import Digest, digest_of
 from b10_store.format.names import FRAME_RAW_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class Collector:
         self.discarded: list[Digest] = []
         self._lock = threading.Lock()
 
-    def put(self, digest: Digest, data: bytes | memoryview) -> None:
+    def put(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
         """See `Sink.put`."""
         with self._lock:
-            assert digest not in self.blobs, "delivered twice"
-            self.blobs[digest] = bytes(data)
+            assert self.blobs.keys().isdisjoint(dict(blobs)), "delivered twice"
+            self.blobs.update(blobs)
 
     def stream(self, digest: Digest) -> CollectedStream:
         """See `Sink.stream`."""
@@ -82,7 +82,7 @@ class CollectedStream:
     def commit(self) -> None:
         """See `BlobStream.commit`."""
         self._end()
-        self._collector.put(self._digest, b"".join(self._parts))
+        self._collector.put([(self._digest, b"".join(self._parts))])
 
     def discard(self) -> None:
         """See `BlobStream.discard`."""

@@ -23,7 +23,7 @@ from b10_store.packs.writer import write_packs
 from b10_store.remote.folder import FolderRemote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _BLOCK = 1 << 20
 _WORKERS = 2
@@ -49,9 +49,9 @@ class Hashing:
         self._hasher = blake3()
         self.digest = ""
 
-    def put(self, digest: Digest, data: bytes | memoryview) -> None:
+    def put(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
         """See `Sink.put`."""
-        raise AssertionError(f"{digest} came whole: {len(data)} bytes")
+        raise AssertionError(f"{blobs[0][0]} came whole")
 
     def stream(self, digest: Digest) -> Hashing:
         """See `Sink.stream`."""

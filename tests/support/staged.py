@@ -66,7 +66,7 @@ def staged(
     staging = Staging(watch, roots)
     staging.expect(placements)
     for data in contents:
-        staging.put(digest_of(data), data)
+        staging.put([(digest_of(data), data)])
     return staging
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import os
 import time
@@ -13,6 +14,7 @@ from b10_store.tree.scan import Fingerprint
 from b10_transfer.caches.kinds import INDUCTOR
 from b10_transfer.caches.roots import CacheRoot
 from b10_transfer.local.record import (
+    FORMS,
     Hashed,
     Loaded,
     read_hashed,
@@ -55,6 +57,14 @@ def test_what_was_hashed_is_remembered(tmp_path: Path) -> None:
     assert read_hashed(str(tmp_path)) == {}
 
 
+def test_a_file_with_times_that_no_clock_shows_is_hashed_again_and_the_others_are_not(
+    tmp_path: Path,
+) -> None:
+    odd = Hashed(Fingerprint(5, 1 << 63, 1, 1), DIGEST, 5)
+    write_hashed(str(tmp_path), {**HASHED, "odd": odd})
+    assert read_hashed(str(tmp_path)) == HASHED
+
+
 def test_nothing_is_remembered_of_a_root_that_is_not_there(tmp_path: Path) -> None:
     absent = tmp_path / "absent"
     assert read_loaded(str(absent)) == Loaded()
@@ -73,23 +83,34 @@ DAMAGE = [
     b"\xff\xfe\x00",
     b"[" * 100_000,
     b'{"version": 1}',
-    b'{"version": 1, "finished_ns": "x", "digests": {}, "distrusted": []}',
-    b'{"version": 1, "finished_ns": 1, "digests": [], "distrusted": []}',
-    b'{"version": 1, "finished_ns": 1, "digests": {"a": 7}, "distrusted": []}',
-    b'{"version": 1, "finished_ns": 1, "digests": {"a": "nodigest"}, "distrusted": []}',
-    b'{"version": 1, "finished_ns": 1, "digests": {}, "distrusted": [["a"]]}',
-    b'{"version": 1, "finished_ns": 1, "digests": {}, "distrusted": 5}',
-    b'{"version": 1, "finished_ns": Infinity, "digests": {}, "distrusted": []}',
+    *(
+        b'{"version": 1, "finished_ns": %s, "paths": %s, "digests": %s, "distrusted": %s}' % parts
+        for parts in (
+            (b'"x"', b'""', b'""', b"[]"),
+            (b"1", b"[]", b'""', b"[]"),
+            (b"1", b'"a"', b"7", b"[]"),
+            (b"1", b'"a"', b'""', b"[]"),
+            (b"1", b'"a"', b'"AAAA"', b"[]"),
+            (b"1", b'"a"', b'"no base64"', b"[]"),
+            (b"1", b'""', b'""', b'[["a"]]'),
+            (b"1", b'""', b'""', b"5"),
+            (b"Infinity", b'""', b'""', b"[]"),
+        )
+    ),
     b'{"version": 1, "key": "0", "requirement": "1", "others": {"a": [Infinity, 1, "", ""]}}',
     b'{"version": 1, "key": "0", "requirement": "1", "others": {}, "judged": {"a": [1]}}',
     b'{"version": 1, "key": 7, "requirement": [], "others": [], "judged": {}}',
-    b'{"version": 1, "files": {"a": [Infinity, 1, 1, 1, "", 1]}}',
-    b'{"version": 1, "files": []}',
-    b'{"version": 1, "files": {"a": []}}',
-    b'{"version": 1, "files": {"a": [1, 2, 3]}}',
-    b'{"version": 1, "files": {"a": [1, 2, 3, 4, "nodigest", 5]}}',
-    b'{"version": 1, "files": {"a": "abcdefgh"}}',
-    b'{"version": 1, "files": {"a": {"b": 1}}}',
+    *(
+        b'{"version": 1, "forms": %d, "needs": %s, "paths": %s, "rows": %s}' % (FORMS, *parts)
+        for parts in (
+            (b"7", b'"a"', b'"%s"' % base64.b64encode(bytes(72))),
+            (b"{}", b"5", b'""'),
+            (b"{}", b'"a"', b'""'),
+            (b"{}", b'""', b'"%s"' % base64.b64encode(bytes(72))),
+            (b"{}", b'"a"', b'"%s"' % base64.b64encode(bytes(71))),
+            (b"{}", b'"a"', b"[1, 2]"),
+        )
+    ),
 ]
 
 

@@ -74,8 +74,10 @@ class FrameTable:
         if size == 0:
             return range(0)
         first = bisect_right(self._raw_starts, offset) - 1
-        last = bisect_right(self._raw_starts, offset + size - 1) - 1
-        return range(first, last + 1)
+        end = offset + size
+        if end <= self._raw_starts[first + 1]:  # as nearly all blobs
+            return range(first, first + 1)
+        return range(first, bisect_right(self._raw_starts, end - 1))
 
     def stored_start(self, index: int) -> int:
         """Where frame `index` begins in the pack file."""

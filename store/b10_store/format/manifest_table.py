@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 import lmdb
 
+from b10_store.collector import paused_collector
 from b10_store.digest import digest_from_bytes
 from b10_store.errors import OUT_OF_SPACE, CorruptError, LimitError, NoSpaceError, StoreError
 from b10_store.format.frame import FRAME_LIMIT, FRAME_ROW_SIZE, FrameTable
@@ -91,7 +92,7 @@ def read_database(
         NoSpaceError: the scratch folder is full.
         StoreError: it cannot take the database.
     """
-    with _opened(raw, scratch) as (database, transaction):
+    with _opened(raw, scratch) as (database, transaction), paused_collector():
         return _read_tables(database, transaction, budget)
 
 

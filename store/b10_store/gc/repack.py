@@ -221,10 +221,11 @@ class _Spool:
     def location(self, digest: Digest) -> str:
         return os.path.join(self._folder, digest)
 
-    def put(self, digest: Digest, data: bytes | memoryview) -> None:
-        location = self.location(digest)
-        with _naming(location), open(location, "wb") as file:
-            file.write(data)
+    def put(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+        for digest, data in blobs:
+            location = self.location(digest)
+            with _naming(location), open(location, "wb") as file:
+                file.write(data)
 
     def stream(self, digest: Digest) -> _SpoolStream:
         return _SpoolStream(self.location(digest))

@@ -57,8 +57,8 @@ class BlobStream(Protocol):
 class Sink(Protocol):
     """Takes blobs, from several threads at once. An error that it raises ends the fetch."""
 
-    def put(self, digest: Digest, data: bytes | memoryview) -> None:
-        """A whole, verified blob."""
+    def put(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+        """Whole, verified blobs of one frame."""
         ...
 
     def stream(self, digest: Digest) -> BlobStream:
@@ -127,8 +127,7 @@ class Fetcher:
         spanning = {item.digest: _Spanning(item, sink, result) for item in plan.spanning}
         try:
             with self._stopping_all():
-                for item in plan.empty:
-                    _deliver(item, b"", sink, result)
+                _deliver(plan.empty, b"", 0, sink, result)
                 for index, stored in self._read_frames(name, frames, plan.needed, result):
                     if self._stopped.is_set():
                         break
@@ -287,22 +286,25 @@ def _decode(
     result: Fetched,
 ) -> None:
     try:
-        raw = memoryview(decompress_frame(stored, frames.sizes[index][1]))
+        raw = decompress_frame(stored, frames.sizes[index][1])
     except CorruptError:
         result.damaged.update(item.digest for item in items)
         return
-    base = frames.raw_start(index)
-    for item in items:
-        start = item.offset - base
-        _deliver(item, raw[start : start + item.size], sink, result)
+    _deliver(items, raw, frames.raw_start(index), sink, result)
 
 
-def _deliver(item: Wanted, data: bytes | memoryview, sink: Sink, result: Fetched) -> None:
-    if digest_of(data) == item.digest:
-        sink.put(item.digest, data)
-        result.delivered.add(item.digest)
-    else:
-        result.damaged.add(item.digest)
+def _deliver(items: Sequence[Wanted], raw: bytes, start: int, sink: Sink, result: Fetched) -> None:
+    """Verify the blobs in some raw bytes, the first of which is at `start`, and hand them on."""
+    sound: list[tuple[Digest, bytes]] = []
+    for digest, offset, size in items:
+        data = raw[offset - start : offset - start + size]
+        if digest_of(data) == digest:
+            sound.append((digest, data))
+        else:
+            result.damaged.add(digest)
+    if sound:
+        sink.put(sound)
+        result.delivered.update(digest for digest, _ in sound)
 
 
 def _runs(frames: FrameTable, needed: Sequence[int]) -> Iterator[list[int]]:

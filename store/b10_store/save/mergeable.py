@@ -137,9 +137,9 @@ class _Collected:
         self.blobs: dict[Digest, bytes] = {}
         self._lock = threading.Lock()
 
-    def put(self, digest: Digest, data: bytes | memoryview) -> None:
+    def put(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
         with self._lock:
-            self.blobs[digest] = bytes(data)
+            self.blobs.update(blobs)
 
     def stream(self, digest: Digest) -> _CollectedStream:
         return _CollectedStream(self, digest)
@@ -157,7 +157,7 @@ class _CollectedStream:
         self._parts.append(bytes(data))
 
     def commit(self) -> None:
-        self._collected.put(self._digest, b"".join(self._parts))
+        self._collected.put([(self._digest, b"".join(self._parts))])
 
     def discard(self) -> None:
         self._parts.clear()

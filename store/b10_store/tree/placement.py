@@ -40,8 +40,7 @@ _NO_LINKS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreTarget:
+class RestoreTarget(NamedTuple):
     """Where and how one artifact comes to be on this host.
 
     Attributes:
@@ -54,7 +53,8 @@ class RestoreTarget:
         unite: for a file that its compiler rewrites with what it learns, where there is one: makes
             of the stored bytes and the local ones what takes its place. Raises ValueError when it
             cannot.
-        check: makes what judges whether the stored bytes are whole; those that are not stay out.
+        check: makes, for a path, what judges whether the stored bytes are whole; those that are not
+            stay out.
     """
 
     entry: Entry
@@ -63,7 +63,7 @@ class RestoreTarget:
     restore: Callable[[bytes], bytes] | None = None
     bundle: str = ""
     unite: Callable[[bytes, bytes], bytes] | None = None
-    check: Callable[[], ContentCheck] | None = None
+    check: Callable[[str], ContentCheck] | None = None
 
     @property
     def location(self) -> str:
@@ -116,19 +116,16 @@ class LocalNames:
     def has(self, path: str) -> bool:
         """Whether something is at `path`, a link that leads nowhere included."""
         folder, _, name = path.rpartition("/")
-        return name in self._list(folder)
+        names = self._names.get(folder)
+        return name in (self._list(folder) if names is None else names)
 
     def _list(self, folder: str) -> frozenset[str]:
-        names = self._names.get(folder)
-        if names is None:
-            names = frozenset[str]()
-            if not folder or self.has(folder):
-                try:
-                    names = frozenset(os.listdir(local_path(self._folder, folder)))
-                except OSError:
-                    # Not a folder, or unreadable: placing will say so.
-                    names = frozenset[str]()
-            self._names[folder] = names
+        names = frozenset[str]()
+        if not folder or self.has(folder):
+            # What is no folder, or cannot be read, placing will name.
+            with contextlib.suppress(OSError):
+                names = frozenset(os.listdir(local_path(self._folder, folder)))
+        self._names[folder] = names
         return names
 
 
@@ -181,24 +178,29 @@ class _Mover:
     def _units(self, written: Sequence[tuple[RestoreTarget, Fingerprint]]) -> list[_Unit]:
         folders: defaultdict[str, list[tuple[RestoreTarget, Fingerprint]]] = defaultdict(list)
         units: list[_Unit] = []
+        missing: dict[str, str | None] = {}
         for item in written:
-            missing = self._first_missing_folder(item[0])
-            if missing is None:
-                units.append(_Unit(item[0].entry.identity.path, is_folder=False, members=[item]))
+            path = item[0].entry.identity.path
+            folder = path.rpartition("/")[0]
+            if folder not in missing:
+                missing[folder] = self._first_missing(folder)
+            first = missing[folder]
+            if first is None:
+                units.append(_Unit(path, is_folder=False, members=[item]))
             else:
-                folders[missing].append(item)
+                folders[first].append(item)
         units += [_Unit(name, is_folder=True, members=items) for name, items in folders.items()]
         units.sort(key=lambda unit: max(placement.order for placement, _ in unit.members))
         return units
 
-    def _first_missing_folder(self, placement: RestoreTarget) -> str | None:
-        path = placement.entry.identity.path
-        end = path.find("/")
-        while end >= 0:
-            folder = path[:end]
-            if not self._is_there(folder):
-                return folder
-            end = path.find("/", end + 1)
+    def _first_missing(self, folder: str) -> str | None:
+        """Return the first folder on the way to, and with, `folder` that is not in place."""
+        end = 0
+        while folder and end >= 0:
+            end = folder.find("/", end + 1)
+            above = folder if end < 0 else folder[:end]
+            if not self._is_there(above):
+                return above
         return None
 
     def _is_there(self, folder: str) -> bool:

@@ -58,7 +58,7 @@ class Staging:
                 raises NoSpaceError when there is no room for them.
             roots: open cache roots, by the folder that placements name. Others are opened here.
         """
-        self._watch = watch
+        self.watch = watch
         self._roots = dict(roots or {})
         self._targets: defaultdict[Digest, list[RestoreTarget]] = defaultdict(list)
         self._folders: dict[str, OpenFolder] = {}
@@ -67,7 +67,6 @@ class Staging:
         self._written: list[tuple[RestoreTarget, Fingerprint]] = []
         self._failed: list[tuple[RestoreTarget, str]] = []
         self._broken: list[tuple[RestoreTarget, str]] = []
-        self._lock = threading.Lock()
 
     def expect(self, placements: Iterable[RestoreTarget]) -> None:
         """Prepare folders for what will come.
@@ -76,22 +75,36 @@ class Staging:
             NoSpaceError: there is no room for them.
             OSError: a cache root cannot be written.
         """
-        made: defaultdict[str, set[str]] = defaultdict(set)
+        made: dict[str, set[str]] = {}
         for placement in placements:
-            staging = self._folders.get(placement.folder) or self._open_folder(placement.folder)
-            folder = placement.entry.identity.path.rpartition("/")[0]
+            root, path = placement.folder, placement.entry.identity.path
+            folders = made.get(root)
+            if folders is None:
+                self._open_folder(root)
+                folders = made[root] = set()
+            folder = path.rpartition("/")[0]
             try:
-                _check_length(placement.location)
-                _make_folders(staging, folder, made[placement.folder])
+                if len(root) + len(path) > _SURELY_SHORT:
+                    _check_length(placement.location)
+                if folder not in folders:
+                    _make_folders(self._folders[root], folder, folders)
             except OSError as error:
                 self.note_failure(placement, error)
                 continue
             self._targets[placement.entry.digest].append(placement)
 
-    def put(self, digest: Digest, data: bytes | memoryview) -> None:
-        """Write every file that has these bytes."""
-        for placement in self._targets.get(digest, ()):
-            self._write_file(placement, data)
+    def put(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+        """Write every file that has the bytes of one of these blobs."""
+        files = [
+            (target, data) for digest, data in blobs for target in self._targets.get(digest, ())
+        ]
+        sizes: defaultdict[str, int] = defaultdict(int)
+        for target, data in files:
+            sizes[target.folder] += len(data)
+        for folder, size in sizes.items():
+            self.watch(folder, size)
+        for target, data in files:
+            self._write_file(target, data)
 
     def stream(self, digest: Digest) -> StagedBlob:
         """Write every file that has these bytes, in parts."""
@@ -113,27 +126,28 @@ class Staging:
             else:
                 result.broken.append((placement, flaw))
         torn = self._torn_bundles()
-        for placement, _ in self._written:
-            if (placement.folder, placement.bundle) in torn:
+        by_folder: defaultdict[str, list[tuple[RestoreTarget, Fingerprint]]] = defaultdict(list)
+        for item in self._written:
+            placement = item[0]
+            if torn and (placement.folder, placement.bundle) in torn:
                 # A folder is moved with everything that was staged in it, and some compilers take
                 # an empty one for a kernel.
                 self.remove_file(placement)
                 self._remove_folder(placement)
                 result.torn.append(placement)
-        for folder, staging in self._folders.items():
-            written = [
-                item
-                for item in self._written
-                if item[0].folder == folder and (folder, item[0].bundle) not in torn
-            ]
-            place_staged(staging, self._roots[folder], written, result)
+            else:
+                by_folder[placement.folder].append(item)
+        for folder, written in by_folder.items():
+            place_staged(self._folders[folder], self._roots[folder], written, result)
         return result
 
     def _torn_bundles(self) -> set[tuple[str, str]]:
         """Return the bundles that lack a member, with their root."""
-        written = {id(placement) for placement, _ in self._written}
         expected = [item for placements in self._targets.values() for item in placements]
         expected += [placement for placement, _ in self._failed]
+        if len(self._written) == len(expected):
+            return set()
+        written = {id(placement) for placement, _ in self._written}
         return {
             (item.folder, item.bundle)
             for item in expected
@@ -168,11 +182,10 @@ class Staging:
         Raises:
             NoSpaceError: there is no room for them.
         """
-        self._watch(placement.folder, len(data))
-        left = memoryview(data)
         try:
-            while left:
-                left = left[os.write(handle, left) :]
+            written = os.write(handle, data)
+            while written < len(data):
+                written += os.write(handle, memoryview(data)[written:])
         except OSError as error:
             if error.errno in OUT_OF_SPACE:
                 raise self._full(placement, error) from error
@@ -182,9 +195,8 @@ class Staging:
         """Note a staged file as whole."""
         if placement.entry.mtime_ns is not None:
             os.utime(handle, ns=(placement.entry.mtime_ns, placement.entry.mtime_ns))
-        fingerprint = fingerprint_of(os.fstat(handle))
-        with self._lock:
-            self._written.append((placement, fingerprint))
+        # Appending takes no lock: it is one step, whatever other threads do.
+        self._written.append((placement, fingerprint_of(os.fstat(handle))))
 
     def remove_file(self, placement: RestoreTarget) -> None:
         """Remove a staged file that is not whole."""
@@ -220,10 +232,9 @@ class Staging:
 
     def note_broken(self, placement: RestoreTarget, flaw: str) -> None:
         """Note an artifact whose stored bytes are not whole."""
-        with self._lock:
-            self._broken.append((placement, flaw))
+        self._broken.append((placement, flaw))
 
-    def _write_file(self, placement: RestoreTarget, data: bytes | memoryview) -> None:
+    def _write_file(self, placement: RestoreTarget, data: bytes) -> None:
         check = _check_of(placement)
         if check is not None:
             check.feed(data)
@@ -232,7 +243,7 @@ class Staging:
                 return
         if placement.restore is not None:
             try:
-                data = placement.restore(bytes(data))
+                data = placement.restore(data)
             except ValueError as error:
                 self._fail(placement, str(error))
                 return
@@ -248,8 +259,7 @@ class Staging:
             os.close(handle)
 
     def _fail(self, placement: RestoreTarget, reason: str) -> None:
-        with self._lock:
-            self._failed.append((placement, reason))
+        self._failed.append((placement, reason))
 
     def _open_folder(self, root: str) -> OpenFolder:
         target = self._roots.get(root)
@@ -292,6 +302,7 @@ class StagedBlob:
     def write(self, data: bytes | memoryview) -> None:
         """See `BlobStream.write`."""
         for placement, handle in self._open:
+            self._staging.watch(placement.folder, len(data))
             self._staging.write(placement, handle, data)
         for check in self._checks.values():
             check.feed(data)
@@ -340,4 +351,4 @@ def _make_folders(staging: OpenFolder, folder: str, made: set[str]) -> None:
 
 
 def _check_of(placement: RestoreTarget) -> ContentCheck | None:
-    return placement.check() if placement.check is not None else None
+    return placement.check(placement.entry.identity.path) if placement.check is not None else None

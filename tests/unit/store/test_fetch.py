@@ -216,10 +216,10 @@ class FullSink(Collector):
         super().__init__()
         self._refused = digest
 
-    def put(self, digest: Digest, data: bytes | memoryview) -> None:
-        if digest == self._refused:
+    def put(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+        if self._refused in dict(blobs):
             raise ZeroDivisionError
-        super().put(digest, data)
+        super().put(blobs)
 
     def stream(self, digest: Digest) -> CollectedStream:
         if digest == self._refused:

@@ -183,7 +183,7 @@ def test_room_is_asked_for_before_anything_is_written(root: Path) -> None:
     assert asked == [(str(root), 3)]
     staging.expect([placement_of(root, "b", b"12345")])
     with pytest.raises(NoSpaceError, match="no room for 5"):
-        staging.put(digest_of(b"12345"), b"12345")
+        staging.put([(digest_of(b"12345"), b"12345")])
     staging.close()
     assert leftovers(root) == []
 
@@ -201,7 +201,7 @@ def test_a_full_disk_is_told_from_other_errors(
 
     monkeypatch.setattr(os, name, fail)
     with pytest.raises(NoSpaceError):
-        staging.put(digest_of(b"x"), b"x")
+        staging.put([(digest_of(b"x"), b"x")])
     if name == "open":
         with pytest.raises(NoSpaceError):
             staging.stream(digest_of(b"x"))

@@ -221,8 +221,8 @@ PROTECTIONS = (
     _simple(
         "of two copies a saver keeps the one that is there",
         _STORE + "save/save.py",
-        "    stored = with_good_packs(stored, parents, packs.good)\n",
-        "",
+        "    stored = with_good_packs(merge(parents), parents, packs.good)\n",
+        "    stored = merge(parents)\n",
         "tests/integration/gc/test_gc_carried.py",
         invariant="I1",
     ),
@@ -654,17 +654,7 @@ PROTECTIONS = (
         (
             Edit(
                 _STORE + "save/save.py",
-                "            return _save_in_session(remote, reader, request, session)",
-                "            return _save_in_session(remote, reader, request, session, view)",
-            ),
-            Edit(
-                _STORE + "save/save.py",
-                "request: SaveRequest, session: Session\n",
-                "request: SaveRequest, session: Session, first: _View\n",
-            ),
-            Edit(
-                _STORE + "save/save.py",
-                "        view = _look(remote, reader, request, now_ms)\n    elif",
+                "        view = _look(remote, reader, request, now_ms, first)\n    elif",
                 "        view = first\n    elif",
             ),
         ),
@@ -970,8 +960,8 @@ PROTECTIONS = (
     _simple(
         "an artifact that is not whole is not saved",
         _STORE + "tree/scan.py",
-        "    return Broken(file, digest, flaw) if flaw else _scanned(file, digest, size)",
-        "    return _scanned(file, digest, size)",
+        "    return (Broken(file, digest, flaw) if flaw else Scanned(file, digest, size)), data",
+        "    return Scanned(file, digest, size), data",
         "tests/integration/test_broken_artifacts.py",
     ),
     _simple(

@@ -32,7 +32,7 @@ from b10_transfer.caches.timings import unite_timings
 from b10_transfer.paths import is_below, is_system_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from b10_store import FoundFile
     from b10_transfer.caches.kinds import RootKind
@@ -65,13 +65,6 @@ _FOLDERS = re.compile(
 _MODEL = re.compile(r"(?:.*/)?rank_[^/]*/(?!inductor_cache/).*", re.DOTALL)
 """The files that vLLM keeps for a model, beside the caches of its compilers."""
 
-_KINDS = (
-    ("fxgraph", re.compile(r"(?:.*/)?fxgraph/.*", re.DOTALL)),
-    ("aotautograd", re.compile(r"(?:.*/)?aotautograd/.*", re.DOTALL)),
-    ("dynamo", re.compile(r"(?:.*/)?dynamo/.*", re.DOTALL)),
-    ("timings", re.compile(r"(?:.*/)?(?:cache/[^/]*|[^/]*\.best_config)")),
-)
-
 
 def find_files(root: CacheRoot, skipped: list[Skipped] | None = None) -> list[FoundFile]:
     """Return the files of a cache root that are not left out, by path.
@@ -83,8 +76,8 @@ def find_files(root: CacheRoot, skipped: list[Skipped] | None = None) -> list[Fo
         skipped: receives the links in it that are not followed.
     """
     found = walk(root.folder, root.kind.enters, bounds_of(root), skipped)
-    is_pure = not find_foreign(root)
-    return [item for item in found if root.takes(item.path, is_pure=is_pure)]
+    takes = root.taker(is_pure=not find_foreign(root))
+    return [item for item in found if takes(item.path)]
 
 
 def find_exports(root: CacheRoot) -> list[Skipped]:
@@ -137,37 +130,53 @@ def select_artifacts(
         The artifacts by path, and the files that would be artifacts if they were intact.
     """
     incomplete, skipped = find_incomplete(found)
-    unfit = set(incomplete)
+    unfit = {*incomplete, *_unwritable(found, skipped)}
+    bundles = Bundles(root.kind, (item.path for item in found))
+    if unfit:
+        _spread(unfit, found, bundles, skipped)
+    required = _requirements(found, bundles, requirement, needs)
+    groups = _VariantGroups()
+    files: list[LocalFile] = []
+    for item in found:
+        path = item.path
+        if path not in unfit:
+            name = path.rpartition("/")[2]
+            files.append(
+                LocalFile(
+                    Identity(root.name, path, required.get(path, "")),
+                    item,
+                    _kept_time(root, item),
+                    groups.length(path),
+                    bundles.of(path),
+                    canonical_group if is_group(name) else None,
+                    unite_timings if _is_united(root, item, name) else None,
+                    partial(check_of, root.kind, path),
+                )
+            )
+    return files, skipped
+
+
+def _unwritable(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[str]:
+    """Yield the paths that not every host can write."""
     for item in found:
         try:
             check_path(item.path)
         except LimitError:
             skipped.append(Skipped(item.location, "a name that not every host can write"))
-            unfit.add(item.path)
-    bundles = Bundles(root.kind, (item.path for item in found))
+            yield item.path
+
+
+def _spread(
+    unfit: set[str], found: Sequence[FoundFile], bundles: Bundles, skipped: list[Skipped]
+) -> None:
+    """Add to what is unfit what is of no use without it."""
     torn = {bundles.of(path) for path in unfit if not is_graph_list(path)} - {""}
     named = {item.location for item in skipped}
     for item in found:
-        if item.path not in unfit and bundles.of(item.path) in torn:
+        if bundles.of(item.path) in torn:
             unfit.add(item.path)
         if item.path in unfit and item.location not in named:
             skipped.append(Skipped(item.location, INCOMPLETE))
-    required = _requirements(found, bundles, requirement, needs)
-    files = [
-        LocalFile(
-            identity=Identity(root.name, item.path, required.get(item.path, "")),
-            found=item,
-            bundle=bundles.of(item.path),
-            mtime_ns=_kept_time(root, item),
-            group_length=variant_group_length(item.path),
-            canonical=canonical_group if is_group(item.path) else None,
-            unite=unite_timings if _is_united(root, item) else None,
-            check=partial(check_of, root.kind, item.path),
-        )
-        for item in found
-        if item.path not in unfit
-    ]
-    return files, skipped
 
 
 def _requirements(
@@ -182,6 +191,8 @@ def _requirements(
         for item in found
         if is_native(item.path)
     }
+    if not own:
+        return {}
     by_bundle: defaultdict[str, list[str]] = defaultdict(list)
     for path, text in own.items():
         by_bundle[bundles.named(path)].append(text)
@@ -198,8 +209,13 @@ def _kept_time(root: CacheRoot, item: FoundFile) -> int | None:
     return time_ns if root.kind.keeps_times and abs(time_ns) < 1 << 63 else None
 
 
-def _is_united(root: CacheRoot, item: FoundFile) -> bool:
-    return bool(root.kind.timings.fullmatch(item.path)) and item.fingerprint.size <= UNITED_LIMIT
+def _is_united(root: CacheRoot, item: FoundFile, name: str) -> bool:
+    # Their names have no dots, which is found out sooner than that they do not match.
+    return (
+        "." not in name
+        and root.kind.timings.fullmatch(item.path) is not None
+        and item.fingerprint.size <= UNITED_LIMIT
+    )
 
 
 def placing_order(path: str) -> int:
@@ -235,10 +251,13 @@ def is_native(path: str) -> bool:
 
 def artifact_kind(path: str) -> str:
     """Return the kind of artifact at `path`, in a word or two, for people."""
-    for kind, form in _KINDS:
-        if form.fullmatch(path):
+    folder, _, name = path.rpartition("/")
+    inside = f"/{folder}/"
+    for kind in ("fxgraph", "aotautograd", "dynamo"):
+        if f"/{kind}/" in inside:
             return kind
-    name = path.rpartition("/")[2]
+    if inside.endswith("/cache/") or name.endswith(".best_config"):
+        return "timings"
     _, dot, suffix = name.rpartition(".")
     return f".{suffix}" if dot else "other"
 
@@ -294,6 +313,20 @@ def restorer(
         return group_at(own_folder, children)
 
     return restore
+
+
+class _VariantGroups:
+    """As `variant_group_length`, for many files: looked for once in each folder."""
+
+    def __init__(self) -> None:
+        self._lengths: dict[str, int] = {}
+
+    def length(self, path: str) -> int:
+        folder = _folder(path)
+        length = self._lengths.get(folder)
+        if length is None:
+            length = self._lengths[folder] = variant_group_length(path)
+        return length
 
 
 def variant_group_length(path: str) -> int:

@@ -35,10 +35,12 @@ class Layout(NamedTuple):
     Attributes:
         files: the paths of files.
         folders: the paths of the folders that may contain such files.
+        whole: those of them in which a file may have any name.
     """
 
     files: Form
     folders: Form
+    whole: Form
 
     def has_file(self, path: str) -> bool:
         """Return whether a file at `path` may be the compiler's."""
@@ -56,7 +58,8 @@ def layout_of(*forms: str) -> Layout:
     """
     folders = [_folders_of(form) for form in forms if "/" in form]
     files = [_files_of(form, number) for number, form in enumerate(forms)]
-    return Layout(_one_of(files), _one_of(folders))
+    whole = [_whole_of(form) for form in forms if _is_whole(form)]
+    return Layout(_one_of(files), _one_of(folders), _one_of(whole))
 
 
 def below(folder: str, forms: tuple[str, ...]) -> tuple[str, ...]:
@@ -76,6 +79,15 @@ def _files_of(form: str, number: int) -> str:
     return f"{folder}{slash}(?:{name}|{_NETWORK_LEFTOVER})"
 
 
+def _is_whole(form: str) -> bool:
+    return form.endswith((f"/{BELOW}", f"/{ANY}")) and form.count(PAIR) < 2
+
+
+def _whole_of(form: str) -> str:
+    folder, _, name = form.replace(PAIR, _PAIR).rpartition("/")
+    return f"{folder}(?:/.*)?" if name == BELOW else folder
+
+
 def _folders_of(form: str) -> str:
     first, *inner = form.replace(PAIR, _PAIR).split("/")[:-1]
     pattern = "/.*" if form.endswith(f"/{BELOW}") else ""
@@ -85,5 +97,5 @@ def _folders_of(form: str) -> str:
     return first + pattern
 
 
-EVERYTHING = Layout(Form(".+"), Form(".*"))
+EVERYTHING = Layout(Form(".+"), Form(".*"), Form(".*"))
 """A folder whose layout is not known."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from b10_transfer.caches.folders import VARIABLES
 from b10_transfer.caches.kinds import FULL_HEADERS, ROOT_KINDS, RootKind, user_kind
+from b10_transfer.caches.takers import Taker
 from b10_transfer.paths import is_below
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 ROOT_NAMES = tuple(kind.name for kind in ROOT_KINDS)
 _ROOT_NAME = re.compile(r"[a-z0-9_-]{1,64}")
@@ -42,15 +43,23 @@ class CacheRoot:
         """The kind's name."""
         return self.kind.name
 
-    def takes(self, path: str, *, is_pure: bool = False) -> bool:
-        """Return whether a file is an artifact of this root.
+    def taker(self, *, is_pure: bool = False) -> Callable[[str], bool]:
+        """Return what decides whether a file is an artifact of this root, by its path in it.
 
         Args:
-            path: below the root.
             is_pure: whether nothing foreign is in the root; see `RootKind.unknown`.
         """
-        takes = self.kind.may_take if is_pure else self.kind.takes
-        return takes(path) and not any(kind.takes(prefix + path) for kind, prefix in self.outer)
+        takes = Taker(self.kind, is_pure=is_pure).takes
+        outer = [(Taker(kind).takes, prefix) for kind, prefix in self.outer]
+        if not outer:
+            return takes
+        return lambda path: (
+            takes(path) and not any(others(prefix + path) for others, prefix in outer)
+        )
+
+    def takes(self, path: str) -> bool:
+        """Return whether a file is an artifact of this root, by its path in it."""
+        return self.taker()(path)
 
 
 def is_root_name(text: str) -> bool:

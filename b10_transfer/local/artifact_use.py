@@ -97,7 +97,9 @@ def keeps_access_times(folder: str) -> bool:
 
 def older_profiles(found: Sequence[FoundFile], limit: int) -> set[str]:
     """Return the paths of all but the newest profiles: each job leaves one, and removes none."""
-    profiles = [item for item in found if _PROFILE.fullmatch(item.path)]
+    profiles = [
+        item for item in found if "/code_state_" in item.path and _PROFILE.fullmatch(item.path)
+    ]
     profiles.sort(key=lambda item: (item.fingerprint.mtime_ns, item.path))
     return {item.path for item in profiles[:-limit]}
 

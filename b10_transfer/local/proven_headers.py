@@ -25,6 +25,7 @@ _KERNEL = re.compile(r"(?:.*/)?[a-z0-9]{2}/c[a-z0-9]+\.main\.so", re.DOTALL)
 """Files that Inductor compiles with a precompiled header (torch/_inductor/codecache.py,
 CppCodeCache)."""
 
+_KERNEL_SUFFIX = ".main.so"
 _SUFFIX = ".gch"
 
 
@@ -38,7 +39,9 @@ def newest_kernel_ns(found: Iterable[tuple[FoundFile, Loaded]]) -> int:
         (
             item.fingerprint.mtime_ns
             for item, loaded in found
-            if _KERNEL.fullmatch(item.path) and not _is_as_loaded(item, loaded)
+            if item.path.endswith(_KERNEL_SUFFIX)
+            and _KERNEL.fullmatch(item.path)
+            and not _is_as_loaded(item, loaded)
         ),
         default=0,
     )

@@ -31,7 +31,6 @@ from b10_store import (
     parse_digest,
     read_file,
 )
-from b10_transfer.caches.native_needs import split_requirement
 from b10_transfer.foreign_json import parse_object
 from b10_transfer.local.lock import open_own_folder
 from b10_transfer.own_user import own_uid
@@ -39,14 +38,11 @@ from b10_transfer.own_user import own_uid
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from b10_store import FoundFile, OpenFolder, Scanned
+    from b10_store import OpenFolder
 
 _VERSION = 1
 _RECORD_LIMIT = 1 << 30
 TEMPORARY_SUFFIX = ".tmp"
-SETTLED_NS = 2_000_000_000
-"""A file changed less than 2 s ago may change again without its times showing it."""
-
 _AHEAD_NS = 5 * 60 * 10**9
 """By so much the clock of a file server may be ahead of this one."""
 FORMS = 1
@@ -219,29 +215,6 @@ def _to_base64(rows: Iterable[bytes]) -> str:
 
 def _from_base64(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
-
-
-def settled(scanned: Iterable[Scanned]) -> dict[str, Hashed]:
-    """Return what is worth remembering of a scan, by path.
-
-    A file that was written a moment ago is not: a further change within the same tick of the
-    filesystem's clock would leave its fingerprint as it is.
-    """
-    return {
-        item.file.identity.path: Hashed(
-            item.file.found.fingerprint,
-            item.digest,
-            item.size,
-            split_requirement(item.file.identity.requirement)[1],
-        )
-        for item in scanned
-        if is_settled(item.file.found)
-    }
-
-
-def is_settled(found: FoundFile) -> bool:
-    """Whether a file can have changed since it was found only if its fingerprint has."""
-    return found.fingerprint.ctime_ns < time.time_ns() - SETTLED_NS
 
 
 def read_record(folder: str, name: str) -> dict[str, Any]:

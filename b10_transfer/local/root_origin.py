@@ -16,11 +16,11 @@ from b10_transfer.caches.artifacts import Bundles, is_native
 from b10_transfer.caches.code_verdicts import Verdict, is_harmful, is_library, judge_files
 from b10_transfer.local.record import (
     UNUSABLE,
-    is_settled,
     read_hashed,
     read_record,
     write_record,
 )
+from b10_transfer.local.settled import is_settled, settled_before_ns
 from b10_transfer.machine.start import started_ns
 from b10_transfer.units import count_text
 
@@ -96,16 +96,24 @@ class Origin(NamedTuple):
 NOTHING = Origin({}, {}, 0)
 
 
-def look_at(root: CacheRoot, found: Sequence[FoundFile], environment: Environment) -> Origin:
+def look_at(
+    root: CacheRoot,
+    found: Sequence[FoundFile],
+    environment: Environment,
+    before_ns: int | None = None,
+) -> Origin:
     """Find out which files of a cache root belong to this machine, and note it.
 
     Args:
         root: the cache root.
         found: its files.
         environment: of this host.
+        before_ns: what `settled_before_ns` returned; by default it is found out.
     """
     before = _read_note(root.folder)
-    origin, note = _examine(root, found, environment, before)
+    if before_ns is None:
+        before_ns = settled_before_ns(root.folder) if found else 0
+    origin, note = _examine(root, found, environment, before, before_ns)
     if note != before:
         _write_note(root.folder, note)
     return origin
@@ -113,11 +121,15 @@ def look_at(root: CacheRoot, found: Sequence[FoundFile], environment: Environmen
 
 def peek(root: CacheRoot, found: Sequence[FoundFile], environment: Environment) -> Origin:
     """Find out the same without noting it."""
-    return _examine(root, found, environment, _read_note(root.folder))[0]
+    return _examine(root, found, environment, _read_note(root.folder), 0)[0]
 
 
 def _examine(
-    root: CacheRoot, found: Sequence[FoundFile], environment: Environment, note: Note | None
+    root: CacheRoot,
+    found: Sequence[FoundFile],
+    environment: Environment,
+    note: Note | None,
+    before_ns: int,
 ) -> tuple[Origin, Note]:
     here = Machine(environment.key, environment.requirement)
     judged: dict[str, Fingerprint] = {}
@@ -136,7 +148,7 @@ def _examine(
         for item in found
         if (item.path in verdicts or item.path in judged)
         and item.path not in bad
-        and is_settled(item)
+        and is_settled(item, before_ns)
     }
     reasons = {path: _reason(path, other, here) for path, other in others.items()}
     left_out = {**reasons, **bad, **harmful}

@@ -6,7 +6,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store import CROWD_LIMIT, INCOMPLETE, Skipped, Use, hash_files, local_path
+from b10_store import CROWD_LIMIT, INCOMPLETE, Skipped, Use, hash_files
 from b10_transfer.caches.artifacts import (
     artifact_kind,
     find_exports,
@@ -14,7 +14,7 @@ from b10_transfer.caches.artifacts import (
     select_artifacts,
 )
 from b10_transfer.caches.file_forms import is_graph_list
-from b10_transfer.caches.native_needs import needs_of
+from b10_transfer.caches.native_needs import needs_of, split_requirement
 from b10_transfer.local.artifact_use import artifact_use, older_profiles
 from b10_transfer.local.harmful_files import harm_lines
 from b10_transfer.local.proven_headers import leave_unproven, newest_kernel_ns
@@ -23,15 +23,24 @@ from b10_transfer.local.record import (
     Loaded,
     read_hashed,
     read_loaded,
-    settled,
     write_hashed,
 )
 from b10_transfer.local.root_origin import NOTHING, look_at
+from b10_transfer.local.settled import is_settled, settled_before_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from b10_store import Broken, Digest, FoundFile, Identity, LocalFile, PackId, Scanned
+    from b10_store import (
+        Broken,
+        Digest,
+        FoundFile,
+        FramesAhead,
+        Identity,
+        LocalFile,
+        PackId,
+        Scanned,
+    )
     from b10_transfer.caches.native_needs import HostLibraries
     from b10_transfer.caches.roots import CacheRoot
     from b10_transfer.local.root_origin import Origin
@@ -50,7 +59,8 @@ class LocalScan(NamedTuple):
         recompiled: how many artifacts of each kind were made or replaced since the last load;
             None when there was none.
         use: which of the artifacts are in use.
-        unfinished: whether files are left out that the next save may accept unchanged.
+        unfinished: whether files are left out that the next save may accept unchanged, or may have
+            changed unseen.
         harmful: a line about each group of files that compute wrong numbers here, or end the
             process.
         broken: root, path and digest of artifacts that are not whole, or of a bundle of which one
@@ -92,6 +102,7 @@ def scan_tree(
     libraries: HostLibraries,
     workers: int,
     max_age_days: int = 0,
+    ahead: FramesAhead | None = None,
 ) -> LocalScan:
     """Hash the artifacts in cache roots.
 
@@ -101,6 +112,7 @@ def scan_tree(
         libraries: of this host.
         workers: threads.
         max_age_days: see `artifact_use`.
+        ahead: see `hash_files`.
     """
     # Without a GPU the environment key says what native code needs of a host.
     requirement = environment.requirement if environment.is_gpu else ""
@@ -111,7 +123,8 @@ def scan_tree(
     )
     scan = LocalScan([], [], {}, frozenset(), 0, None, unfinished=False, harmful=[])
     for root, found in tree:
-        origin = look_at(root, found, environment) if found else NOTHING
+        before_ns = settled_before_ns(root.folder) if found else 0
+        origin = look_at(root, found, environment, before_ns) if found else NOTHING
         own, others = _made_here(found, origin)
         own, older = _without_older_profiles(own)
         fit, unproven = leave_unproven(root, own, kernel_ns, records[root.name])
@@ -119,7 +132,7 @@ def scan_tree(
         files, left_out = select_artifacts(
             root, fit, requirement, partial(_needs_of, known, libraries)
         )
-        scanned, changed, broken = _hash(root, files, known, workers)
+        scanned, changed, broken = _hash(root, files, known, workers, ahead, before_ns)
         whole, torn = _without_torn_bundles(scanned, files, broken)
         scan.artifacts.extend(whole)
         scan.harmful.extend(harm_lines(root.folder, origin.harmful))
@@ -128,7 +141,9 @@ def scan_tree(
         scan.skipped.extend(Skipped(item.file.found.location, item.reason) for item in broken)
         scan.skipped.extend(Skipped(item.file.found.location, INCOMPLETE) for item in torn)
         scan = scan._replace(
-            unfinished=scan.unfinished or bool(changed),
+            unfinished=scan.unfinished
+            or bool(changed)
+            or not all(is_settled(item, before_ns) for item in found),
             broken=scan.broken | _useless(broken, torn),
         )
     use = artifact_use(scan.artifacts, roots, records, max_age_days)
@@ -231,17 +246,32 @@ def _useless(
     )
 
 
+def _worth_remembering(scanned: Iterable[Scanned], before_ns: int) -> dict[str, Hashed]:
+    """Return what to remember of a scan, by path: settled files alone."""
+    return {
+        file.found.path: Hashed(
+            file.found.fingerprint,
+            digest,
+            size,
+            split_requirement(file.identity.requirement)[1] if file.identity.requirement else "",
+        )
+        for file, digest, size, *_ in scanned
+        if is_settled(file.found, before_ns)
+    }
+
+
 def _hash(
-    root: CacheRoot, files: list[LocalFile], known: Mapping[str, Hashed], workers: int
+    root: CacheRoot,
+    files: list[LocalFile],
+    known: Mapping[str, Hashed],
+    workers: int,
+    ahead: FramesAhead | None,
+    before_ns: int,
 ) -> tuple[list[Scanned], list[Skipped], list[Broken]]:
     if not files:
         return [], [], []
-    by_location = {
-        local_path(root.folder, path): (item.fingerprint, item.digest, item.size)
-        for path, item in known.items()
-    }
-    scanned, changed, broken = hash_files(files, by_location, workers)
-    fresh: dict[str, Hashed] = settled(scanned)
+    scanned, changed, broken = hash_files(files, known, workers, ahead)
+    fresh = _worth_remembering(scanned, before_ns)
     if fresh != known:
         write_hashed(root.folder, fresh)
     return scanned, changed, broken

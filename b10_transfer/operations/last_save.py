@@ -20,7 +20,7 @@ from b10_store import (
     parse_digest,
     parse_snapshot_id,
 )
-from b10_transfer.local.record import FORMS, SETTLED_NS, UNUSABLE, read_record, write_record
+from b10_transfer.local.record import FORMS, UNUSABLE, read_record, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,31 +58,36 @@ class LastSave:
     recompiled: dict[str, int] | None
 
 
-def local_state(tree: Tree, context: Context) -> str | None:
+def tree_state(tree: Tree) -> str:
+    """Return a digest of the files in cache roots, by their fingerprints."""
+    lines: list[str] = []
+    for root, found in tree:
+        lines.append(f"{root.name}\0{root.folder}")
+        # One loop over plain values: this is most of what a save with nothing new does.
+        lines += [
+            f"{path}\0{executable}\0{size}\0{mtime}\0{ctime}\0{inode}"
+            for path, _, (size, mtime, ctime, inode), executable, _ in found
+        ]
+    return digest_of("\n".join(lines).encode("utf-8", "surrogateescape"))
+
+
+def local_state(files: str, context: Context) -> str:
     """Return a digest of everything local that a save depends on.
 
     Args:
-        tree: the cache roots and their files.
+        files: what `tree_state` returned.
         context: of this host.
-
-    Returns:
-        None while files are so new that a change might not show in their times.
     """
-    limit = time.time_ns() - SETTLED_NS
     parts = [
+        files,
         context.settings.store,
         str(context.address),
         context.environment.requirement,
         f"forms {FORMS}",
         # It tells which key signs, without revealing the key.
         *(key.fingerprint for key in context.settings.signing_keys[:1]),
+        *(str(_stamp_of_loads(root.folder)) for root in context.roots),
     ]
-    for root, found in tree:
-        parts.append(f"{root.name}\0{root.folder}\0{_stamp_of_loads(root.folder)}")
-        for item in found:
-            if item.fingerprint.ctime_ns >= limit:
-                return None
-            parts.append(f"{item.path}\0{item.executable}\0{item.fingerprint}")
     return digest_of("\n".join(parts).encode("utf-8", "surrogateescape"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import defaultdict
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +16,13 @@ from b10_transfer.local.record import Loaded, read_loaded, write_loaded
 from b10_transfer.local.scan import LocalScan, scan_tree, walk_roots
 from b10_transfer.machine.filesystems import filesystem_of
 from b10_transfer.operations.context import worker_count
-from b10_transfer.operations.last_save import LastSave, local_state, read_last_save, write_last_save
+from b10_transfer.operations.last_save import (
+    LastSave,
+    local_state,
+    read_last_save,
+    tree_state,
+    write_last_save,
+)
 from b10_transfer.operations.newest_seen import note_newest
 from b10_transfer.operations.progress import Meter
 from b10_transfer.operations.reports import SaveReport, by_reason, count_refused, problem_lines
@@ -24,7 +31,7 @@ from b10_transfer.status import OperationStatus
 from b10_transfer.units import count_text, until_text
 
 if TYPE_CHECKING:
-    from b10_store import SaveOutcome, Skipped, Wait
+    from b10_store import Digest, SaveOutcome, Skipped, Wait
     from b10_transfer.operations.context import Context
     from b10_transfer.operations.progress import ProgressCallback
 
@@ -48,20 +55,22 @@ def save_artifacts(
     warn_when_unsigned(context.settings)
     links: list[Skipped] = []
     tree = walk_roots(context.roots, links)
-    state = local_state(tree, context)
+    files = tree_state(tree)
     last = read_last_save(tree, context.address) if context.settings.load_enabled else None
     if (
         last is not None
-        and last.state == state
+        and last.state == local_state(files, context)
         and context.store.is_unchanged(context.address, last.store_state)
     ):
         return _unchanged_report(context, last, started)
+    ahead = context.store.frames_ahead(context.address)
     scan = scan_tree(
         tree,
         context.environment,
         HostLibraries(context.settings.variables),
         worker_count(),
         context.settings.max_age_days,
+        ahead,
     )
     scan.skipped.extend(links)
     if not scan.artifacts:
@@ -69,22 +78,21 @@ def save_artifacts(
     meter = Meter(on_progress)
     request = _request(context, scan, wait=wait)
     is_made = not os.path.isdir(os.path.dirname(context.settings.store))
-    outcome = context.store.save(replace(request, on_progress=meter.move_to))
+    outcome = context.store.save(replace(request, ahead=ahead, on_progress=meter.move_to))
     meter.finish()
     if is_made:
         _warn_of_local_store(context.settings.store)
     _remember(context, scan, outcome)
     note_newest(context, (name.snapshot for name in outcome.store_state.heads))
-    state = local_state(tree, context)
     # A manifest that was refused is reported by every save, so the next one must look again. What
     # is not fit to be saved is the same as long as the tree is.
     unfinished = scan.unfinished or scan.harmful or outcome.left_out or outcome.problems
-    if state is not None and not unfinished:
+    if not unfinished:
         found = len(scan.artifacts)
         write_last_save(
             tree,
             LastSave(
-                state,
+                local_state(files, context),
                 outcome.store_state,
                 found,
                 outcome.stored_bytes,
@@ -98,16 +106,14 @@ def save_artifacts(
 
 def _remember(context: Context, scan: LocalScan, outcome: SaveOutcome) -> None:
     """Note what this host and the store now have in common, and which suspicions are void."""
+    common: defaultdict[str, dict[str, Digest]] = defaultdict(dict)
+    for file, digest, *_ in scan.artifacts:
+        # A member of a variant group that was offered once is not offered again.
+        if file.group_length or outcome.stored.get(file.identity) == digest:
+            common[file.identity.root][file.identity.path] = digest
     for root in context.roots:
         loaded = read_loaded(root.folder)
-        digests = dict(loaded.digests)
-        for item in scan.artifacts:
-            identity, digest = item.file.identity, item.digest
-            # A member of a variant group that was offered once is not offered again.
-            if identity.root == root.name and (
-                outcome.stored.get(identity) == digest or item.file.group_length
-            ):
-                digests[identity.path] = digest
+        digests = {**loaded.digests, **common[root.name]}
         distrusted = {pair for pair in loaded.distrusted if pair[1] not in outcome.sound_packs}
         # The published manifest carries none of it on.
         broken = loaded.broken if outcome.published is None else {}

@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from b10_store.store import Listing as Listing
     from b10_store.store import Store as Store
     from b10_store.tree.content_check import ContentCheck as ContentCheck
+    from b10_store.tree.frames_ahead import FramesAhead as FramesAhead
     from b10_store.tree.placement import LocalNames as LocalNames
     from b10_store.tree.placement import OpenRoot as OpenRoot
     from b10_store.tree.placement import Placed as Placed
@@ -175,6 +176,7 @@ HOMES = {
     "save.use": ("Use", "folder_of"),
     "store": ("Listing", "Store"),
     "tree.content_check": ("ContentCheck",),
+    "tree.frames_ahead": ("FramesAhead",),
     "tree.placement": ("LocalNames", "Placed", "RestoreTarget", "OpenRoot"),
     "tree.scan": (
         "Broken",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from b10_store.remote.protocol import Remote
     from b10_store.save.request import SaveOutcome, SaveRequest
     from b10_store.save.unchanged import StoreState
+    from b10_store.tree.frames_ahead import FramesAhead
     from b10_store.tree.placement import OpenRoot, RestoreTarget
 
 
@@ -121,6 +122,13 @@ class Store:
                 # A wrong local clock costs a needless touch, or delays one by a day at most.
                 if abs(time.time() - self._remote.stat(name).mtime) > TOUCH_INTERVAL_SECONDS:
                     self._remote.touch(name)
+
+    def frames_ahead(self, address: Address) -> FramesAhead:
+        """Take bytes of artifacts, as a scan reads them, that a save will probably upload."""
+        from b10_store.save.foresight import expected_uploads
+        from b10_store.tree.frames_ahead import FramesAhead
+
+        return FramesAhead(expected_uploads(self._reader, address))
 
     def save(self, request: SaveRequest) -> SaveOutcome:
         """Publish what is new; see `b10_store.save.save.save`."""

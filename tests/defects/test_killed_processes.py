@@ -23,15 +23,15 @@ pytestmark = pytest.mark.crash
 
 TREE = {f"{number:02d}/artifact.bin": noise(100_000, number) for number in range(40)}
 
-# Each file takes its time, so that there is a middle to be killed in.
+# Each frame and each file takes its time, so that there is a middle to be killed in.
 SLOWLY_SAVED = f"""
 import time
-from b10_store.tree.scan import Scanned
-read = Scanned.read
-def slow_read(self):
-    time.sleep(0.05)
-    return read(self)
-Scanned.read = slow_read
+from b10_store.remote import folder
+write = folder._write_fully
+def slow_write(handle, data):
+    time.sleep(0.3)
+    write(handle, data)
+folder._write_fully = slow_write
 {SAVE}
 """
 SLOWLY_LOADED = f"""
@@ -91,15 +91,18 @@ def test_defect_01_a_saver_killed_in_the_middle_publishes_nothing_and_poisons_no
     assert loader.tree() == TREE
 
 
+@pytest.mark.parametrize("maker", ["tree.frames_ahead", "packs.writer"])
 def test_defect_01_a_thread_of_a_save_that_dies_is_an_error_and_publishes_nothing(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch, maker: str
 ) -> None:
     def run_out_of_memory(raw: bytes) -> bytes:
         raise MemoryError(len(raw))
 
-    become(site.host("saver", TREE), monkeypatch)
+    # The large file is compressed when it is written, the others when they are hashed.
+    tree = {**TREE, "large.bin": noise(2 << 20)}
+    become(site.host("saver", tree), monkeypatch)
     with monkeypatch.context() as patched:
-        patched.setattr("b10_store.packs.writer.compress_frame", run_out_of_memory)
+        patched.setattr(f"b10_store.{maker}.compress_frame", run_out_of_memory)
         assert b10_transfer.save_compile_cache() is OperationStatus.ERROR
     for folder in ("manifests", "packs", "sessions"):
         assert site.files(folder) == []

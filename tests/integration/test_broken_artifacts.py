@@ -41,8 +41,7 @@ EACH = pytest.mark.parametrize("path", TREE)
 
 @pytest.fixture
 def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("operations.last_save", "local.record"):
-        monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
+    monkeypatch.setattr("b10_transfer.local.settled.GRAIN_NS", -1_000_000_000)
 
 
 @EACH

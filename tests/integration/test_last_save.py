@@ -22,8 +22,7 @@ TREE = compiled_graph("model")
 @pytest.fixture
 def saved(site: Site, monkeypatch: pytest.MonkeyPatch) -> Host:
     """A host whose tree is stored, and whose files count as settled at once."""
-    for module in ("operations.last_save", "local.record"):
-        monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
+    monkeypatch.setattr("b10_transfer.local.settled.GRAIN_NS", -1_000_000_000)
     host = site.host("host", TREE)
     assert host.save().status is Status.SUCCESS
     assert host.save().status is Status.SKIPPED

@@ -58,8 +58,7 @@ def fleet(tmp_path: Path) -> Fleet:
 @pytest.fixture
 def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as settled as soon as they are written: a host notes each save."""
-    for module in ("operations.last_save", "local.record"):
-        monkeypatch.setattr(f"b10_transfer.{module}.SETTLED_NS", -1_000_000_000)
+    monkeypatch.setattr("b10_transfer.local.settled.GRAIN_NS", -1_000_000_000)
 
 
 # With the key, without it, with another one.

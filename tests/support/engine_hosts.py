@@ -116,7 +116,7 @@ class EngineHost:
         request = self.request(**changes)
         outcome = self.store().save(request)
         self.distrusted = {item for item in self.distrusted if item[1] not in outcome.sound_packs}
-        self._remember({item.candidate.identity: item.digest for item in request.artifacts})
+        self._remember({item.identity: item.digest for item in request.artifacts})
         return outcome
 
     def load(self) -> LoadOutcome:

@@ -198,12 +198,12 @@ def save_and_visit() -> OperationStatus:
 
 def save_as_before() -> OperationStatus:
     """Save with nothing changed here, so that the last save's record is asked."""
-    with mock.patch("b10_transfer.operations.last_save.SETTLED_NS", 0):
+    with mock.patch("b10_transfer.local.settled.GRAIN_NS", -1_000_000_000):
         return b10_transfer.save_compile_cache()
 
 
 def _save_before(world: World) -> None:
-    with mock.patch("b10_transfer.operations.last_save.SETTLED_NS", 0):
+    with mock.patch("b10_transfer.local.settled.GRAIN_NS", -1_000_000_000):
         world.host.save()
 
 

@@ -12,12 +12,12 @@ from b10_store.save.plan import SavePlan, finish_entries, plan_save
 from tests.support.values import pack, pack_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from b10_store.digest import Digest
     from b10_store.format.manifest import Entry, Identity
     from b10_store.format.names import PackId
-    from b10_store.tree.artifact import Candidate
+    from b10_store.tree.scan import Scanned
 
 
 def stored(entries: Iterable[Entry]) -> MergedView:
@@ -48,17 +48,24 @@ def knowledge(
 def carried_out(plan: SavePlan, saved_ms: int, pack_number: int = 1) -> MergedView:
     """What the manifest holds after the plan was carried out."""
     uploaded = {digest: Location(pack_id(pack_number), 0) for digest in plan.uploads}
-    return stored(finish_entries(plan, uploaded, saved_ms).values())
+    return stored(finished(plan, uploaded, saved_ms).values())
+
+
+def finished(
+    plan: SavePlan, uploaded: Mapping[Digest, Location], saved_ms: int
+) -> dict[Identity, Entry]:
+    """The entries of the manifest after these blobs were uploaded."""
+    return finish_entries(plan, plan.realized(uploaded), uploaded, saved_ms)
 
 
 def saved(
-    before: MergedView, local: Sequence[Candidate], known: PlanInputs, saved_ms: int
+    before: MergedView, local: Sequence[Scanned], known: PlanInputs, saved_ms: int
 ) -> MergedView:
     """The union after a save."""
     return carried_out(plan_save(before, local, known), saved_ms)
 
 
-def in_common(after: MergedView, local: Sequence[Candidate]) -> dict[Identity, Digest]:
+def in_common(after: MergedView, local: Sequence[Scanned]) -> dict[Identity, Digest]:
     """What a host remembers after a save: which of its artifacts are stored as they are here."""
     return {
         item.identity: item.digest
@@ -68,7 +75,7 @@ def in_common(after: MergedView, local: Sequence[Candidate]) -> dict[Identity, D
 
 
 def saves_until_rest(
-    before: MergedView, local: Sequence[Candidate], known: PlanInputs
+    before: MergedView, local: Sequence[Scanned], known: PlanInputs
 ) -> list[MergedView]:
     """The unions after each save of one host, until one finds nothing to do; at most 9."""
     unions: list[MergedView] = []

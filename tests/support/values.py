@@ -8,7 +8,7 @@ from b10_store.digest import digest_of
 from b10_store.format.frame import FrameTable
 from b10_store.format.manifest import Entry, Identity, Lineage, Location, Manifest, Pack
 from b10_store.format.names import Address, PackId, SnapshotId, SnapshotName
-from b10_store.tree.artifact import Candidate
+from b10_store.tree.scan import Fingerprint, FoundFile, LocalFile, Scanned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,16 +77,20 @@ def entry(
 
 
 def candidate(
-    path: str, content: str = "", *, requirement: str = "", size: int = RAW_SIZE, group: str = ""
-) -> Candidate:
+    path: str,
+    content: str = "",
+    *,
+    requirement: str = "",
+    size: int = RAW_SIZE,
+    group: str = "",
+    bundle: str = "",
+) -> Scanned:
     """What is here of the entry that `entry` makes of the same arguments."""
     full = f"{group}/{path}" if group else path
-    return Candidate(
-        Identity("inductor", full, requirement),
-        digest(content or full),
-        size,
-        group_length=len(group),
-    )
+    found = FoundFile(full, "/nowhere", Fingerprint(size, 0, 0, 0), executable=False)
+    identity = Identity("inductor", full, requirement)
+    file = LocalFile(identity, found, group_length=len(group), bundle=bundle)
+    return Scanned(file, digest(content or full), size)
 
 
 def manifest(

@@ -9,7 +9,6 @@ import pytest
 
 from b10_store.digest import digest_of
 from b10_store.format.manifest import Identity
-from b10_store.tree.artifact import Candidate
 from b10_store.tree.scan import Fingerprint, FoundFile, LocalFile, Scanned
 from b10_transfer.caches.kinds import FLASHINFER, HEADERS, INDUCTOR, TRITON, user_kind
 from b10_transfer.caches.roots import CacheRoot
@@ -31,7 +30,7 @@ DIGEST = digest_of(b"")
 def scanned(kind: RootKind, path: str, *, changed: int, accessed: int) -> Scanned:
     identity = Identity(kind.name, path)
     found = FoundFile(path, path, Fingerprint(1, changed, changed, 1), False, accessed)
-    return Scanned(LocalFile(identity, found), Candidate(identity, DIGEST, 1))
+    return Scanned(LocalFile(identity, found), DIGEST, 1)
 
 
 def brought(kind: RootKind, path: str, opened: int = 0) -> Scanned:

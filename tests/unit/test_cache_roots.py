@@ -143,7 +143,7 @@ def test_what_the_outer_root_has_no_use_for_belongs_to_the_inner_one() -> None:
 
 def test_of_three_roots_in_each_other_the_outermost_that_takes_a_file_has_it() -> None:
     def kind(name: str, *, layout: str) -> RootKind:
-        return RootKind(name, lambda _: "", layout=Layout(Form(layout), Form(".*")))
+        return RootKind(name, lambda _: "", layout=Layout(Form(layout), Form(".*"), Form("(?!)")))
 
     outer = CacheRoot(kind("outer", layout=r".*\.a"), "/data")
     middle = CacheRoot(kind("middle", layout=r".*\.[ab]"), "/data/x", ((outer.kind, "x/"),))

@@ -20,7 +20,7 @@ NOTHING = Loaded(0, {}, set())
 
 def found(path: str, moment: int, size: int = 10) -> FoundFile:
     """A file that was written and last changed at `moment`, in ns."""
-    return FoundFile(path, f"{FOLDER}/{path}", Fingerprint(size, moment, moment, 1), False)
+    return FoundFile(path, FOLDER, Fingerprint(size, moment, moment, 1), False)
 
 
 def loaded_at(moment: int, *paths: str) -> Loaded:

@@ -28,6 +28,7 @@ from b10_transfer.caches.kinds import (
     user_kind,
 )
 from b10_transfer.caches.roots import CacheRoot
+from b10_transfer.caches.takers import Taker
 from tests.support.cache_trees import LOCAL_RECORD, TRITON_HASH, write_tree
 
 if TYPE_CHECKING:
@@ -297,6 +298,20 @@ def test_artifacts_are_found_and_all_that_is_of_no_use_elsewhere_is_left_out(
 ) -> None:
     write_tree(tmp_path, dict.fromkeys([*KEPT[name], *LEFT_OUT[name], *OWN_RECORD], b"x"))
     assert found_in(kind_named(name), tmp_path) == sorted(KEPT[name])
+
+
+@pytest.mark.parametrize("kind", [*ROOT_KINDS, FULL_HEADERS, user_kind("mine", "/mine")])
+def test_deciding_once_for_a_folder_decides_as_for_each_file(kind: RootKind) -> None:
+    paths = [path for paths in (*KEPT.values(), *LEFT_OUT.values()) for path in paths]
+    # Each name in each folder, and one that nobody gives: the first in a folder decides nothing.
+    folders = {path.rpartition("/")[0] for path in paths}
+    names = {path.rpartition("/")[2] for path in paths} | {"?"}
+    for is_pure, takes in ((False, kind.takes), (True, kind.may_take)):
+        taker = Taker(kind, is_pure=is_pure)
+        for folder in sorted(folders):
+            for name in sorted(names):
+                path = f"{folder}/{name}" if folder else name
+                assert taker.takes(path) == takes(path), path
 
 
 @pytest.mark.parametrize("name", KEPT)

@@ -6,11 +6,17 @@ import struct
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import TYPE_CHECKING, TypeVar
 
 import zstandard
 
 from b10_store.errors import CorruptError, LimitError
 from b10_store.format.names import FRAME_RAW_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_Blob = TypeVar("_Blob")
 
 COMPRESSION_LEVEL = 3
 STORED_LIMIT = FRAME_RAW_LIMIT + (FRAME_RAW_LIMIT >> 7) + 1024
@@ -115,6 +121,24 @@ class FrameTable:
         if len(data) % _SIZES.size:
             raise CorruptError(f"a frame table of {len(data)} bytes")
         return cls(tuple(_SIZES.iter_unpack(data)))
+
+
+def share_frames(blobs: Iterable[_Blob], size_of: Callable[[_Blob], int]) -> Iterator[list[_Blob]]:
+    """Group blobs, in their order, by the frame that they share; a large one is alone."""
+    group: list[_Blob] = []
+    total = 0
+    for blob in blobs:
+        size = size_of(blob)
+        if group and total + size > FRAME_RAW_LIMIT:
+            yield group
+            group, total = [], 0
+        group.append(blob)
+        total += size
+        if size >= FRAME_RAW_LIMIT:
+            yield group
+            group, total = [], 0
+    if group:
+        yield group
 
 
 def compress_frame(raw: bytes) -> bytes:

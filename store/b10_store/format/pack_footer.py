@@ -49,6 +49,22 @@ class Piece(NamedTuple):
     size: int
 
 
+class StoredFrame(NamedTuple):
+    """A frame as a pack holds it, and the blobs that end in it.
+
+    Attributes:
+        stored: its compressed bytes; empty where there is nothing in it.
+        raw_size: bytes that it decompresses to.
+        pieces: see `Piece`.
+        goes_on: whether the last blob in it goes on in the next frame.
+    """
+
+    stored: bytes | memoryview
+    raw_size: int
+    pieces: tuple[Piece, ...]
+    goes_on: bool = False
+
+
 def read_footer(remote: Remote, name: str) -> tuple[FrameTable, dict[Digest, tuple[int, int]]]:
     """The verified frame table of a pack, and offset and size of each of its blobs.
 

@@ -158,7 +158,8 @@ def _publish_moved(
         return Moved(lost=lost)
     written = write_packs(remote, uploads, workers=_WORKERS, limit=_NO_LIMIT)
     plan = SavePlan(stored.entries, (), {upload.digest: upload.size for upload in uploads})
-    entries = finish_entries(plan, written.locations, snapshot_milliseconds(session.name.snapshot))
+    saved_ms = snapshot_milliseconds(session.name.snapshot)
+    entries = finish_entries(plan, (), written.locations, saved_ms)
     known = {**stored.packs, **written.packs}
     manifest = Manifest(
         session.name,

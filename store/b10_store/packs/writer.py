@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from blake3 import blake3
 
 from b10_store.digest import Digest, digest_of
 from b10_store.errors import SizeLimitError
-from b10_store.format.frame import FrameTable, compress_frame
+from b10_store.format.frame import FrameTable, compress_frame, share_frames
 from b10_store.format.manifest import Location, Pack
 from b10_store.format.names import FRAME_RAW_LIMIT, PACK_CLOSE_SIZE, PackId, pack_id_of
-from b10_store.format.pack_footer import Piece, encode_footer
+from b10_store.format.pack_footer import Piece, StoredFrame, encode_footer
 from b10_store.remote.folder_names import PACKS
 
 if TYPE_CHECKING:
@@ -64,19 +65,13 @@ class _RawFrame(NamedTuple):
     goes_on: bool
 
 
-class _StoredFrame(NamedTuple):
-    stored: bytes
-    raw_size: int
-    pieces: tuple[Piece, ...]
-    goes_on: bool
-
-
 def write_packs(
     remote: Remote,
     uploads: Iterable[Upload],
     *,
     workers: int,
     limit: int,
+    ready: Iterable[StoredFrame] = (),
     on_written: Callable[[int], None] = lambda _: None,
 ) -> Written:
     """Write blobs into new packs, in the order given: similar blobs beside each other share frames.
@@ -84,6 +79,7 @@ def write_packs(
     Args:
         remote: the store.
         uploads: the blobs, each digest once.
+        ready: frames of further blobs, each digest once; they come first.
         workers: threads that compress.
         limit: most bytes that the packs may take together.
         on_written: called with the raw bytes of each frame that is handed to the store.
@@ -95,7 +91,8 @@ def write_packs(
     result = Written()
     with ThreadPoolExecutor(workers, "b10-compress") as pool:
         work = _submit_frames(pool, uploads, result.changed)
-        frames = (frame for frame in _in_order(work, 2 * workers) if frame.stored or frame.pieces)
+        made = _in_order(work, 2 * workers)
+        frames = (frame for frame in chain(ready, made) if frame.stored or frame.pieces)
         while (first := next(frames, None)) is not None:
             builder = _PackBuilder(first, frames, result.stored_bytes, limit, on_written)
             remote.create(PACKS, builder.file_name, builder.chunks())
@@ -109,9 +106,9 @@ def write_packs(
 
 def _submit_frames(
     pool: ThreadPoolExecutor, uploads: Iterable[Upload], changed: list[Digest]
-) -> Iterator[Future[_StoredFrame]]:
+) -> Iterator[Future[StoredFrame]]:
     """Work that makes the frames, in order: small blobs share one, a large blob has its own."""
-    for group in _groups(uploads):
+    for group in share_frames(uploads, lambda upload: upload.size):
         if group[0].size < FRAME_RAW_LIMIT:
             yield pool.submit(_make_shared, group, changed)
         else:
@@ -119,23 +116,7 @@ def _submit_frames(
                 yield pool.submit(_compress, frame)
 
 
-def _groups(uploads: Iterable[Upload]) -> Iterator[list[Upload]]:
-    group: list[Upload] = []
-    size = 0
-    for upload in uploads:
-        if group and size + upload.size > FRAME_RAW_LIMIT:
-            yield group
-            group, size = [], 0
-        group.append(upload)
-        size += upload.size
-        if upload.size >= FRAME_RAW_LIMIT:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
-
-
-def _make_shared(group: Sequence[Upload], changed: list[Digest]) -> _StoredFrame:
+def _make_shared(group: Sequence[Upload], changed: list[Digest]) -> StoredFrame:
     """One frame of small blobs, without those that are not what their digest says any more."""
     parts: list[bytes] = []
     pieces: list[Piece] = []
@@ -194,9 +175,9 @@ def _bounded(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
             return
 
 
-def _in_order(work: Iterator[Future[_StoredFrame]], ahead: int) -> Iterator[_StoredFrame]:
+def _in_order(work: Iterator[Future[StoredFrame]], ahead: int) -> Iterator[StoredFrame]:
     """The results, in order; at most `ahead` frames are in memory."""
-    waiting: deque[Future[_StoredFrame]] = deque()
+    waiting: deque[Future[StoredFrame]] = deque()
     try:
         for future in work:
             waiting.append(future)
@@ -209,9 +190,9 @@ def _in_order(work: Iterator[Future[_StoredFrame]], ahead: int) -> Iterator[_Sto
             future.cancel()
 
 
-def _compress(frame: _RawFrame) -> _StoredFrame:
+def _compress(frame: _RawFrame) -> StoredFrame:
     stored = compress_frame(frame.raw) if frame.raw else b""
-    return _StoredFrame(stored, len(frame.raw), frame.pieces, frame.goes_on)
+    return StoredFrame(stored, len(frame.raw), frame.pieces, frame.goes_on)
 
 
 class _PackBuilder:
@@ -219,8 +200,8 @@ class _PackBuilder:
 
     def __init__(
         self,
-        first: _StoredFrame,
-        frames: Iterator[_StoredFrame],
+        first: StoredFrame,
+        frames: Iterator[StoredFrame],
         before: int,
         limit: int,
         on_written: Callable[[int], None],
@@ -238,14 +219,14 @@ class _PackBuilder:
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes of the file; takes frames until the pack closes."""
-        frame: _StoredFrame | None = self._first
+        frame: StoredFrame | None = self._first
         while frame is not None:
             for digest, offset, size in frame.pieces:
                 self.blobs.append(Piece(digest, self._raw_size + offset, size))
             if frame.stored:
                 self._sizes.append((len(frame.stored), frame.raw_size))
                 self._raw_size += frame.raw_size
-                yield self._count(frame.stored)
+                yield self._count(bytes(frame.stored))
                 self._on_written(frame.raw_size)
             if self.size >= PACK_CLOSE_SIZE and not frame.goes_on:
                 break

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
@@ -56,7 +55,7 @@ def unite_rewritten(
         if item.file.unite is not None and item.size <= UNITED_LIMIT:
             found = _other_versions(item, views, good_packs)
             if found:
-                versions[item.candidate.identity] = found
+                versions[item.identity] = found
     if not versions:
         return tuple(artifacts)
     packs = {pack: known for view in reversed(views) for pack, known in view.packs.items()}
@@ -66,7 +65,7 @@ def unite_rewritten(
             item,
             [
                 blobs[entry.digest]
-                for entry in versions.get(item.candidate.identity, ())
+                for entry in versions.get(item.identity, ())
                 if entry.digest in blobs
             ],
             cold=cold,
@@ -81,7 +80,7 @@ def _other_versions(
     """The stored bytes of an artifact that are not those which are here; the union's come last."""
     found: dict[Digest, Entry] = {}
     for view in reversed(views):
-        entry = view.entries.get(item.candidate.identity)
+        entry = view.entries.get(item.identity)
         if (
             entry is not None
             and entry.digest != item.digest
@@ -104,10 +103,7 @@ def _united(item: Scanned, versions: Sequence[bytes], *, cold: bool) -> Scanned:
             content = item.file.unite(stored, content) if cold else item.file.unite(content, stored)
     except (OSError, ValueError):
         return item
-    candidate = replace(
-        item.candidate, digest=digest_of(content), size=len(content), is_united=True
-    )
-    return Scanned(item.file, candidate, content)
+    return Scanned(item.file, digest_of(content), len(content), content, is_united=True)
 
 
 def _read_blobs(

@@ -6,7 +6,7 @@ Whatever the parents hold is kept, unless an addition takes its place (I2).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.format.manifest import GENERATION_LIMIT, Entry, Identity, Location
 from b10_store.save.facts import HOUR_MS, PlanInputs
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from b10_store.format.manifest import Pack
     from b10_store.format.names import PackId
     from b10_store.manifests.merge import MergedView
-    from b10_store.tree.artifact import Candidate
+    from b10_store.tree.scan import Scanned
 
 _REPLACED_FREELY = 4
 """How often an artifact is superseded without delay. An artifact that a compiler rewrites at each
@@ -34,8 +34,7 @@ SMALL_PACK_LIMIT = 8
 """How many small packs one manifest may reference before they are put together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Addition:
+class Addition(NamedTuple):
     """An artifact that the new manifest lists otherwise than the heads do.
 
     Attributes:
@@ -44,7 +43,7 @@ class Addition:
         location: where its bytes are already, or None when they are to be uploaded.
     """
 
-    candidate: Candidate
+    candidate: Scanned
     generation: int
     location: Location | None
 
@@ -78,29 +77,31 @@ class SavePlan:
         """Raw bytes of the uploads."""
         return sum(self.uploads.values())
 
-    def realized(self, uploaded: Mapping[Digest, Location]) -> list[tuple[Addition, Location]]:
-        """The additions whose bytes are in the store, and where.
+    def realized(self, uploaded: Mapping[Digest, Location]) -> list[Addition]:
+        """The additions whose bytes are in the store, with where they are.
 
         One whose file changed before it could be uploaded is missing, with its whole bundle.
         """
         found = [
-            (addition, addition.location or uploaded.get(addition.candidate.digest))
-            for addition in self.additions
+            item if item.location else item._replace(location=uploaded.get(item.candidate.digest))
+            for item in self.additions
         ]
-        torn = {_bundle_of(addition) for addition, location in found if location is None}
+        torn = {_bundle_of(item) for item in found if item.location is None}
+        if not torn:
+            return found
         return [
-            (addition, location)
-            for addition, location in found
-            if location is not None
-            and not (addition.candidate.bundle and _bundle_of(addition) in torn)
+            item
+            for item in found
+            if item.location and not (item.candidate.file.bundle and _bundle_of(item) in torn)
         ]
 
 
 def _bundle_of(addition: Addition) -> tuple[str, str]:
-    return addition.candidate.identity.root, addition.candidate.bundle
+    file = addition.candidate.file
+    return file.identity.root, file.bundle
 
 
-def plan_save(stored: MergedView, local: Sequence[Candidate], inputs: PlanInputs) -> SavePlan:
+def plan_save(stored: MergedView, local: Sequence[Scanned], inputs: PlanInputs) -> SavePlan:
     """Decide what a save adds.
 
     - An artifact that no head has is added. A member of a variant group only when the group is new
@@ -135,7 +136,7 @@ def plan_save(stored: MergedView, local: Sequence[Candidate], inputs: PlanInputs
     return SavePlan(groups.kept_entries(), tuple(additions))
 
 
-def _stays(present: Entry, candidate: Candidate, inputs: PlanInputs) -> bool:
+def _stays(present: Entry, candidate: Scanned, inputs: PlanInputs) -> bool:
     if not inputs.trusts(present):
         return False
     if present.digest == candidate.digest or present.group_length:
@@ -163,26 +164,35 @@ def _trusted_locations(stored: MergedView, inputs: PlanInputs) -> dict[Digest, L
 
 
 def finish_entries(
-    plan: SavePlan, uploaded: Mapping[Digest, Location], saved_ms: int
+    plan: SavePlan, done: Iterable[Addition], uploaded: Mapping[Digest, Location], saved_ms: int
 ) -> dict[Identity, Entry]:
-    """The entries of the manifest to be published."""
+    """The entries of the manifest to be published.
+
+    Args:
+        plan: the plan.
+        done: what `SavePlan.realized` returned.
+        uploaded: where the uploaded blobs are.
+        saved_ms: when, see `Entry.saved_ms`.
+    """
     entries = dict(plan.kept)
-    for identity, entry in plan.kept.items():
-        if entry.digest in plan.moves and entry.digest in uploaded:
-            entries[identity] = entry._replace(location=uploaded[entry.digest])
-    for addition, location in plan.realized(uploaded):
-        candidate = addition.candidate
-        entries[candidate.identity] = Entry(
-            identity=candidate.identity,
-            digest=candidate.digest,
-            size=candidate.size,
-            executable=candidate.executable,
-            mtime_ns=candidate.mtime_ns,
-            group_length=candidate.group_length,
-            generation=addition.generation,
-            saved_ms=saved_ms,
-            location=location,
-        )
+    if plan.moves:
+        for identity, entry in plan.kept.items():
+            if entry.digest in plan.moves and entry.digest in uploaded:
+                entries[identity] = entry._replace(location=uploaded[entry.digest])
+    for candidate, generation, location in done:
+        file = candidate.file
+        if location is not None:
+            entries[file.identity] = Entry(
+                file.identity,
+                candidate.digest,
+                candidate.size,
+                file.found.executable,
+                file.mtime_ns,
+                file.group_length,
+                generation,
+                saved_ms,
+                location,
+            )
     return limit_groups(entries)
 
 
@@ -200,7 +210,7 @@ def _smallest(small: Iterable[PackId], packs: Mapping[PackId, Pack]) -> set[Pack
 
 
 def move_small_packs(
-    plan: SavePlan, packs: Mapping[PackId, Pack], local: Iterable[Candidate]
+    plan: SavePlan, packs: Mapping[PackId, Pack], local: Iterable[Scanned]
 ) -> SavePlan:
     """Repack many small packs into few, so that loads stay few reads.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from b10_store.manifests.problem import Problem
     from b10_store.save.session import Wait
     from b10_store.save.unchanged import StoreState
+    from b10_store.tree.frames_ahead import FramesAhead
     from b10_store.tree.scan import Scanned, Skipped
 
 
@@ -29,6 +30,7 @@ class SaveRequest:
         environment: (name, value) of the environment's fields, for the manifest's header.
         recorded: (name, value) of what else may explain a miss, for the header too.
         artifacts: what is here.
+        ahead: frames of them that were made while they were hashed.
         loaded: the stored digest of an artifact that this host and the store last had in common.
         distrusted: (digest, pack) that could not be read, or failed verification, here twice. These
             packs are verified before anything is planned.
@@ -51,6 +53,7 @@ class SaveRequest:
     slots: int
     workers: int
     scratch: str
+    ahead: FramesAhead | None = None
     loaded: Mapping[Identity, Digest] = field(default_factory=dict["Identity", "Digest"])
     distrusted: frozenset[tuple[Digest, PackId]] = frozenset()
     broken: frozenset[tuple[str, str, Digest]] = frozenset()

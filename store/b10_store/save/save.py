@@ -33,22 +33,23 @@ from b10_store.save.expiry import (
 )
 from b10_store.save.facts import PlanInputs
 from b10_store.save.mergeable import unite_rewritten
-from b10_store.save.plan import SavePlan, finish_entries, move_small_packs, plan_save
+from b10_store.save.plan import finish_entries, move_small_packs, plan_save
 from b10_store.save.request import SaveOutcome, SaveRequest
 from b10_store.save.session import open_session
 from b10_store.save.unchanged import StoreState
-from b10_store.tree.scan import CHANGED, INCOMPLETE, Skipped
+from b10_store.tree.scan import CHANGED, INCOMPLETE, Skipped, layout_order
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from b10_store.digest import Digest
     from b10_store.format.keys import Key
     from b10_store.format.manifest import Entry, Identity, Location, Pack
-    from b10_store.format.names import PackId
+    from b10_store.format.names import PackId, SnapshotName
     from b10_store.manifests.merge import MergedView
     from b10_store.manifests.reader import Heads, ManifestReader
     from b10_store.remote.protocol import Remote
+    from b10_store.save.plan import Addition, SavePlan
     from b10_store.save.session import Session
     from b10_store.tree.scan import Scanned
 
@@ -124,15 +125,15 @@ def _naming_needs(size: int) -> Generator[None]:
 
 
 def _publish_in_sessions(
-    remote: Remote, reader: ManifestReader, request: SaveRequest, view: _View
+    remote: Remote, reader: ManifestReader, request: SaveRequest, first: _View
 ) -> SaveOutcome:
     write_format(remote)
     # Only manifests that verified count: anybody can give a file a name of tomorrow.
-    newest = max((head.name.snapshot for head in view.heads.read), default=None)
+    newest = max((head.name.snapshot for head in first.heads.read), default=None)
     for attempt in range(FENCED_ATTEMPTS):
         session = open_session(remote, request.address, newest)
         try:
-            return _save_in_session(remote, reader, request, session)
+            return _save_in_session(remote, reader, request, session, first)
         except FencedError:
             if attempt == FENCED_ATTEMPTS - 1:
                 raise
@@ -143,7 +144,11 @@ def _publish_in_sessions(
 
 
 def _save_in_session(
-    remote: Remote, reader: ManifestReader, request: SaveRequest, session: Session
+    remote: Remote,
+    reader: ManifestReader,
+    request: SaveRequest,
+    session: Session,
+    first: _View,
 ) -> SaveOutcome:
     # Everything believed from here on is read after the token was created (I4): gc, which lists the
     # tokens after it has moved packs away, then either sees this one or its moves are seen here.
@@ -152,11 +157,11 @@ def _save_in_session(
 
     def has_work() -> bool:
         nonlocal view
-        view = _look(remote, reader, request, now_ms)
+        view = _look(remote, reader, request, now_ms, first)
         return view.has_work
 
     if session.wait_for_turn(request.slots, has_work, request.wait_seconds, request.on_wait):
-        view = _look(remote, reader, request, now_ms)
+        view = _look(remote, reader, request, now_ms, first)
     elif view is None:
         raise AssertionError("a session that has nothing to do has looked")
     elsewhere: Mapping[PackId, Pack] = {}
@@ -165,21 +170,38 @@ def _save_in_session(
     if not view.has_work:
         session.abandon()
         return _nothing_new(view, request)
-    plan = move_small_packs(
-        view.plan, view.stored.packs, [item.candidate for item in view.artifacts]
-    )
+    plan = move_small_packs(view.plan, view.stored.packs, view.artifacts)
     written = _upload(remote, request, view.artifacts, plan)
-    if view.plan.additions and not plan.realized(written.locations):
+    done = plan.realized(written.locations)
+    if view.plan.additions and not done:
         # Every file that was to be added changed meanwhile: the next save takes them.
         session.abandon()
-        return replace(_nothing_new(view, request), left_out=_left_out(view, plan, written))
+        return replace(_nothing_new(view, request), left_out=_left_out(view, done, written))
+    entries = finish_entries(plan, done, written.locations, now_ms)
     packs = {**view.stored.packs, **elsewhere, **written.packs}
-    manifest = _compose(session, request, view, packs, finish=(plan, written), keys=reader.keys)
+    manifest = _compose(session, request, view, packs, entries, reader.keys)
     session.publish([encode_manifest(manifest, request.scratch, signer_of(reader.keys))])
-    return _outcome(request, view, manifest, plan, written)
+    expired = len(entries) - len(manifest.entries)
+    return replace(_outcome(request, view, manifest, done, written), expired=expired)
 
 
-def _look(remote: Remote, reader: ManifestReader, request: SaveRequest, now_ms: int) -> _View:
+def _look(
+    remote: Remote,
+    reader: ManifestReader,
+    request: SaveRequest,
+    now_ms: int,
+    before: _View | None = None,
+) -> _View:
+    """Read the store and plan.
+
+    Args:
+        remote: the store.
+        reader: of its manifests.
+        request: what to save.
+        now_ms: the time by the store's clock, ms since the epoch.
+        before: an earlier view. Its plan is taken over where all that it was made of is read again
+            and is the same: a plan is a function of these values.
+    """
     heads = reader.heads(request.address)
     for problem in heads.problems:
         if problem.unreachable:
@@ -187,16 +209,28 @@ def _look(remote: Remote, reader: ManifestReader, request: SaveRequest, now_ms: 
             raise StoreError(f"{problem.name} cannot be read: {problem.reason}")
     # Manifests that only others can verify are neither carried on nor moved away.
     parents = tuple(head for head in heads.manifests if reader.keys or not head.signed)
-    stored = merge(parents)
     suspects = {pack for _, pack in request.distrusted}
+    is_same = before is not None and _names(before.parents) == _names(parents)
+    stored = before.stored if before is not None and is_same else merge(parents)
     packs = look_at_packs(remote, _pack_sizes(stored.packs), suspects)
-    stored = with_good_packs(stored, parents, packs.good)
+    if before is not None and is_same and packs == before.packs:
+        is_due = _is_renewal_due(stored, request, now_ms)
+        return before._replace(heads=heads, is_renewal_due=is_due)
+    stored = with_good_packs(merge(parents), parents, packs.good)
     artifacts = unite_rewritten(
         remote, stored, request.artifacts, packs.good, parents=parents, cold=request.cold
     )
     plan = _plan(stored, artifacts, request, packs, {})
-    is_due = is_renewal_due(stored.entries, _identities(request), request.use, now_ms)
+    is_due = _is_renewal_due(stored, request, now_ms)
     return _View(heads, parents, stored, packs, artifacts, plan, is_due)
+
+
+def _is_renewal_due(stored: MergedView, request: SaveRequest, now_ms: int) -> bool:
+    return is_renewal_due(stored.entries, _identities(request), request.use, now_ms)
+
+
+def _names(manifests: Iterable[Manifest]) -> frozenset[SnapshotName]:
+    return frozenset(manifest.name for manifest in manifests)
 
 
 def _plan(
@@ -216,7 +250,7 @@ def _plan(
         cold=request.cold,
         now_ms=time.time_ns() // 1_000_000,
     )
-    return plan_save(stored, [item.candidate for item in artifacts], inputs)
+    return plan_save(stored, artifacts, inputs)
 
 
 def _with_elsewhere(
@@ -242,14 +276,15 @@ def _with_elsewhere(
 def _upload(
     remote: Remote, request: SaveRequest, artifacts: Sequence[Scanned], plan: SavePlan
 ) -> Written:
-    by_digest = {item.digest: item for item in artifacts}
-    uploads = sorted(
-        (by_digest[digest] for digest in plan.uploads),
-        key=lambda item: _kind(item.candidate.identity),
-    )
-    if not uploads:
+    wanted = plan.uploads
+    if not wanted:
         return Written()
-    total = plan.upload_bytes
+    ready = [] if request.ahead is None else request.ahead.take(wanted)
+    in_frames = {piece.digest for frame in ready for piece in frame.pieces}
+    by_digest = {item.digest: item for item in artifacts if item.digest in wanted}
+    uploads = [item for digest, item in by_digest.items() if digest not in in_frames]
+    uploads.sort(key=lambda item: layout_order(item.identity.path))
+    total = sum(wanted.values())
     done = 0
 
     def note(size: int) -> None:
@@ -264,14 +299,15 @@ def _upload(
             uploads,
             workers=request.workers,
             limit=request.size_limit,
+            ready=ready,
             on_written=note,
         )
     except SizeLimitError as error:
-        what = f"what is to be uploaded, the largest of it {_largest(uploads)},"
+        what = f"what is to be uploaded, the largest of it {_largest(by_digest.values())},"
         raise SizeLimitError(what, error.needed, request.size_limit) from error
 
 
-def _largest(uploads: Sequence[Scanned]) -> str:
+def _largest(uploads: Iterable[Scanned]) -> str:
     """Name the files that are most of an upload, with their sizes before compression."""
     largest = sorted(uploads, key=lambda item: -item.size)[:_NAMED_FILES]
     return ", ".join(
@@ -279,33 +315,22 @@ def _largest(uploads: Sequence[Scanned]) -> str:
     )
 
 
-def _kind(identity: Identity) -> tuple[str, str, str]:
-    """Blobs are laid out by suffix, then by name: like beside like compresses better."""
-    folder, _, name = identity.path.rpartition("/")
-    stem, dot, suffix = name.rpartition(".")
-    kind = suffix if dot else folder.split("/", 1)[0]
-    return kind, stem, identity.path
-
-
 def _compose(
     session: Session,
     request: SaveRequest,
     view: _View,
     packs: Mapping[PackId, Pack],
-    *,
-    finish: tuple[SavePlan, Written],
+    entries: Mapping[Identity, Entry],
     keys: Sequence[Key],
 ) -> Manifest:
-    plan, written = finish
-    saved_ms = snapshot_milliseconds(session.name.snapshot)
-    entries = _without_expired(
-        finish_entries(plan, written.locations, saved_ms), packs, request, saved_ms
-    )
+    now_ms = snapshot_milliseconds(session.name.snapshot)
+    kept = _without_expired(entries, packs, request, now_ms)
+    environment = request.environment, request.recorded
     return Manifest(
         session.name,
-        lineage_of(view.heads, view.parents, keys, (request.environment, request.recorded)),
-        referenced_packs(entries.values(), packs),
-        entries,
+        lineage_of(view.heads, view.parents, keys, environment),
+        referenced_packs(kept.values(), packs),
+        kept,
     )
 
 
@@ -325,7 +350,7 @@ def _without_expired(
 
 
 def _identities(request: SaveRequest) -> frozenset[Identity]:
-    return frozenset(item.candidate.identity for item in request.artifacts)
+    return frozenset(item.identity for item in request.artifacts)
 
 
 def _nothing_new(view: _View, request: SaveRequest) -> SaveOutcome:
@@ -344,12 +369,13 @@ def _nothing_new(view: _View, request: SaveRequest) -> SaveOutcome:
 
 
 def _outcome(
-    request: SaveRequest, view: _View, manifest: Manifest, plan: SavePlan, written: Written
+    request: SaveRequest,
+    view: _View,
+    manifest: Manifest,
+    done: Sequence[Addition],
+    written: Written,
 ) -> SaveOutcome:
-    replaced = [
-        addition.candidate.identity in view.stored.entries
-        for addition, _ in plan.realized(written.locations)
-    ]
+    superseded = sum(item.candidate.identity in view.stored.entries for item in done)
     return SaveOutcome(
         published=manifest.name,
         store_state=StoreState(
@@ -357,36 +383,35 @@ def _outcome(
             heads=frozenset({manifest.name}),
             packs=_pack_sizes(manifest.packs),
         ),
-        added=replaced.count(False),
-        superseded=replaced.count(True),
-        expired=len(finish_entries(plan, written.locations, 0).keys() - manifest.entries.keys()),
+        added=len(done) - superseded,
+        superseded=superseded,
         uploaded_bytes=written.stored_bytes,
         stored_bytes=stored_bytes(manifest.entries.values(), manifest.packs),
-        left_out=_left_out(view, plan, written),
+        left_out=_left_out(view, done, written),
         problems=view.heads.problems,
         stored=_stored_digests(request, manifest.entries),
         sound_packs=view.packs.verified | frozenset(written.packs),
     )
 
 
-def _left_out(view: _View, plan: SavePlan, written: Written) -> tuple[Skipped, ...]:
+def _left_out(view: _View, done: Sequence[Addition], written: Written) -> tuple[Skipped, ...]:
     """Return the files that changed between being hashed and being uploaded, and their bundles."""
     if not written.changed:
         return ()
-    done = {addition.candidate.identity for addition, _ in plan.realized(written.locations)}
-    planned = {addition.candidate.identity for addition in plan.additions}
+    added = {item.candidate.identity for item in done}
+    lacking = {item.candidate.identity for item in view.plan.additions} - added
     changed = set(written.changed)
     return tuple(
         Skipped(item.file.found.location, CHANGED if item.digest in changed else INCOMPLETE)
         for item in view.artifacts
-        if item.file.identity in planned - done
+        if item.identity in lacking
     )
 
 
 def _stored_digests(
     request: SaveRequest, entries: Mapping[Identity, Entry]
 ) -> dict[Identity, Digest]:
-    identities = (item.candidate.identity for item in request.artifacts)
+    identities = (item.identity for item in request.artifacts)
     return {identity: entries[identity].digest for identity in identities if identity in entries}
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from b10_store.manifests.merge import MergedView
-    from b10_store.tree.artifact import Candidate
+    from b10_store.tree.scan import Scanned
 
 GROUP_LIMIT = 8
 """Most members of a variant group; the oldest go first."""
@@ -21,7 +21,7 @@ GROUP_LIMIT = 8
 class GroupPolicy:
     """Which new artifacts variant groups take, and which members make room for them."""
 
-    def __init__(self, stored: MergedView, local: Sequence[Candidate], inputs: PlanInputs) -> None:
+    def __init__(self, stored: MergedView, local: Sequence[Scanned], inputs: PlanInputs) -> None:
         self._stored = stored
         self._here = {candidate.identity for candidate in local}
         self._knowledge = inputs
@@ -33,7 +33,7 @@ class GroupPolicy:
         self._added: Counter[Group] = Counter()
         self._replaced: set[Group] = set()
 
-    def generation_of_new(self, candidate: Candidate) -> int | None:
+    def generation_of_new(self, candidate: Scanned) -> int | None:
         """0 for an artifact to be added, more if it replaces others, None if it is not added."""
         group = candidate.group
         if group is None:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from itertools import count, islice
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from blake3 import blake3
 
 from b10_store.digest import Digest, digest_of
+from b10_store.format.frame import share_frames
+from b10_store.format.manifest import Group
 from b10_store.format.names import FRAME_RAW_LIMIT
-from b10_store.tree.artifact import Candidate
+from b10_store.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from b10_store.format.manifest import Identity
     from b10_store.tree.content_check import ContentCheck
+    from b10_store.tree.frames_ahead import FramesAhead
 
 BLOCK_SIZE = FRAME_RAW_LIMIT
 CANONICAL_LIMIT = FRAME_RAW_LIMIT - 1
@@ -37,9 +40,6 @@ CHANGED = "changed while being read"
 
 INCOMPLETE = "of no use without a file that is left out"
 """Why a file is left out that is whole, and one of a bundle that is not."""
-
-_BATCH = 64
-"""Files handed to a thread at once: handing over costs more than hashing a small file."""
 
 _FLAGS = (
     os.O_RDONLY
@@ -67,21 +67,25 @@ class FoundFile(NamedTuple):
 
     Attributes:
         path: relative, with forward slashes.
-        location: absolute.
+        folder: the absolute path of the folder.
         fingerprint: as the walk saw it.
         executable: whether its owner may execute it.
         accessed_ns: when it was last read, as far as its filesystem notes that.
     """
 
     path: str
-    location: str
+    folder: str
     fingerprint: Fingerprint
     executable: bool
     accessed_ns: int = 0
 
+    @property
+    def location(self) -> str:
+        """Its absolute path."""
+        return local_path(self.folder, self.path)
 
-@dataclass(frozen=True, slots=True)
-class LocalFile:
+
+class LocalFile(NamedTuple):
     """A file that is an artifact.
 
     Attributes:
@@ -89,7 +93,7 @@ class LocalFile:
         found: the file.
         mtime_ns: to be restored by loads, or None.
         group_length: see `Entry.group_length`.
-        bundle: see `Candidate.bundle`.
+        bundle: artifacts of one root and bundle are of use only together; "" for none.
         canonical: makes the bytes that are stored of those on disk; None where they are the same.
             Raises ValueError when the file is not what it should be.
         unite: for a file that its compiler rewrites with what it learns: unites its bytes with
@@ -108,29 +112,36 @@ class LocalFile:
     check: Callable[[], ContentCheck] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scanned:
+class Scanned(NamedTuple):
     """A hashed artifact: what a save plans with, and a source of its bytes.
 
     Attributes:
         file: the local file.
-        candidate: what a save plans with.
+        digest: of the canonical bytes.
+        size: of the canonical bytes.
         content: the bytes, where they are not those of the file alone.
+        is_united: they hold all that the stored ones hold, and may replace them.
     """
 
     file: LocalFile
-    candidate: Candidate
+    digest: Digest
+    size: int
     content: bytes | None = None
+    is_united: bool = False
 
     @property
-    def digest(self) -> Digest:
-        """The digest of the canonical bytes."""
-        return self.candidate.digest
+    def identity(self) -> Identity:
+        """Which artifact it is."""
+        return self.file.identity
 
     @property
-    def size(self) -> int:
-        """The size of the canonical bytes."""
-        return self.candidate.size
+    def group(self) -> Group | None:
+        """The variant group that the artifact is a member of."""
+        length = self.file.group_length
+        if not length:
+            return None
+        root, path, requirement = self.file.identity
+        return Group(root, path[:length], requirement)
 
     def read(self) -> Iterator[bytes]:
         """The canonical bytes, in blocks of at most 1 MiB.
@@ -179,39 +190,69 @@ class Broken(NamedTuple):
     reason: str
 
 
+class Known(Protocol):
+    """What is remembered of a file that was hashed before."""
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """As it was then."""
+        ...
+
+    @property
+    def digest(self) -> Digest:
+        """Of its canonical bytes."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Of its canonical bytes."""
+        ...
+
+
+_Result = Scanned | Skipped | Broken
+
+
 def hash_files(
-    files: Sequence[LocalFile], known: Mapping[str, tuple[Fingerprint, Digest, int]], workers: int
+    files: Sequence[LocalFile],
+    known: Mapping[str, Known],
+    workers: int,
+    ahead: FramesAhead | None = None,
 ) -> tuple[list[Scanned], list[Skipped], list[Broken]]:
-    """Hash artifacts in parallel, and look whether they are whole.
+    """Hash artifacts of one root in parallel, and look whether they are whole.
 
     A file that changes while it is read is left out: the next save takes it. One hashed before was
     whole.
 
     Args:
         files: the artifacts.
-        known: by location: fingerprint, digest and canonical size of files hashed before.
+        known: what is remembered of files hashed before, by path.
         workers: threads.
+        ahead: takes the bytes of those that it expects to be uploaded.
 
     Returns:
         The hashed artifacts in the order of `files`, what changed, and what is not whole.
     """
-
-    def scan(file: LocalFile) -> Scanned | Skipped | Broken:
-        remembered = known.get(file.found.location)
-        if remembered is not None and remembered[0] == file.found.fingerprint:
-            return _scanned(file, remembered[1], remembered[2])
-        return _hash_file(file)
-
-    def scan_some(start: int) -> list[Scanned | Skipped | Broken]:
-        return [scan(file) for file in files[start : start + _BATCH]]
-
-    with ThreadPoolExecutor(workers, "b10-hash") as pool:
-        batches = pool.map(scan_some, range(0, len(files), _BATCH))
-        results = [result for batch in batches for result in batch]
+    results: dict[int, _Result] = {}
+    fresh: list[int] = []
+    for place, file in enumerate(files):
+        before = known.get(file.found.path)
+        if before is not None and before.fingerprint == file.found.fingerprint:
+            results[place] = Scanned(file, before.digest, before.size)
+        else:
+            fresh.append(place)
+    if ahead is not None:
+        fresh.sort(key=lambda place: layout_order(files[place].found.path))
+    batches = list(share_frames(fresh, lambda place: files[place].found.fingerprint.size))
+    if batches:
+        with ThreadPoolExecutor(workers, "b10-hash") as pool:
+            work = partial(_hash_some, files, ahead)
+            for batch, hashed in zip(batches, pool.map(work, count(), batches), strict=True):
+                results.update(zip(batch, hashed, strict=True))
+    ordered = [results[place] for place in range(len(files))]
     return (
-        [result for result in results if isinstance(result, Scanned)],
-        [result for result in results if isinstance(result, Skipped)],
-        [result for result in results if isinstance(result, Broken)],
+        [result for result in ordered if isinstance(result, Scanned)],
+        [result for result in ordered if isinstance(result, Skipped)],
+        [result for result in ordered if isinstance(result, Broken)],
     )
 
 
@@ -250,30 +291,59 @@ def fingerprint_of(status: os.stat_result) -> Fingerprint:
     return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def _hash_file(file: LocalFile) -> Scanned | Skipped | Broken:
+def layout_order(path: str) -> tuple[str, str, str]:
+    """Where a blob is laid out: by suffix, then by name: like beside like compresses better."""
+    folder, _, name = path.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    return suffix if dot else folder.partition("/")[0], stem, path
+
+
+def _hash_some(
+    files: Sequence[LocalFile], ahead: FramesAhead | None, number: int, places: Sequence[int]
+) -> list[_Result]:
+    """Hash the files at some places, and make frame `number` of those that are expected."""
+    results: list[_Result] = []
+    blobs: list[tuple[Digest, bytes]] = []
+    takes = None if ahead is None or ahead.is_full else ahead.expects
+    for place in places:
+        file = files[place]
+        result, data = _hash_file(file)
+        results.append(result)
+        if takes is not None and data and isinstance(result, Scanned) and takes(file.identity):
+            blobs.append((result.digest, data))
+    if ahead is not None and blobs:
+        ahead.make(number, blobs)
+    return results
+
+
+def _hash_file(file: LocalFile) -> tuple[_Result, bytes]:
+    """Hash a file; returns its canonical bytes too, where they are fewer than a frame has."""
     location = file.found.location
     check = file.check() if file.check is not None else None
     try:
         handle = open_unnoticed(location)
         try:
             if fingerprint_of(os.fstat(handle)) != file.found.fingerprint:
-                return Skipped(location, CHANGED)
-            digest, size = _hash_open(handle, file, check)
+                return Skipped(location, CHANGED), b""
+            digest, size, data = _hash_open(handle, file, check)
             if fingerprint_of(os.fstat(handle)) != file.found.fingerprint:
-                return Skipped(location, CHANGED)
+                return Skipped(location, CHANGED), b""
         finally:
             os.close(handle)
     except OSError as error:
-        return Skipped(location, f"cannot be read: {error.strerror}")
+        return Skipped(location, f"cannot be read: {error.strerror}"), b""
     except ValueError as error:
-        return Skipped(location, str(error))
+        return Skipped(location, str(error)), b""
     flaw = check.flaw() if check is not None else ""
-    return Broken(file, digest, flaw) if flaw else _scanned(file, digest, size)
+    return (Broken(file, digest, flaw) if flaw else Scanned(file, digest, size)), data
 
 
-def _hash_open(handle: int, file: LocalFile, check: ContentCheck | None) -> tuple[Digest, int]:
-    first = os.read(handle, BLOCK_SIZE)
+def _hash_open(
+    handle: int, file: LocalFile, check: ContentCheck | None
+) -> tuple[Digest, int, bytes]:
     size = file.found.fingerprint.size
+    # A byte more than there should be shows that there is no more, without a second read.
+    first = os.read(handle, min(size + 1, BLOCK_SIZE))
     if file.canonical is not None:
         if size > CANONICAL_LIMIT or len(first) != size:
             raise ValueError(f"over {CANONICAL_LIMIT} bytes, or cut short")
@@ -281,7 +351,7 @@ def _hash_open(handle: int, file: LocalFile, check: ContentCheck | None) -> tupl
     feed = check.feed if check is not None else _ignore
     feed(first)
     if len(first) == size:
-        return digest_of(first), size
+        return digest_of(first), size, first if size < BLOCK_SIZE else b""
     hasher = blake3()
     done = 0
     block = first
@@ -292,38 +362,31 @@ def _hash_open(handle: int, file: LocalFile, check: ContentCheck | None) -> tupl
         feed(block)
     if done != size:
         raise ValueError(CHANGED)
-    return Digest(hasher.hexdigest()), size
+    return Digest(hasher.hexdigest()), size, b""
 
 
-def _hash_canonical(data: bytes) -> tuple[Digest, int]:
+def _hash_canonical(data: bytes) -> tuple[Digest, int, bytes]:
     if len(data) > CANONICAL_LIMIT:
         raise ValueError(f"over {CANONICAL_LIMIT} bytes in its canonical form")
-    return digest_of(data), len(data)
+    return digest_of(data), len(data), data
 
 
 def _ignore(_: bytes) -> None:
     pass
 
 
-def _scanned(file: LocalFile, digest: Digest, size: int) -> Scanned:
-    candidate = Candidate(
-        identity=file.identity,
-        digest=digest,
-        size=size,
-        executable=file.found.executable,
-        mtime_ns=file.mtime_ns,
-        group_length=file.group_length,
-        bundle=file.bundle,
-    )
-    return Scanned(file, candidate)
-
-
 def _read_blocks(location: str, dir_fd: int | None = None) -> Iterator[bytes]:
     handle = open_unnoticed(location, dir_fd)
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(f"{location} is no regular file")
-        while block := os.read(handle, BLOCK_SIZE):
+        # A byte more than there should be shows that there is no more, without a second read.
+        block = os.read(handle, min(status.st_size + 1, BLOCK_SIZE))
+        while block:
             yield block
+            if len(block) == status.st_size:
+                break
+            block = os.read(handle, BLOCK_SIZE)
     finally:
         os.close(handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from b10_store.folders import NO_LINKS, Bounds, open_folder
@@ -40,8 +41,11 @@ def walk(
     found.begin()
     if skipped is not None:
         skipped += found.skipped
-    found.files.sort()
+    found.files.sort(key=_path_of)
     return found.files
+
+
+_path_of = attrgetter("path")
 
 
 class _Walk:
@@ -78,26 +82,27 @@ class _Walk:
         with contextlib.suppress(OSError):
             for item in opened.entries():
                 # An entry that vanishes meanwhile was not there.
-                with contextlib.suppress(OSError):
-                    self._look_at(opened, item, prefix + item.name)
+                try:
+                    if item.is_file(follow_symlinks=False):
+                        self._note(item.stat(follow_symlinks=False), prefix + item.name)
+                    else:
+                        self._look_at(opened, item, prefix + item.name)
+                except OSError:
+                    continue
+
+    def _note(self, status: os.stat_result, path: str) -> None:
+        reason = self._bounds.refuse(status)
+        if reason:
+            self._skip(path, reason)
+            return
+        executable = bool(status.st_mode & stat.S_IXUSR)
+        fingerprint = fingerprint_of(status)
+        self.files.append(
+            FoundFile(path, self._folder, fingerprint, executable, status.st_atime_ns)
+        )
 
     def _look_at(self, opened: OpenFolder, item: os.DirEntry[str], path: str) -> None:
-        if item.is_file(follow_symlinks=False):
-            status = item.stat(follow_symlinks=False)
-            reason = self._bounds.refuse(status)
-            if reason:
-                self._skip(path, reason)
-                return
-            self.files.append(
-                FoundFile(
-                    path,
-                    f"{self._folder}{os.sep}{path}",
-                    fingerprint_of(status),
-                    bool(status.st_mode & stat.S_IXUSR),
-                    status.st_atime_ns,
-                )
-            )
-        elif item.is_dir(follow_symlinks=False):
+        if item.is_dir(follow_symlinks=False):
             # Deeper ones hold no artifacts, and would take a descriptor each.
             if self._enter(path) and path.count("/") < DEPTH_LIMIT:
                 with opened.enter_child(item.name) as below:

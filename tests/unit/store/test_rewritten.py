@@ -5,7 +5,6 @@ Here such a file holds words, and to unite two is to take the words of both.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,8 +41,8 @@ def second_of(first: bytes, second: bytes) -> bytes:
 def rewritten(artifacts: list[Scanned]) -> list[Scanned]:
     """The artifacts, of which those that hold words can be united."""
     return [
-        dataclasses.replace(item, file=dataclasses.replace(item.file, unite=united_words))
-        if item.candidate.identity.path.startswith("words/")
+        item._replace(file=item.file._replace(unite=united_words))
+        if item.identity.path.startswith("words/")
         else item
         for item in artifacts
     ]
@@ -75,10 +74,8 @@ class Case:
         self.remote.calls.clear()
         artifacts = rewritten(host.artifacts())
         united = unite_rewritten(self.remote, stored, artifacts, packs.good)
-        assert [item.candidate.identity for item in united] == [
-            item.candidate.identity for item in artifacts
-        ]
-        return {item.candidate.identity.path: item for item in united}
+        assert [item.identity for item in united] == [item.identity for item in artifacts]
+        return {item.identity.path: item for item in united}
 
 
 @pytest.fixture
@@ -91,7 +88,7 @@ def content_of(item: Scanned) -> bytes:
 
 
 def assert_as_here(item: Scanned, data: bytes) -> None:
-    assert not item.candidate.is_united
+    assert not item.is_united
     assert item.digest == digest_of(data)
     assert content_of(item) == data
 
@@ -102,7 +99,7 @@ def test_what_the_store_knows_is_added_to_what_is_here(case: Case) -> None:
     item = case.unite(host)[WORDS]
     assert content_of(item) == b"both here stored"
     assert (item.digest, item.size) == (digest_of(b"both here stored"), 16)
-    assert item.candidate.is_united
+    assert item.is_united
     assert host.tree()[WORDS] == b"both here", "the file itself stays"
 
 
@@ -117,8 +114,7 @@ def test_in_what_both_say_the_stored_bytes_come_second_and_are_preferred(case: C
     case.stored({WORDS: b"stored"})
     host = case.hosts.new().write({WORDS: b"here"})
     artifacts = [
-        dataclasses.replace(item, file=dataclasses.replace(item.file, unite=second_of))
-        for item in host.artifacts()
+        item._replace(file=item.file._replace(unite=second_of)) for item in host.artifacts()
     ]
     stored = host.stored()
     (item,) = unite_rewritten(case.remote, stored, artifacts, stored.packs.keys())
@@ -196,7 +192,7 @@ def test_a_file_that_vanishes_before_it_is_read_again_fails_no_other(case: Case)
     stored = host.stored()
     united = unite_rewritten(case.remote, stored, artifacts, stored.packs.keys())
     first, second = united
-    assert not first.candidate.is_united
+    assert not first.is_united
     assert content_of(second) == b"here stored"
 
 

@@ -9,15 +9,9 @@ from b10_store.format.frame import FrameTable
 from b10_store.format.manifest import Entry, Identity, Location, Pack, stored_bytes
 from b10_store.manifests.merge import MergedView
 from b10_store.save.expiry import expire_oldest
-from b10_store.save.plan import (
-    SMALL_PACK_LIMIT,
-    SMALL_PACK_SIZE,
-    finish_entries,
-    move_small_packs,
-    plan_save,
-)
+from b10_store.save.plan import SMALL_PACK_LIMIT, SMALL_PACK_SIZE, move_small_packs, plan_save
 from b10_store.save.use import Use
-from tests.support.saves import knowledge
+from tests.support.saves import finished, knowledge
 from tests.support.values import RAW_SIZE, candidate, digest, entry, pack, pack_id
 
 MANY = SMALL_PACK_LIMIT + 1
@@ -67,7 +61,7 @@ def test_an_artifact_that_moved_is_otherwise_untouched() -> None:
     plan = move_small_packs(plan, before.packs, candidates)
     assert set(plan.uploads) == {item.digest for item in candidates}
     uploaded = {item.digest: Location(pack_id(99), 7) for item in candidates}
-    after = finish_entries(plan, uploaded, saved_ms=50)
+    after = finished(plan, uploaded, saved_ms=50)
     for identity, item in before.entries.items():
         moved = after[identity]
         assert moved.location == Location(pack_id(99), 7)
@@ -79,7 +73,7 @@ def test_an_artifact_that_changed_before_it_could_move_stays_where_it_is() -> No
     candidates = [candidate(name) for name in local(MANY)]
     plan = plan_save(before, candidates, knowledge(good=range(100)))
     plan = move_small_packs(plan, before.packs, candidates)
-    assert finish_entries(plan, {}, saved_ms=50) == before.entries
+    assert finished(plan, {}, saved_ms=50) == before.entries
 
 
 PACKS = {pack_id(1): Pack(10_200, FrameTable(((100, RAW_SIZE),) * 100))}

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from b10_store.format.manifest import GENERATION_LIMIT, Group, Location
 from b10_store.manifests.merge import MergedView
-from b10_store.save.plan import finish_entries, plan_save
+from b10_store.save.plan import plan_save
 from b10_store.save.variants import GROUP_LIMIT
-from tests.support.saves import carried_out, knowledge, saved, saves_until_rest, stored
+from tests.support.saves import carried_out, finished, knowledge, saved, saves_until_rest, stored
 from tests.support.values import candidate, digest, entry, pack_id
 
 if TYPE_CHECKING:
     from b10_store.save.facts import PlanInputs
     from b10_store.save.plan import SavePlan
-    from b10_store.tree.artifact import Candidate
+    from b10_store.tree.scan import Scanned
 
 GROUP = "fxgraph/aa/key"
 NOTHING = MergedView({}, {})
@@ -59,7 +59,7 @@ def test_what_is_stored_already_is_no_news() -> None:
 def test_what_this_host_does_not_have_is_carried_on_untouched() -> None:
     before = stored([entry("a", generation=3, saved_ms=5), entry("b", root="other")])
     plan = plan_save(before, [candidate("new")], knowledge())
-    result = finish_entries(plan, {digest("new"): Location(pack_id(1), 0)}, saved_ms=9)
+    result = finished(plan, {digest("new"): Location(pack_id(1), 0)}, saved_ms=9)
     assert {key: result[key] for key in before.entries} == before.entries
     assert len(result) == 3
 
@@ -85,7 +85,7 @@ def test_a_blob_known_elsewhere_is_referenced() -> None:
     place = Location(pack_id(5), 3)
     plan = plan_save(NOTHING, [candidate("a")], knowledge(elsewhere={digest("a"): place}))
     assert plan.uploads == {}
-    assert plan.realized({})[0][1] == place
+    assert plan.realized({})[0].location == place
 
 
 def test_the_own_packs_are_preferred_to_those_of_others() -> None:
@@ -176,8 +176,8 @@ def test_an_addition_whose_file_changed_meanwhile_is_left_out() -> None:
     local = [candidate("a", "local"), candidate("b")]
     plan = plan_save(before, local, knowledge())
     uploaded = {digest("b"): Location(pack_id(1), 0)}
-    assert [item.candidate.identity.path for item, _ in plan.realized(uploaded)] == ["b"]
-    result = finish_entries(plan, uploaded, saved_ms=9)
+    assert [item.candidate.identity.path for item in plan.realized(uploaded)] == ["b"]
+    result = finished(plan, uploaded, saved_ms=9)
     assert result[entry("a").identity] == entry("a", "stored", pack=2)
 
 
@@ -194,17 +194,15 @@ def test_the_largest_generation_is_never_exceeded() -> None:
 
 
 def test_of_a_bundle_of_which_a_file_changed_nothing_is_added() -> None:
-    torn = [
-        dataclasses.replace(candidate(name), bundle="one") for name in ("one/a", "one/b", "one/c")
-    ]
-    whole = [dataclasses.replace(candidate("two/a"), bundle="two"), candidate("d"), candidate("e")]
+    torn = [candidate(name, bundle="one") for name in ("one/a", "one/b", "one/c")]
+    whole = [candidate("two/a", bundle="two"), candidate("d"), candidate("e")]
     plan = plan_save(NOTHING, [*torn, *whole], knowledge())
     uploaded = {
         digest: Location(pack_id(1), 0)
         for digest in plan.uploads
         if digest not in (torn[1].digest, whole[2].digest)
     }
-    after = finish_entries(plan, uploaded, saved_ms=9)
+    after = finished(plan, uploaded, saved_ms=9)
     assert {path for _, path, _ in after} == {"two/a", "d"}
 
 
@@ -238,24 +236,24 @@ _KNOWLEDGE = st.builds(
 
 @given(_STORED, _LOCAL, _KNOWLEDGE)
 def test_every_host_comes_to_rest(
-    before: MergedView, local: list[Candidate], known: PlanInputs
+    before: MergedView, local: list[Scanned], known: PlanInputs
 ) -> None:
     assert len(saves_until_rest(before, local, known)) <= 3
 
 
 @given(_STORED, _LOCAL, _KNOWLEDGE)
 def test_what_is_outside_groups_is_never_lost(
-    before: MergedView, local: list[Candidate], known: PlanInputs
+    before: MergedView, local: list[Scanned], known: PlanInputs
 ) -> None:
     after = saved(before, local, known, saved_ms=9)
     alone = [item.identity for item in before.entries.values() if not item.group_length]
-    here = [item.identity for item in local if not item.group_length]
+    here = [item.identity for item in local if not item.file.group_length]
     assert after.entries.keys() >= {*alone, *here}
 
 
 @given(_STORED, _LOCAL, _KNOWLEDGE)
 def test_no_entry_goes_back_a_generation(
-    before: MergedView, local: list[Candidate], known: PlanInputs
+    before: MergedView, local: list[Scanned], known: PlanInputs
 ) -> None:
     after = saved(before, local, known, saved_ms=9)
     for identity, item in after.entries.items():

@@ -12,7 +12,7 @@ from tests.support.values import candidate, digest, entry, pack_id
 
 if TYPE_CHECKING:
     from b10_store.save.plan import SavePlan
-    from b10_store.tree.artifact import Candidate
+    from b10_store.tree.scan import Scanned
 
 GROUP = "fxgraph/aa/key"
 NOTHING = MergedView({}, {})
@@ -83,7 +83,7 @@ def test_a_member_that_is_only_gone_is_kept_beside_a_new_one() -> None:
     assert kept(plan) == {f"{GROUP}/x", f"{GROUP}/y"}
 
 
-def grown(count: int) -> list[Candidate]:
+def grown(count: int) -> list[Scanned]:
     return [candidate(f"{number:02}", group=GROUP) for number in range(count)]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -38,6 +38,12 @@ needs_root = pytest.mark.skipif(
 )
 
 
+class Remembered(NamedTuple):
+    fingerprint: Fingerprint
+    digest: Digest
+    size: int
+
+
 def everything(_: str) -> bool:
     return True
 
@@ -61,7 +67,7 @@ def local(
 
 def scan(
     root: Path,
-    known: dict[str, tuple[Fingerprint, Digest, int]] | None = None,
+    known: dict[str, Remembered] | None = None,
     canonical: Callable[[bytes], bytes] | None = None,
 ) -> tuple[list[Scanned], list[Skipped]]:
     files = [local(item, canonical) for item in walk(str(root), everything)]
@@ -206,16 +212,15 @@ def test_many_files_are_hashed_in_order(tmp_path: Path) -> None:
     assert [item.digest for item in scanned] == [digest_of(b"%d" % n) for n in range(300)]
 
 
-def test_what_is_known_of_a_file_reaches_its_candidate(tmp_path: Path) -> None:
+def test_what_is_known_of_a_file_stays_with_what_was_hashed(tmp_path: Path) -> None:
     write(tmp_path, a=b"x")
     (tmp_path / "a").chmod(0o755)
     (found,) = walk(str(tmp_path), everything)
     file = LocalFile(Identity("r", "g/a", "avx2"), found, mtime_ns=5, group_length=1, bundle="b")
     ((item,), _, _) = hash_files([file], {}, workers=1)
-    candidate = item.candidate
-    assert candidate.identity == ("r", "g/a", "avx2")
-    assert candidate.executable
-    assert (candidate.mtime_ns, candidate.group_length, candidate.bundle) == (5, 1, "b")
+    assert item.identity == ("r", "g/a", "avx2")
+    assert item.group == ("r", "g", "avx2")
+    assert item.file == file
 
 
 def test_a_file_that_was_hashed_before_is_not_read(tmp_path: Path) -> None:
@@ -223,7 +228,10 @@ def test_a_file_that_was_hashed_before_is_not_read(tmp_path: Path) -> None:
     remembered = digest_of(b"what it was then")
     (a, b) = walk(str(tmp_path), everything)
     other = b.fingerprint._replace(inode=b.fingerprint.inode + 1)
-    known = {a.location: (a.fingerprint, remembered, 7), b.location: (other, remembered, 7)}
+    known = {
+        "a": Remembered(a.fingerprint, remembered, 7),
+        "b": Remembered(other, remembered, 7),
+    }
     ((one, two), _) = scan(tmp_path, known)
     assert (one.digest, one.size) == (remembered, 7)
     assert (two.digest, two.size) == (digest_of(b"y"), 1)
@@ -237,7 +245,7 @@ def test_a_file_that_changed_since_the_walk_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "d").unlink()
     (tmp_path / "d").symlink_to(tmp_path / "b")
     scanned, skipped, _ = hash_files(files, {}, workers=1)
-    assert [item.candidate.identity.path for item in scanned] == ["b"]
+    assert [item.identity.path for item in scanned] == ["b"]
     assert [Path(item.location).name for item in skipped] == ["a", "c", "d"]
     assert "changed" in skipped[0].reason
 
@@ -319,7 +327,7 @@ def test_a_file_that_lost_its_canonical_form_cannot_be_read(tmp_path: Path) -> N
     (found,) = walk(str(tmp_path), everything)
     ((item,), _, _) = hash_files([local(found, bytes)], {}, workers=1)
     with pytest.raises(OSError, match="not what it should be"):
-        list(Scanned(local(found, refuse), item.candidate).read())
+        list(item._replace(file=local(found, refuse)).read())
 
 
 @pytest.mark.parametrize("canonical", [None, bytes], ids=["as it is", "canonical"])

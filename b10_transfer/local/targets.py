@@ -5,10 +5,18 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store import CANONICAL_LIMIT, UNITED_LIMIT, LocalNames, RestoreTarget, digest_of, read_file
+from b10_store import (
+    CANONICAL_LIMIT,
+    UNITED_LIMIT,
+    LocalNames,
+    RestoreTarget,
+    digest_of,
+    paused_collector,
+    read_file,
+)
 from b10_transfer.caches.artifacts import Bundles, placing_order, restorer
 from b10_transfer.caches.code_verdicts import check_for_host
 from b10_transfer.caches.native_needs import split_requirement
@@ -89,19 +97,23 @@ def _targets_in(
     root: CacheRoot, environment: Environment, chosen: Mapping[str, Entry]
 ) -> Iterator[RestoreTarget]:
     """Say of each artifact chosen for a cache root, by its path, where and how it goes there."""
-    bundles = Bundles(root.kind, chosen)
-    names: defaultdict[str, set[str]] = defaultdict(set)
-    for path in chosen:
+    groups = [path for path in chosen if is_group(path)]
+    names: dict[str, set[str]] = {path.rpartition("/")[0]: set() for path in groups}
+    for path in chosen if groups else ():
         folder, _, name = path.rpartition("/")
-        names[folder].add(name)
+        if folder in names:
+            names[folder].add(name)
+    restorers = {
+        path: restorer(path, root.folder, names[path.rpartition("/")[0]]) for path in groups
+    }
+    bundles = Bundles(root.kind, groups)
     check = functools.partial(check_for_host, root.kind, environment)
     for path, entry in chosen.items():
-        folder, _, name = path.rpartition("/")
         yield RestoreTarget(
             entry,
             root.folder,
             placing_order(path),
-            restorer(path, root.folder, names[folder]) if is_group(name) else None,
+            restorers.get(path),
             bundles.of(path),
             unite_timings if _is_united(root, entry) else None,
             check,
@@ -113,6 +125,7 @@ def _is_united(root: CacheRoot, entry: Entry) -> bool:
     return bool(root.kind.timings.fullmatch(path)) and entry.size <= UNITED_LIMIT
 
 
+@paused_collector()
 def not_here(targets: Sequence[RestoreTarget]) -> list[RestoreTarget]:
     """Return those that are not here, and timings where the store has more than this host."""
     names = {folder: LocalNames(folder) for folder in {item.folder for item in targets}}
@@ -145,16 +158,17 @@ def part_strange(
     Returns:
         Those that may be placed; and those of which a part of the bundle is here with other bytes.
     """
-    incomplete = {(item.folder, item.bundle) for item in wanted if item.bundle}
     missing = {
         id(item) for item in wanted if item.unite is None or not os.path.lexists(item.location)
     }
+    here = [item for item in targets if item.bundle and id(item) not in missing]
+    if not here:
+        return list(wanted), []
+    incomplete = {(item.folder, item.bundle) for item in wanted if item.bundle}
     strange = {
         (item.folder, item.bundle)
-        for item in targets
-        if (item.folder, item.bundle) in incomplete
-        and id(item) not in missing
-        and not _is_as_stored(item)
+        for item in here
+        if (item.folder, item.bundle) in incomplete and not _is_as_stored(item)
     }
     fit: list[RestoreTarget] = []
     unfit: list[RestoreTarget] = []

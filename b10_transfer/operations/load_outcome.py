@@ -30,14 +30,38 @@ class Counts(NamedTuple):
     unusable: int
 
 
+def is_failure(counts: Counts, outcome: LoadOutcome) -> bool:
+    """Return whether a load failed: the first row that holds decides.
+
+    | what holds                                                               | failed |
+    |--------------------------------------------------------------------------|--------|
+    | an artifact was placed, or another process placed it meanwhile           | no     |
+    | every artifact was here before                                           | no     |
+    | bundles were torn, and only what this host did not take is missing       | no     |
+    | nothing was here before                                                  | yes    |
+    | something could not be read for another reason than that its pack is lost | yes    |
+    | more is lost than was here before                                        | yes    |
+    | else: a load before this one placed the rest, and said what was missing  | no     |
+
+    A kernel is torn, and not lost, when one of its files is for other machines.
+    """
+    placed = outcome.placed
+    missing, not_taken = counts.wanted + counts.unusable, len(placed.torn) + len(placed.failed)
+    if placed.placed or placed.kept or not missing:
+        return False
+    if placed.torn and missing <= not_taken:
+        return False
+    return (
+        not counts.already_here
+        or any(not isinstance(error, FileNotFoundError) for error in outcome.unread.values())
+        or counts.wanted - not_taken > counts.already_here
+    )
+
+
 def load_report(
     context: Context, counts: Counts, outcome: LoadOutcome, problems: list[str], started: float
 ) -> LoadReport:
-    """Return what a load did, when it was more than a failure.
-
-    A load that brings nothing is a failure where nothing is here either, and where the store does
-    not answer, or has lost more than is here. Artifacts that this machine does not take are no
-    reason: a load before this one brought the rest, and said so.
+    """Return the report of a load that was no failure.
 
     Args:
         context: of this host.
@@ -47,28 +71,19 @@ def load_report(
         started: when the operation began, by time.monotonic().
 
     Raises:
-        CacheError: it was a failure.
+        CacheError: it was a failure; see `is_failure`.
     """
+    if is_failure(counts, outcome):
+        raise CacheError(f"no stored artifact could be loaded: {'; '.join(problems)}")
     placed = [placement for placement, _ in outcome.placed.placed]
     kept = len(outcome.placed.kept)
-    lost = counts.wanted - len(placed) - kept
-    unavailable = lost + counts.unusable
-    # A kernel with one file for other machines is not lost.
-    not_taken = len(outcome.placed.torn) + len(outcome.placed.failed)
-    is_torn_alone = bool(outcome.placed.torn) and unavailable <= not_taken
-    is_lost = lost - not_taken > counts.already_here or any(
-        not isinstance(error, FileNotFoundError) for error in outcome.unread.values()
-    )
-    is_failure = is_lost or not counts.already_here
-    if unavailable and not placed and not kept and not is_torn_alone and is_failure:
-        raise CacheError(f"no stored artifact could be loaded: {'; '.join(problems)}")
     return LoadReport(
         status=OperationStatus.SUCCESS if placed else OperationStatus.SKIPPED,
         environment_key=context.environment.key,
         loaded=len(placed),
         bytes_loaded=sum(placement.entry.size for placement in placed),
         already_here=counts.already_here + kept,
-        unavailable=unavailable,
+        unavailable=counts.wanted - len(placed) - kept + counts.unusable,
         problems=tuple(problems),
         seconds=time.monotonic() - started,
     )

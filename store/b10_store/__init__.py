@@ -1,10 +1,10 @@
 """A store of immutable blobs on a shared folder, with manifests that many hosts publish at once.
 
-The engine below `b10_transfer`. It knows bytes, files and other hosts, and nothing of compilers, of
-environment variables or of a terminal. This module is its face: a product imports these names, and
-nothing deeper. `Store` is the way in.
+The engine below `b10_transfer`. It knows bytes, files and other hosts, but no compilers,
+environment variables or terminals. This module is its face: a product imports these names, and
+nothing deeper. Begin with `Store`.
 
-A name is imported when it is first used, so that a load does not wait for the code of a collection.
+A name is imported at first use, so that a load does not wait for the code of a collection.
 """
 
 from __future__ import annotations
@@ -195,14 +195,14 @@ HOMES = {
     "tree.staging": ("STAGING_PREFIX",),
     "tree.walk": ("walk",),
 }
-"""The names of each module below this one that are part of the face."""
+"""The names of each module below that are part of the face."""
 
 OPERATIONS = {
     "load": ("store", "remote.folder"),
     "save": ("save.save", "save.unchanged"),
     "collect": ("gc.visit",),
 }
-"""The modules that operations of `Store` need, with all that these import."""
+"""The modules that each operation of `Store` needs, together with what these import."""
 
 _MODULES = {name: module for module, names in HOMES.items() for name in names}
 
@@ -217,7 +217,7 @@ def import_for(operation: str) -> None:
         importlib.import_module(f"{__name__}.{module}")
 
 
-if not TYPE_CHECKING:  # else any name would be taken for one of the face
+if not TYPE_CHECKING:  # otherwise any name would be taken for one of the face
 
     def __getattr__(name: str) -> object:
         module = _MODULES.get(name)

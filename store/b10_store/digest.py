@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Digest = NewType("Digest", str)
-"""BLAKE3-256 of some bytes, as 64 lower-case hex digits."""
+"""The BLAKE3-256 of some bytes, as 64 lower-case hex digits."""
 
 DIGEST_SIZE = 32
-"""Bytes of a digest in binary form."""
+"""The length of a digest in binary form, in bytes."""
 
 _HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 def digest_of(data: bytes | memoryview) -> Digest:
-    """The digest of bytes held in memory."""
+    """Return the digest of bytes in memory."""
     return Digest(blake3(data).hexdigest())
 
 
 def digest_of_chunks(chunks: Iterable[bytes]) -> Digest:
-    """The digest of the concatenation of `chunks`, which are consumed."""
+    """Return the digest of the concatenated `chunks`, which are consumed."""
     hasher = blake3()
     for chunk in chunks:
         hasher.update(chunk)
@@ -45,20 +45,20 @@ def parse_digest(text: str) -> Digest:
 
 
 def digest_from_bytes(raw: bytes | memoryview) -> Digest:
-    """The digest whose binary form is `raw` (32 bytes)."""
+    """Return the digest whose binary form is `raw` (32 bytes)."""
     return Digest(raw.hex())
 
 
 def keyed_digest(key: bytes, data: bytes) -> bytes:
-    """The 32 bytes of keyed BLAKE3 over `data`: a message authentication code.
+    """Return keyed BLAKE3 over `data`, 32 bytes: a message authentication code.
 
     Args:
         key: exactly 32 bytes.
-        data: what is to be authenticated.
+        data: the bytes to authenticate.
     """
     return blake3(data, key=key).digest()
 
 
 def derive_key(secret: bytes, purpose: str) -> bytes:
-    """A 32-byte key for one purpose, from a secret of any length (BLAKE3's key derivation mode)."""
+    """Derive a 32-byte key for one purpose from a secret of any length, with BLAKE3."""
     return blake3(secret, derive_key_context=purpose).digest()

@@ -1,4 +1,4 @@
-"""The errors of a store, sorted by what the caller can do about them."""
+"""The errors of a store, by what the caller can do about them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import errno
 
 
 class StoreError(Exception):
-    """Base of all errors of the engine; the message says what failed and how to go on."""
+    """Base of all errors of the engine; the message says what failed, and what to do."""
 
 
 class UnsupportedFormatError(StoreError):
-    """The store, or a file of it, is of a format version that this release does not read."""
+    """The store, or a file of it, has a format version that this release does not read."""
 
 
 class CorruptError(StoreError):
@@ -18,23 +18,23 @@ class CorruptError(StoreError):
 
 
 class LimitError(StoreError):
-    """Something declares a size, a count or a path beyond what is accepted."""
+    """A declared size, count or path is beyond what is accepted."""
 
 
 class SizeLimitError(StoreError):
     """The local tree alone is larger than one manifest may reference.
 
     Attributes:
-        needed: compressed bytes that it takes, about.
+        needed: about how many compressed bytes it takes.
     """
 
     def __init__(self, what: str, needed: int, limit: int) -> None:
-        """Say so, in the unit in which the limit is set.
+        """Compose the message, in the unit of the limit's setting.
 
         Args:
-            what: of the tree is too large.
+            what: the part of the tree that is too large.
             needed: see the class.
-            limit: in bytes.
+            limit: the limit, in bytes.
         """
         super().__init__(
             f"{what} takes {needed / (1 << 20):.1f} MB compressed, over the limit of "
@@ -48,18 +48,18 @@ class FencedError(StoreError):
 
 
 class NoSpaceError(StoreError):
-    """A filesystem has too little room for what is about to be written to it.
+    """A filesystem has too little space for what will be written to it.
 
     Attributes:
-        folder: on that filesystem; "" for the store.
-        needed: bytes, at most; 0 where that is not known.
-        tells_space: whether the message has what is needed and what is free.
+        folder: a folder on that filesystem; "" for the store.
+        needed: the bytes that are needed at most; 0 when that is not known.
+        tells_space: whether the message says how much is needed and how much is free.
     """
 
     def __init__(
         self, reason: str, folder: str = "", needed: int = 0, *, tells_space: bool = False
     ) -> None:
-        """Say so, and where.
+        """Keep the reason and the place.
 
         Args:
             reason: what failed.
@@ -86,4 +86,4 @@ class WeakKeyError(StoreError):
 
 
 class CannotSignError(StoreError):
-    """This host may read what is signed, and has no key to sign with."""
+    """This host can verify signatures, but has no key to sign with."""

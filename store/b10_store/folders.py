@@ -1,8 +1,8 @@
-"""Local folders that are open: a name below one is resolved from its descriptor.
+"""Open local folders: names below them are resolved from their descriptors.
 
-Whoever can write to a folder above, or within, may put something else in the place of a name at any
-moment. A descriptor stays with the folder that was checked, and a link is followed only where
-nobody but this user or root can have made it.
+Anybody who can write to a folder above, or within, may replace what a name stands for at any
+moment. A descriptor stays with the folder that was checked, and a link is followed only if nobody
+but this user or root can have made it.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _HAS_DESCRIPTORS = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
-"""Windows opens no folders: names are joined to the folder's path there."""
+"""Windows cannot open folders: there, names are joined to the folder's path."""
 
 _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _STEP = _FOLDER | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_PATH", os.O_RDONLY)
-"""A folder on the way to another needs to be searched, and not to be read."""
+"""A folder on the way to another must be searchable, but need not be readable."""
 
 _CHILD = os.O_RDONLY | _FOLDER | getattr(os, "O_NOFOLLOW", 0)
 
 _LINKS = 40
-"""As many links are followed as Linux follows."""
+"""The number of links that are followed, as on Linux."""
 
 
 _PRIVATE = 0o600
 
 
 class ForeignLinkError(OSError):
-    """A link that another user made is in the place of a folder."""
+    """A link that another user made is in place of a folder."""
 
 
 def _never(_: object) -> str:
@@ -48,9 +48,9 @@ class OpenFolder:
     """A folder that stays the same whatever happens to its name. Closed by `with`.
 
     Attributes:
-        location: the absolute path that it was opened by, for messages.
-        handle: its descriptor, the `dir_fd` of calls; None where there are none.
-        status: as it was when it was opened.
+        location: the absolute path by which it was opened, for messages.
+        handle: its descriptor, the `dir_fd` of calls; None when the system has none.
+        status: its status when it was opened.
     """
 
     location: str
@@ -66,23 +66,23 @@ class OpenFolder:
         self.close()
 
     def close(self) -> None:
-        """Close it; what was opened from it stays open."""
+        """Close it; folders that were opened from it stay open."""
         if self.handle is not None:
             os.close(self.handle)
 
     def at(self, name: str) -> str:
-        """`name`, of something directly in the folder, as a call with `dir_fd=handle` takes it."""
+        """Return a name directly in the folder in the form that calls with `dir_fd` take."""
         return name if self.handle is not None else os.path.join(self.location, name)
 
     def locate(self, path: str) -> str:
-        """The location of something below the folder, for messages."""
+        """Return the location of a path below the folder, for messages."""
         return os.path.join(self.location, path) if path else self.location
 
     def enter(self, path: str) -> OpenFolder:
         """Open a folder below this one.
 
         Args:
-            path: relative; "" for the folder itself once more.
+            path: relative; "" for the folder itself again.
 
         Raises:
             ForeignLinkError: a link that another user made is in the way.
@@ -115,10 +115,10 @@ class OpenFolder:
             yield from found
 
     def stat(self, name: str) -> os.stat_result:
-        """Look at something directly in the folder; a link is not followed.
+        """Return the status of a name directly in the folder; a link is not followed.
 
         Raises:
-            OSError: it is not there.
+            OSError: it does not exist.
         """
         return os.stat(self.at(name), dir_fd=self.handle, follow_symlinks=False)
 
@@ -127,7 +127,7 @@ def open_folder(location: str) -> OpenFolder:
     """Open a folder by its absolute path.
 
     Args:
-        location: the path; links in it are followed where this user or root made them.
+        location: the path; links in it are followed if this user or root made them.
 
     Raises:
         ForeignLinkError: a link that another user made is in the way.
@@ -139,14 +139,14 @@ def open_folder(location: str) -> OpenFolder:
 
 
 def open_file(location: str, flags: int, check: Callable[[str, os.stat_result], None]) -> int:
-    """Open a file by its absolute path; returns its descriptor.
+    """Open a file by its absolute path; return its descriptor.
 
     Args:
-        location: the path; links are followed where this user or root made them, but not one in the
-            place of a file that is to be new (`O_EXCL`).
-        flags: of `os.open`. A file that is made is for this user alone.
-        check: called with the path and the status of each folder on the way; it raises what is to
-            end the search.
+        location: the path; links are followed if this user or root made them, except in place of a
+            file that must be new (`O_EXCL`).
+        flags: the flags of `os.open`. A new file is private to this user.
+        check: called with the path and the status of each folder on the way; it raises an exception
+            to end the search.
 
     Raises:
         ForeignLinkError: a link that another user made is in the way.
@@ -169,15 +169,15 @@ def open_file(location: str, flags: int, check: Callable[[str, os.stat_result], 
 
 
 def make_folder(location: str, mode: int = 0o777) -> OpenFolder:
-    """Open a folder by its absolute path; make it, and those above it, where there is none.
+    """Open a folder by its absolute path; create it, and those above it, if missing.
 
     Args:
         location: see `open_folder`.
-        mode: of the folder itself, less the umask.
+        mode: the mode of a new folder, before the umask.
 
     Raises:
         ForeignLinkError: a link that another user made is in the way.
-        OSError: it cannot be made or opened.
+        OSError: it cannot be created or opened.
     """
     try:
         return open_folder(location)
@@ -192,7 +192,7 @@ def make_folder(location: str, mode: int = 0o777) -> OpenFolder:
 
 
 def remove_tree(folder: OpenFolder, name: str) -> None:
-    """Remove what is at a name directly in an open folder, as far as that is possible."""
+    """Remove a file or tree directly in an open folder, as far as that is possible."""
     with contextlib.suppress(OSError):
         if not stat.S_ISDIR(folder.stat(name).st_mode):
             os.unlink(folder.at(name), dir_fd=folder.handle)
@@ -204,7 +204,7 @@ def remove_tree(folder: OpenFolder, name: str) -> None:
 
 
 class Bounds(NamedTuple):
-    """Which folders below an open one are used. Each function returns "" or why one is not.
+    """The folders below an open one that are used. Each function returns "" or why one is not.
 
     Attributes:
         refuse: asked with the status of every folder and file.
@@ -218,7 +218,7 @@ class Bounds(NamedTuple):
         """Open a folder directly in an open one, or the one that a link there leads to.
 
         Raises:
-            OSError: there is none, or it is not used: its `strerror` tells why.
+            OSError: there is none, or it is not used; its `strerror` says why.
         """
         try:
             opened = folder.enter_child(name)
@@ -229,10 +229,10 @@ class Bounds(NamedTuple):
         return self._checked(opened, self.refuse(opened.status))
 
     def follow(self, folder: OpenFolder, path: str) -> OpenFolder:
-        """Open the folder that a link leads to, where it and the link are this user's or root's.
+        """Open the folder that a link leads to, if both belong to this user or root.
 
         Raises:
-            OSError: it is not used: its `strerror` tells why.
+            OSError: it is not used; its `strerror` says why.
         """
         location = folder.locate(path)
         try:
@@ -262,14 +262,14 @@ NO_LINKS = Bounds(refuse_link=_any_link)
 
 
 def foreign_owner(status: os.stat_result) -> int | None:
-    """The user who owns something, where it is neither this one nor root."""
+    """Return the owner of something; None when that is this user or root."""
     own = getattr(os, "geteuid", lambda: status.st_uid)()
     return None if status.st_uid in (0, own) else status.st_uid
 
 
 def _open_by_name(location: str) -> OpenFolder:
     if os.path.islink(location):
-        raise ForeignLinkError(errno.ELOOP, "a link is in the place of a folder", location)
+        raise ForeignLinkError(errno.ELOOP, "a link is in place of a folder", location)
     status = os.stat(location)
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), location)
@@ -277,7 +277,7 @@ def _open_by_name(location: str) -> OpenFolder:
 
 
 def _opened(handle: int, location: str) -> OpenFolder:
-    """Make a descriptor of a folder one by which it can be read as well."""
+    """Replace a folder's descriptor by one that can also read it."""
     try:
         readable = os.open(".", os.O_RDONLY | _FOLDER, dir_fd=handle)
     except OSError as error:
@@ -293,7 +293,7 @@ def _descend(
     location: str,
     check: Callable[[str, os.stat_result], None] | None = None,
 ) -> int:
-    """Open what is at `path`, folder by folder from an open one, which is closed."""
+    """Open `path`, folder by folder, from an open one, which is closed."""
     waiting = path.split("/")[::-1]
     links = 0
     here = ""
@@ -331,9 +331,9 @@ def _look(check: Callable[[str, os.stat_result], None] | None, path: str, handle
 
 
 def _read_link(name: str, handle: int, location: str) -> str | None:
-    """Where a link leads that may be followed; None for what is no link.
+    """Return where a link leads that may be followed; None for anything but a link.
 
-    The link is looked at before and after: it may be changed for another meanwhile.
+    The link is checked before and after, because it may be replaced meanwhile.
     """
     try:
         before = os.stat(name, dir_fd=handle, follow_symlinks=False)
@@ -351,10 +351,10 @@ def _read_link(name: str, handle: int, location: str) -> str | None:
 
 
 def _is_planted(link: os.stat_result, folder: os.stat_result) -> bool:
-    """Whether somebody else can have made a link.
+    """Return whether somebody else can have made a link.
 
-    Nobody can in a folder of this user's or root's in which nobody else may write, whoever owns the
-    link now: root of another user namespace, say.
+    Nobody can in a folder of this user or root in which nobody else may write, whoever owns the
+    link now, such as root of another user namespace.
     """
     if foreign_owner(link) is None:
         return False

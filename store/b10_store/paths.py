@@ -1,4 +1,4 @@
-"""Which relative paths an artifact may have."""
+"""The relative paths that an artifact may have."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import re
 from b10_store.errors import LimitError
 
 RECORD_FOLDER = ".b10_transfer"
-"""The folder below a cache root that belongs to this host alone; never an artifact."""
+"""The folder in a cache root that belongs to this host; it holds no artifacts."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-][\w.+=@-]*(?:/[A-Za-z0-9_-][\w.+=@-]*)*", re.ASCII)
-"""Short paths of harmless characters without a component that begins with a dot: nearly all."""
+"""Short paths of harmless characters, with no component that begins with a dot: nearly all."""
 
 _SAME_SEPARATOR = os.sep == "/"
 _COMPONENT_LIMIT = 255
 _PATH_LIMIT = 4000
 DEPTH_LIMIT = 128
-"""Making and moving folders goes a call deeper for each level: Python allows a thousand."""
+"""Creating and moving folders recurses once per level, and Python allows a thousand."""
 
 
 def check_path(path: str) -> None:
-    """Refuse every path that could leave its cache root, or that no host could write.
+    """Refuse every path that could leave its cache root, or that some host cannot write.
 
-    The same check holds when a manifest is written and when one is read.
+    The same check is made when a manifest is written and when one is read.
 
     Raises:
         LimitError: the message names the path and the rule.
@@ -55,5 +55,5 @@ def _check_component(path: str, component: str) -> None:
 
 
 def local_path(folder: str, path: str) -> str:
-    """The location on this host of an artifact at `path` below `folder`."""
+    """Return the location on this host of an artifact at `path` below `folder`."""
     return f"{folder}{os.sep}{path if _SAME_SEPARATOR else path.replace('/', os.sep)}"

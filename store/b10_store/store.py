@@ -54,15 +54,15 @@ class Listing(NamedTuple):
 
 
 class Store:
-    """One shared folder, for one operation. Any number of hosts may use it at once."""
+    """A shared folder, for one operation. Any number of hosts may use it at once."""
 
     def __init__(self, remote: Remote, scratch: str, keys: tuple[Key, ...] = ()) -> None:
         """Use a folder; nothing is read yet.
 
         Args:
-            remote: its effects.
+            remote: the effects on the folder.
             scratch: a local folder for manifests while they are read or built.
-            keys: where any are given, a manifest counts only when sealed with one of them.
+            keys: if any are given, a manifest counts only if one of them sealed it.
         """
         self._remote = remote = PatientRemote(remote)
         self._scratch = scratch
@@ -95,7 +95,7 @@ class Store:
         readers: int = PACKS_AT_ONCE,
         roots: Mapping[str, OpenRoot] | None = None,
     ) -> LoadOutcome:
-        """Bring artifacts of `address` to this host; see `b10_store.load.load`."""
+        """Load artifacts of `address` to this host; see `b10_store.load.load`."""
 
         def refresh() -> Sequence[Manifest]:
             try:
@@ -115,11 +115,11 @@ class Store:
         )
 
     def note_use(self, heads: Heads) -> None:
-        """Refresh the heads' time of last load, at most once a day. Being refused is fine."""
+        """Refresh the heads' time of last load, at most once a day; a failure is ignored."""
         for head in heads.manifests:
             name = head.name.manifest_path
             with contextlib.suppress(OSError):
-                # A wrong local clock costs a needless touch, or delays one by a day at most.
+                # A wrong local clock causes a needless touch, or delays one by at most a day.
                 if abs(time.time() - self._remote.stat(name).mtime) > TOUCH_INTERVAL_SECONDS:
                     self._remote.touch(name)
 
@@ -131,7 +131,7 @@ class Store:
         return FramesAhead(expected_uploads(self._reader, address))
 
     def save(self, request: SaveRequest) -> SaveOutcome:
-        """Publish what is new; see `b10_store.save.save.save`."""
+        """Publish new artifacts; see `b10_store.save.save.save`."""
         from b10_store.save.save import save
 
         return save(self._remote, self._reader, request)
@@ -156,10 +156,10 @@ class Store:
         )
 
     def is_visit_due(self) -> bool:
-        """Whether the last visit that `note_visit` noted is over a day ago, or there was none.
+        """Return whether `note_visit` has noted no visit within the last day.
 
         Raises:
-            OSError: that cannot be told.
+            OSError: this cannot be found out.
         """
         try:
             last = self._remote.stat(_VISITED).mtime
@@ -196,7 +196,7 @@ class Store:
         )
 
     def addresses(self, *, in_trash: bool = False) -> list[Address]:
-        """Every address that has a manifest, or one in trash; sorted.
+        """Return every address with a manifest in the store or in trash, sorted.
 
         Raises:
             UnsupportedFormatError: the store is of another format version.
@@ -216,21 +216,21 @@ class Store:
         return remove(self._remote, self._reader, address)
 
     def restore(self, address: Address) -> Restored:
-        """Undo `remove`, while it is in trash; see `b10_store.gc.remove.restore`."""
+        """Undo `remove`, while its manifests are in trash; see `b10_store.gc.remove.restore`."""
         from b10_store.gc.remove import restore
 
         check_format(self._remote)
         return restore(self._remote, self._scratch, address)
 
     def sign_again(self, address: Address) -> bool:
-        """Sign what an older key signed with the first one; see `b10_store.save.resign`."""
+        """Sign with the first key what another key signed; see `b10_store.save.resign`."""
         from b10_store.save.resign import sign_again
 
         check_format(self._remote)
         return sign_again(self._remote, self._reader, self._scratch, address)
 
     def is_unchanged(self, address: Address, store_state: StoreState) -> bool:
-        """Whether nothing changed since a save that ended with `store_state`; see `save.unchanged`.
+        """Return whether nothing changed since a save with `store_state`; see `save.unchanged`.
 
         Raises:
             UnsupportedFormatError: the store is of another format version.
@@ -243,7 +243,7 @@ class Store:
         )
 
     def has_format(self) -> bool:
-        """Whether there is a store in the folder, and its FORMAT is as it should be.
+        """Return whether the folder has a store with an intact FORMAT file.
 
         Raises:
             UnsupportedFormatError: the store is of another format version.
@@ -252,7 +252,7 @@ class Store:
         return check_format(self._remote)
 
     def list_heads(self) -> HeadListing:
-        """The heads of every address by their headers; see `b10_store.manifests.headers`.
+        """Return the heads of every address, by headers; see `b10_store.manifests.headers`.
 
         Raises:
             UnsupportedFormatError: the store is of another format version.
@@ -264,11 +264,11 @@ class Store:
     def pack_sizes(
         self, names: Iterable[SnapshotName], seconds: float
     ) -> Mapping[SnapshotName, Mapping[PackId, int] | Problem]:
-        """The packs that manifests reference; see `b10_store.manifests.headers`."""
+        """Return the packs that manifests reference; see `b10_store.manifests.headers`."""
         return read_pack_sizes(self._remote, self._scratch, self._keys, names, seconds)
 
     def names(self) -> list[SnapshotName]:
-        """Every manifest, oldest first.
+        """Return the name of every manifest, oldest first.
 
         Raises:
             OSError: they cannot be listed.
@@ -276,21 +276,21 @@ class Store:
         return self._reader.names()
 
     def judge_header(self, name: SnapshotName) -> tuple[Header, Seal]:
-        """A manifest's header, and what its seal is worth; see `b10_store.manifests.headers`."""
+        """Return a manifest's header, and judge its seal; see `b10_store.manifests.headers`."""
         return judge_header(self._remote, name, self._keys)
 
     def pack_faults(self, packs: Mapping[PackId, int]) -> Mapping[PackId, OSError | str]:
-        """Why packs cannot be read; see `b10_store.packs.health`."""
+        """Return why packs cannot be read; see `b10_store.packs.health`."""
         from b10_store.packs.health import pack_faults
 
         return pack_faults(self._remote, packs)
 
     def listing(self, address: Address | None = None, newest: int | None = None) -> Listing:
-        """The newest readable manifest of every address, or of one, by header alone.
+        """Return the newest readable manifest of every address, or of one, by its header.
 
         Args:
             address: the one to list; by default all.
-            newest: how many addresses to look at, those that were saved to last; by default all.
+            newest: how many addresses to read; the last saved come first. By default all.
 
         Raises:
             UnsupportedFormatError: the store is of another format version.

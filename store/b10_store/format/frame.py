@@ -1,4 +1,4 @@
-"""Frames: the unit of compression, and the table that says where each one lies in its pack."""
+"""Frames, the unit of compression, and the table of their places in a pack."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _Blob = TypeVar("_Blob")
 
 COMPRESSION_LEVEL = 3
 STORED_LIMIT = FRAME_RAW_LIMIT + (FRAME_RAW_LIMIT >> 7) + 1024
-"""No frame is longer than this: zstd's worst case for incompressible input, with room to spare."""
+"""The longest frame: zstd's worst case for incompressible input, with some room to spare."""
 
 FRAME_LIMIT = 1 << 18
-"""Most frames of one pack, and of all packs of a manifest: 256 GiB of raw bytes."""
+"""The most frames in one pack, and in all packs of a manifest: 256 GiB of raw bytes."""
 
 _SIZES = struct.Struct("<II")
 FRAME_ROW_SIZE = _SIZES.size
-"""Bytes of an encoded table for each frame."""
+"""The bytes of an encoded table per frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class FrameTable:
     _raw_starts: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Sum the sizes up, so that a frame is found by its raw offset.
+        """Sum up the sizes, so that a frame can be found by its raw offset.
 
         Raises:
             LimitError: a frame is empty or too large.
@@ -58,20 +58,20 @@ class FrameTable:
 
     @property
     def raw_size(self) -> int:
-        """Bytes of all frames when decompressed."""
+        """The bytes of all frames after decompression."""
         return self._raw_starts[-1]
 
     def check_range(self, offset: int, size: int) -> None:
-        """Refuse raw bytes that lie outside the pack.
+        """Refuse a range of raw bytes outside the pack.
 
         Raises:
-            CorruptError: they do.
+            CorruptError: the range is outside.
         """
         if offset < 0 or size < 0 or offset + size > self._raw_starts[-1]:
             raise CorruptError(f"{size} bytes at {offset} in a pack of {self.raw_size} raw bytes")
 
     def covering(self, offset: int, size: int) -> range:
-        """The indices of the frames that hold the raw bytes from `offset` on.
+        """Return the indices of the frames that hold a range of raw bytes.
 
         Raises:
             CorruptError: the bytes lie outside the pack.
@@ -81,20 +81,20 @@ class FrameTable:
             return range(0)
         first = bisect_right(self._raw_starts, offset) - 1
         end = offset + size
-        if end <= self._raw_starts[first + 1]:  # as nearly all blobs
+        if end <= self._raw_starts[first + 1]:  # as for nearly all blobs
             return range(first, first + 1)
         return range(first, bisect_right(self._raw_starts, end - 1))
 
     def stored_start(self, index: int) -> int:
-        """Where frame `index` begins in the pack file."""
+        """Return the offset of frame `index` in the pack file."""
         return self._stored_starts[index]
 
     def raw_start(self, index: int) -> int:
-        """Where frame `index` begins in the raw stream."""
+        """Return the offset of frame `index` in the raw stream."""
         return self._raw_starts[index]
 
     def stored_share(self, offset: int, size: int) -> float:
-        """Stored bytes that these raw bytes account for, each frame's shared out by raw size."""
+        """Return the stored bytes that a range accounts for; each frame is divided by raw size."""
         share = 0.0
         for index in self.covering(offset, size):
             stored, raw = self.sizes[index]
@@ -104,7 +104,7 @@ class FrameTable:
         return share
 
     def encode(self) -> bytes:
-        """The table as stored: 8 bytes a frame, stored size and raw size, little-endian."""
+        """Encode the table: 8 bytes per frame, stored size and raw size, little-endian."""
         return b"".join(_SIZES.pack(stored, raw) for stored, raw in self.sizes)
 
     @classmethod
@@ -142,18 +142,18 @@ def share_frames(blobs: Iterable[_Blob], size_of: Callable[[_Blob], int]) -> Ite
 
 
 def compress_frame(raw: bytes) -> bytes:
-    """One zstd frame that declares its content size. `raw` is 1 byte to 1 MiB."""
+    """Return one zstd frame, which declares its content size; `raw` is 1 byte to 1 MiB."""
     return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(raw)
 
 
 def decompress_frame(stored: bytes | memoryview, raw_size: int) -> bytes:
     """Return the raw bytes of a frame.
 
-    The size that the frame declares is compared before anything is allocated: python-zstandard
-    believes a declared content size, whatever max_output_size says.
+    The declared size is checked before anything is allocated, because python-zstandard believes it,
+    whatever max_output_size says.
 
     Raises:
-        CorruptError: it is no zstd frame, or not of exactly `raw_size` bytes.
+        CorruptError: it is not a zstd frame, or does not have exactly `raw_size` bytes.
     """
     try:
         declared = zstandard.get_frame_parameters(stored)

@@ -1,8 +1,8 @@
-"""The keys of a host: one that seals what it publishes, and those whose seals it believes.
+"""The keys of a host: one seals what it publishes, and it believes the seals of all.
 
-A `SigningKey` is a shared secret: whoever can verify with it can sign with it too. A `PrivateKey`
-signs (Ed25519, RFC 8032), and its `PublicKey` verifies and can do nothing else: readers that hold
-only public keys cannot publish anything that another reader believes.
+A `SigningKey` is a shared secret: everybody who can verify with it can also sign with it. A
+`PrivateKey` signs (Ed25519, RFC 8032), and its `PublicKey` can only verify: readers that hold only
+public keys cannot publish anything that another reader believes.
 
 A host has a tuple of keys. Each verifies; the first one signs, unless it is a public key.
 """
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAC_SIZE = 32
-"""Bytes of a seal by a `SigningKey`, and of one without a key."""
+"""The length of a seal by a `SigningKey`, or without a key, in bytes."""
 SIGNATURE_SIZE = 128
-"""Bytes of a seal by a `PrivateKey`: BLAKE3 of the data, the public key, the signature."""
+"""The length of a seal by a `PrivateKey`: BLAKE3 of the data, the public key, the signature."""
 KEY_SIZE = 32
-"""Bytes of a private key, and of a public one."""
+"""The length of a private and of a public key, in bytes."""
 
 _MAC_PURPOSE = "b10-transfer 2026 manifest seal v1"
 _SIGNATURE_PURPOSE = b"b10-transfer 2026 manifest signature v1\0"
@@ -49,11 +49,11 @@ class Key(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that tell the key from others, and nothing that would help to forge."""
+        """Return 16 hex digits that identify the key, and do not help to forge seals."""
         ...
 
     def seal(self, data: bytes) -> bytes:
-        """Vouch for `data`.
+        """Return the seal of `data`.
 
         Raises:
             ValueError: the key cannot sign.
@@ -61,12 +61,12 @@ class Key(Protocol):
         ...
 
     def made(self, seal: bytes, data: bytes) -> bool:
-        """Whether this key made the seal of `data`."""
+        """Return whether this key made the seal of `data`."""
         ...
 
 
 class SigningKey:
-    """A secret that all hosts share. Its bytes never show in a repr or a log."""
+    """A secret that all hosts share. Its bytes never appear in a repr or a log."""
 
     __slots__ = ("_key",)
     signs = True
@@ -108,7 +108,7 @@ class PublicKey:
 
         Raises:
             ValueError: it has another length.
-            WeakKeyError: it is no key that a private one has.
+            WeakKeyError: it does not belong to any private key.
             MissingLibraryError: `cryptography` is not installed.
         """
         if len(data) != KEY_SIZE:
@@ -142,7 +142,7 @@ class PublicKey:
 
 
 class PrivateKey:
-    """An Ed25519 key that signs. Its bytes never show in a repr or a log."""
+    """An Ed25519 key that signs. Its bytes never appear in a repr or a log."""
 
     __slots__ = ("_key", "public")
     signs = True
@@ -162,7 +162,7 @@ class PrivateKey:
 
     @property
     def fingerprint(self) -> str:
-        """See `Key`: that of its public key."""
+        """See `Key`; it is that of its public key."""
         return self.public.fingerprint
 
     def seal(self, data: bytes) -> bytes:
@@ -176,10 +176,10 @@ class PrivateKey:
 
 
 def _is_weak(public: bytes) -> bool:
-    """Whether a public key is a point of small order, in whichever way that is written.
+    """Return whether a public key is a point of small order, in any encoding.
 
-    OpenSSL verifies a signature for it that was made without any key, and each data or every
-    eighth.
+    For such a key OpenSSL accepts a signature that was made without a private key, for all data or
+    every eighth.
     """
     y = int.from_bytes(public, "little") & ((1 << 255) - 1)  # the highest bit is x's
     return y % _FIELD in _SMALL_ORDER
@@ -189,8 +189,8 @@ def signer_of(keys: Sequence[Key]) -> Key | None:
     """Return the key that a host signs with; None when it has no keys at all.
 
     Raises:
-        CannotSignError: it has keys, and the first one only verifies. Nobody, itself included,
-            would believe what it published without a signature.
+        CannotSignError: it has keys, but the first one only verifies. Nobody, itself included,
+            would believe what it publishes without a signature.
     """
     if not keys:
         return None
@@ -200,7 +200,7 @@ def signer_of(keys: Sequence[Key]) -> Key | None:
 
 
 def _ed25519() -> Any:  # noqa: ANN401  # a module of an optional package
-    # Only hosts with such a key need the package, and its import takes 40 ms.
+    # Only hosts with such a key need the package, and importing it takes 40 ms.
     try:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as error:

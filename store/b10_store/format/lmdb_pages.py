@@ -1,10 +1,10 @@
-"""Whether the bytes of a database can be handed to LMDB.
+"""Check whether LMDB can safely read the bytes of a database.
 
-LMDB takes the pages of a file at their word: a page number beyond the end of the file is a SIGBUS,
-an offset beyond its page reads any memory, a leaf where a branch should be is an abort(), and pages
-that name each other are rows without end. A digest does not prevent that, as whoever can write a
-store can compute one. So every page that LMDB would visit is looked at first, as bytes; that, and a
-verified digest, come before LMDB opens anything (I8).
+LMDB trusts the pages of a file: a page number beyond the end of the file is a SIGBUS, an offset
+beyond its page reads any memory, a leaf in place of a branch is an abort(), and pages that refer to
+each other are endless rows. A digest does not prevent that, because anybody who can write to a
+store can compute one. So every page that LMDB would visit is checked first, as bytes; this and a
+verified digest come before LMDB opens anything (I8).
 
 The format is that of lmdb's mdb.c (struct MDB_page, MDB_node, MDB_db, MDB_meta; data version 1), on
 64 bit, little-endian machines: a manifest's header says that its database is of that kind.
@@ -37,18 +37,18 @@ _BIG = 0x01
 _TABLE = 0x02
 
 _DEPTH_LIMIT = 16
-"""Levels of pages; LMDB itself stops at 32, and four hold more rows than any manifest has."""
+"""The levels of pages; LMDB itself stops at 32, and four hold more rows than any manifest has."""
 
 
 def check_pages(raw: bytes, row_limit: int) -> None:
-    """Refuse a database in which LMDB could read anything but its content, or read for ever.
+    """Refuse a database in which LMDB could read anything but its content, or read forever.
 
     Args:
         raw: the database.
-        row_limit: most rows of one table that are accepted.
+        row_limit: the most rows of one table that are accepted.
 
     Raises:
-        CorruptError: LMDB could not read it as it should; the message says why.
+        CorruptError: LMDB could not read it correctly; the message says why.
         LimitError: a table has more rows than are accepted.
     """
     try:
@@ -72,7 +72,7 @@ class _Pages:
             self._walk_table(start)
 
     def _main_root(self) -> int:
-        """The root of the table of tables in the newer of both meta pages, as LMDB picks it."""
+        """Return the root of the table of tables, from the newer meta page, as LMDB picks it."""
         first = self._read_meta(0)
         self._size = first[0]
         if self._size not in _PAGE_SIZES or len(self._raw) % self._size:
@@ -85,7 +85,7 @@ class _Pages:
         return root
 
     def _read_meta(self, start: int) -> tuple[int, int, int, int, int]:
-        """Page size, flags of the main table and its root, last page, number of the transaction."""
+        """Return page size, flags and root of the main table, last page, and transaction number."""
         _, _, page_flags, _, _ = _PAGE.unpack_from(self._raw, start)
         magic, version, _, _, free, main, last, transaction = _META.unpack_from(
             self._raw, start + _PAGE.size
@@ -104,7 +104,7 @@ class _Pages:
             raise CorruptError("a table in a table")
 
     def _walk(self, root: int) -> list[int]:
-        """Visit a tree of pages, level by level; returns where the tables in its leaves begin."""
+        """Visit a tree of pages, level by level; return the offsets of the tables in its leaves."""
         self._rows = 0
         if root == _NONE:
             return []
@@ -119,14 +119,14 @@ class _Pages:
         raise CorruptError("too many levels of pages")
 
     def _visit(self, page: int) -> int:
-        """The flags of a page, which nothing else may have led to."""
+        """Return the flags of a page, which must not have been visited before."""
         if not 1 < page < self._count or page in self._seen:
             raise CorruptError(f"page {page} of {self._count}, or once more")
         self._seen.add(page)
         return int(_PAGE.unpack_from(self._raw, page * self._size)[2])
 
     def _pointers(self, page: int) -> tuple[int, ...]:
-        """Where the nodes of a page begin in it."""
+        """Return the offsets of the nodes in a page."""
         start = page * self._size
         _, _, _, lower, upper = _PAGE.unpack_from(self._raw, start)
         count = (lower - _PAGE.size) // _POINTER
@@ -151,7 +151,7 @@ class _Pages:
         return children
 
     def _check_leaf(self, page: int) -> list[int]:
-        """Check every row of a leaf; returns where the tables among them begin in the file."""
+        """Check every row of a leaf; return the offsets of the tables among them in the file."""
         tables: list[int] = []
         start, limit, raw, unpack = page * self._size, self._size, self._raw, _NODE.unpack_from
         # Rows that share bytes would be more rows than the file has room for.
@@ -181,7 +181,7 @@ class _Pages:
             raise CorruptError("a row of another kind")
 
     def _visit_overflow(self, page: int, size: int) -> None:
-        """Visit the pages, one behind the other, of a value that is too long for a leaf."""
+        """Visit the consecutive pages of a value that is too long for a leaf."""
         pages = range(page, page - (-(size + _PAGE.size) // self._size))
         if self._visit(page) != _OVERFLOW or pages[-1] >= self._count:
             raise CorruptError(f"page {page} is not the beginning of a value")

@@ -1,4 +1,4 @@
-"""The FORMAT file of a store: which release may touch it."""
+"""The FORMAT file of a store, which says which release may touch it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def check_format(remote: Remote) -> bool:
-    """Whether the store has an intact FORMAT file of this release's version.
+    """Return whether the store has an intact FORMAT file of this release's version.
 
     Returns:
         False when there is none, or a damaged one; the other files name their format themselves.
 
     Raises:
-        UnsupportedFormatError: the store is of another version, or something else has the place of
-            the file.
+        UnsupportedFormatError: the store has another version, or something else is in place of the
+            file.
         OSError: the store cannot be read.
     """
     try:
@@ -33,23 +33,23 @@ def check_format(remote: Remote) -> bool:
     except OSError as error:
         if not is_no_file(error):
             raise
-        what = f"{FORMAT_FILE} in the store is no regular file"
+        what = f"{FORMAT_FILE} in the store is not a regular file"
         raise UnsupportedFormatError(f"{what}: {_way_out(remote)}") from error
 
 
 def _way_out(remote: Remote) -> str:
-    """Say what to do: whoever can write to a store can put anything in the place of its FORMAT."""
+    """Return what to do: anybody who can write to a store can replace its FORMAT by anything."""
     owner = -1
     with contextlib.suppress(OSError):
         owner = remote.stat(FORMAT_FILE).owner
     whose = f", which belongs to uid {owner}" if owner >= 0 else ""
     return (
-        "use the release that wrote it, or another B10FS_CACHE_DIR; where no host has another "
+        "use the release that wrote it, or another B10FS_CACHE_DIR; if no host has another "
         f"release, remove {FORMAT_FILE}{whose}, and the next save writes it"
     )
 
 
 def write_format(remote: Remote) -> None:
-    """Write the FORMAT file where it is missing or damaged. Raises as `check_format`."""
+    """Write the FORMAT file if it is missing or damaged. Raises like `check_format`."""
     if not check_format(remote):
         remote.create("", FORMAT_FILE, [format_line()])

@@ -18,22 +18,22 @@ HEARTBEAT_SECONDS = 15.0
 """How often a running save touches its token."""
 
 WAITING_DEAD_SECONDS = 60.0
-"""A session silent for longer than this is not waited for."""
+"""A save does not wait for a session that was silent for longer than this."""
 
 UNMARKED_DEAD_SECONDS = 5.0
-"""A session silent for longer than this, whose token is empty, is not waited for either: its
-process died while it made the token."""
+"""Nor for a session with an empty token that was silent for longer than this: its process died
+while it created the token."""
 
 WAIT_LIMIT_SECONDS = 60.0
-"""The longest that a save waits for other sessions, and from when on nobody waits for a session."""
+"""The longest that a save waits for other sessions, and the age from which nobody waits for one."""
 
 SUPERSEDE_AGE_SECONDS = 3600.0
-"""Age of a manifest before what it supersedes may be moved to trash."""
+"""The age of a manifest from which those that it supersedes may be moved to trash."""
 
 STAGE_DISTANCE_SECONDS = 600.0
-"""Between two stages of a garbage collection: a rename that is this old shows in every listing.
-Before the first of them twice this passes: of a session begun before the rename showed, the token
-must show too."""
+"""The time between two stages of a garbage collection: a rename that is this old shows in every
+listing. Twice this passes before the first of them, because the token of a session that began
+before the rename showed must show, too."""
 
 STALE_SESSION_SECONDS = 1800.0
 """A session silent for longer than this is fenced by gc."""
@@ -42,10 +42,10 @@ OLDEST_SESSION_SECONDS = 86400.0
 """A session that gc has been waiting for this long is fenced, silent or not."""
 
 VISIT_INTERVAL_SECONDS = 86400.0
-"""Saves make a visit of the garbage collection at most this often, all of a store together."""
+"""All saves of a store together make a visit of the garbage collection at most this often."""
 
 VERIFY_AGE_SECONDS = 86400.0
-"""A pack is verified by gc when it is this old: before, its writer would read its own memory."""
+"""The age from which gc verifies a pack: earlier, its writer would read its own memory."""
 
 TRASH_SECONDS = 86400.0
 """Files that gc moved to trash stay there at least this long."""
@@ -54,7 +54,7 @@ UNREFERENCED_SECONDS = 86400.0
 """A pack that no manifest references is left alone until it is this old."""
 
 LEFTOVER_SECONDS = 86400.0
-"""A temporary file or a fenced token this old is a dead process' own."""
+"""A temporary file or a fenced token this old belongs to a dead process."""
 
 QUARANTINE_SECONDS = 14 * 86400.0
 """Files that a check put into quarantine stay there this long."""
@@ -63,10 +63,10 @@ TOUCH_INTERVAL_SECONDS = 86400.0
 """A load refreshes a manifest's time of last load at most this often."""
 
 FENCED_ATTEMPTS = 3
-"""How often a save starts over after it was fenced."""
+"""How many times a save starts over after it was fenced."""
 
 FRAME_RAW_LIMIT = 1 << 20
-"""Most raw bytes in one frame."""
+"""The most raw bytes in one frame."""
 
 PACK_CLOSE_SIZE = 32 << 20
 """A pack takes no further blob once it holds this many compressed bytes."""
@@ -86,7 +86,7 @@ _LISTED = re.compile(r"([0-9a-f]{32})(?:\.([a-z0-9_-]{1,64}))?~([0-9]{13}-[0-9a-
 _PACK = re.compile(r"([0-9a-f]{64})\.pack")
 _TAKEN = re.compile(r"~[0-9a-f]{4,32}\Z")
 _RANDOM = re.compile(r"[0-9a-f]{16}(?:-[a-z0-9-]{1,32})?")
-# Each name under which a store holds a file, beside those of packs and manifests; what becomes a
+# Each name that a store gives to a file, beside those of packs and manifests; a file that becomes a
 # pack is named by its bytes in the end.
 _WRITTEN = frozenset(
     {FORMAT_FILE, "new", "probe", "visited", "nobody", "condemned", "witnessed", "fenced"}
@@ -100,14 +100,14 @@ class Address:
 
     Attributes:
         environment_key: 32 hex digits.
-        namespace: a label of the user's, or "" for none.
+        namespace: a label of the user, or "" for none.
     """
 
     environment_key: str
     namespace: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what could not be part of a file name.
+        """Refuse values that could not be part of a file name.
 
         Raises:
             ValueError: the key or the namespace has another form.
@@ -120,7 +120,7 @@ class Address:
             )
 
     def __str__(self) -> str:
-        """The form used in file names: `<key>` or `<key>.<namespace>`."""
+        """Format it as in file names: `<key>` or `<key>.<namespace>`."""
         return (
             f"{self.environment_key}.{self.namespace}" if self.namespace else self.environment_key
         )
@@ -148,17 +148,17 @@ class SnapshotName(NamedTuple):
 
 
 def is_namespace(text: str) -> bool:
-    """Whether `text` can be a namespace."""
+    """Return whether `text` can be a namespace."""
     return _NAMESPACE.fullmatch(text) is not None
 
 
 def new_snapshot_id(now: float, after: SnapshotId | None = None) -> SnapshotId:
-    """A fresh id.
+    """Return a new snapshot id.
 
     Args:
         now: seconds since the epoch by the clock of the store's filesystem.
-        after: a snapshot that this one may carry on. The new id is the later one even when the
-            clock has not ticked since; unless that id is a day ahead, and its clock was wrong.
+        after: a snapshot that this one may carry on. The new id is later even if the clock has not
+            ticked since, unless the other is a day ahead, so that its clock was wrong.
     """
     milliseconds = max(0, int(now * 1000))
     if after is not None:
@@ -169,7 +169,7 @@ def new_snapshot_id(now: float, after: SnapshotId | None = None) -> SnapshotId:
 
 
 def is_snapshot_id(text: str) -> bool:
-    """Whether `text` is a snapshot id; a visit names its folder in trash by one as well."""
+    """Return whether `text` is a snapshot id; folders in trash are named by one, too."""
     return _SNAPSHOT.fullmatch(text) is not None
 
 
@@ -185,35 +185,35 @@ def parse_snapshot_id(text: str) -> SnapshotId:
 
 
 def snapshot_milliseconds(snapshot: SnapshotId) -> int:
-    """When the snapshot was begun: milliseconds since the epoch, by the store's filesystem."""
+    """Return when a snapshot began, in ms since the epoch, by the store's clock."""
     return int(snapshot[:13])
 
 
 def age(then: float, now: float) -> float:
-    """How long ago something was touched, in seconds.
+    """Return how long ago a file was touched, in seconds.
 
-    A time in the future is as old as it is far away: whoever can write to a store can set any time,
-    and what comes from years ahead must not count as fresh for years.
+    A time in the future counts as equally far in the past: anybody who can write to a store can set
+    any time, and a file from years ahead must not count as fresh for years.
     """
     return abs(now - then)
 
 
 def published_at(snapshot: SnapshotId, changed: float) -> float:
-    """When a manifest was given its name, or later, in seconds since the epoch.
+    """Return when a manifest was published, or a later time, in seconds since the epoch.
 
-    Its id tells when its save was begun, which may have stalled since; the time of its last change,
-    on most filesystems, when it was renamed or touched by a load.
+    Its id tells when its save began, which may have stalled since. On most filesystems the time of
+    its last change tells when it was renamed, or touched by a load.
     """
     return max(snapshot_milliseconds(snapshot) / 1000, changed)
 
 
 def parse_manifest_name(name: str) -> SnapshotName | None:
-    """The snapshot behind a file name in manifests/, or None for any other file."""
+    """Return the snapshot of a file name in manifests/; None for any other file."""
     return _parse_listed(name, ".manifest")
 
 
 def parse_session_name(name: str) -> SnapshotName | None:
-    """The snapshot behind a file name in sessions/, or None for any other file."""
+    """Return the snapshot of a file name in sessions/; None for any other file."""
     return _parse_listed(name, ".session")
 
 
@@ -225,7 +225,7 @@ def _parse_listed(name: str, suffix: str) -> SnapshotName | None:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file or folder name is one that a process gives to what it removes again."""
+    """Return whether a name is one that processes give to files they remove again."""
     own, _, rest = name.partition(TEMPORARY_MARK)
     return _RANDOM.fullmatch(rest) is not None and (
         own in _WRITTEN or parse_manifest_name(own) is not None or parse_pack_name(own) is not None
@@ -233,45 +233,45 @@ def is_leftover(name: str) -> bool:
 
 
 def quarantined_name(name: str) -> str:
-    """The name that a file in quarantine had before, without the mark of one that was taken."""
+    """Return the name that a file in quarantine had before, without a mark for duplicates."""
     return _TAKEN.sub("", name)
 
 
 def is_quarantined(name: str) -> bool:
-    """Whether a check gave a file in quarantine its name."""
+    """Return whether a check gave a file in quarantine its name."""
     before = quarantined_name(name)
     return parse_pack_name(before) is not None or parse_manifest_name(before) is not None
 
 
 def pack_path(pack: PackId) -> str:
-    """The pack's name in the store."""
+    """Return the pack's name in the store."""
     return f"{PACKS}/{pack}.pack"
 
 
 def parse_pack_name(name: str) -> PackId | None:
-    """The pack behind a file name in packs/, or None for any other file."""
+    """Return the pack of a file name in packs/; None for any other file."""
     match = _PACK.fullmatch(name)
     return None if match is None else PackId(match[1])
 
 
 def pack_id_of(digest: Digest) -> PackId:
-    """A pack's id is the digest of its file."""
+    """Return a pack's id: the digest of its file."""
     return PackId(digest)
 
 
 def format_line(version: int = FORMAT_VERSION) -> bytes:
-    """The content of the FORMAT file: a version, and a check so that damage is not read as one."""
+    """Return the content of the FORMAT file: the version, and a check that shows damage."""
     return f"b10-transfer store, format {version}, check {_format_check(version)}\n".encode()
 
 
 def check_format_line(data: bytes) -> bool:
-    """Whether the FORMAT file is intact and of the version which this release reads and writes.
+    """Return whether the FORMAT file is intact and has the version of this release.
 
     Returns:
         False when the file is damaged: cut short, or with a few wrong bytes.
 
     Raises:
-        UnsupportedFormatError: it is of another version, or no FORMAT file of ours at all.
+        UnsupportedFormatError: it has another version, or is not a FORMAT file at all.
     """
     match = _FORMAT.fullmatch(data.decode("ascii", "replace"))
     intact = match is not None and match[2] == _format_check(int(match[1]))
@@ -288,7 +288,7 @@ def check_format_line(data: bytes) -> bool:
 
 
 def _resembles(data: bytes, line: bytes) -> bool:
-    """Whether `data` is our line, damaged: cut short, zeroed, or mostly the same bytes."""
+    """Return whether `data` is our line but damaged: cut short, zeroed, or with few wrong bytes."""
     if not data.strip(b"\0") or line.startswith(data):
         return True
     same = sum(a == b for a, b in zip(data, line, strict=False))

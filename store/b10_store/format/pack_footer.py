@@ -53,7 +53,7 @@ class StoredFrame(NamedTuple):
     """A frame as a pack holds it, and the blobs that end in it.
 
     Attributes:
-        stored: its compressed bytes; empty where there is nothing in it.
+        stored: its compressed bytes; empty when there is nothing in it.
         raw_size: bytes that it decompresses to.
         pieces: see `Piece`.
         goes_on: whether the last blob in it goes on in the next frame.
@@ -66,11 +66,11 @@ class StoredFrame(NamedTuple):
 
 
 def read_footer(remote: Remote, name: str) -> tuple[FrameTable, dict[Digest, tuple[int, int]]]:
-    """The verified frame table of a pack, and offset and size of each of its blobs.
+    """Return the verified frame table of a pack, and offset and size of each of its blobs.
 
     Raises:
         CorruptError: the pack is damaged or cut short.
-        LimitError: it declares an empty frame, or one beyond what is accepted.
+        LimitError: it declares an empty frame, or one larger than is accepted.
         OSError: it cannot be read.
     """
     end = next(remote.read(name, [Range(-_FOOTER_GUESS, _FOOTER_GUESS)]))
@@ -83,7 +83,7 @@ def read_footer(remote: Remote, name: str) -> tuple[FrameTable, dict[Digest, tup
 
 
 def encode_footer(frames: FrameTable, blobs: Sequence[Piece]) -> bytes:
-    """The footer of a pack of these frames and blobs, whose offsets are in the raw stream."""
+    """Return the footer of a pack; the blobs' offsets are in the raw stream."""
     body = b"".join(
         (
             frames.encode(),

@@ -1,7 +1,7 @@
-"""The most that one operation reads of all manifests, before it goes on without the rest.
+"""The limit for the manifests that one operation reads; it goes on without the rest.
 
-Whoever can write to a store can plant manifests in it: any number, of any size. Reading them must
-cost neither the memory nor the patience of a model server.
+Anybody who can write to a store can plant any number of manifests, of any size. Reading them must
+not use up a model server's memory or time.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import threading
 from b10_store.errors import LimitError
 
 FILES = 1000
-"""Manifests that are begun with. A load reads the newest first, then what that leaves: a few."""
+"""The number of manifests that are read. A load reads the newest, then a few others."""
 STRANGE = 10_000
-"""Files that turn out to be nobody's manifests. They are counted apart, so that planting some does
-not keep the manifests from being read; a look at one costs as little as a file can."""
+"""The number of files that turn out not to be manifests. They are counted separately, so that
+planted files do not keep manifests from being read; recognising one is cheap."""
 BYTES = 1 << 30
-"""Bytes that are read, and that they are unpacked to. The largest manifest takes half of them."""
+"""The bytes that are read, and the bytes that they unpack to. The largest manifest takes half."""
 ENTRIES = 600_000
-"""Artifacts, more than the largest manifest has: each takes about 1 KB of memory and 20 us."""
+"""The number of artifacts, more than the largest manifest has: each takes about 1 KB of memory and
+20 us."""
 
 
 class BudgetError(LimitError):
@@ -29,10 +30,10 @@ class ReadingBudget:
     """Counts what an operation reads. Safe to use from many threads."""
 
     def __init__(self, files: int = FILES, size: int = BYTES, entries: int = ENTRIES) -> None:
-        """Nothing was read yet.
+        """Begin with nothing read.
 
         Args:
-            files: how many manifests may be begun with.
+            files: how many manifests may be read.
             size: how many bytes may be read and unpacked.
             entries: how many artifacts may be listed.
         """
@@ -45,14 +46,14 @@ class ReadingBudget:
         self._lock = threading.Lock()
 
     def take(self, what: str, count: int) -> None:
-        """Count what is about to be read.
+        """Count something that will be read.
 
         Args:
             what: "files", "strange files", "bytes" or "artifacts".
-            count: of them.
+            count: how many.
 
         Raises:
-            BudgetError: there is not so much left.
+            BudgetError: too little is left.
         """
         with self._lock:
             if count > self._left[what]:

@@ -1,4 +1,4 @@
-"""Sealed files: a header and a body behind a prefix that vouches for both.
+"""Sealed files: a header and a body after a prefix that protects both.
 
     offset  size  field
          0     8  magic, b"B10SEAL1"
@@ -32,31 +32,31 @@ if TYPE_CHECKING:
 
 MAGIC = b"B10SEAL1"
 HEADER_LIMIT = 8 << 20
-"""Longest header that is read, in bytes."""
+"""The longest header that is read, in bytes."""
 BODY_LIMIT = 256 << 20
-"""Longest body that is read, in bytes."""
+"""The longest body that is read, in bytes."""
 
 _FIELDS = struct.Struct("<8sIIQ32s32s")
 _SEALED_LENGTH = _FIELDS.size
 _PLAIN, _MAC, _SIGNATURE = 0, 1, 2
 _SEAL_SIZES = {_PLAIN: MAC_SIZE, _MAC: MAC_SIZE, _SIGNATURE: SIGNATURE_SIZE}
 PREFIX_SIZE = _SEALED_LENGTH + MAC_SIZE
-"""Bytes of a prefix without a signature: 120."""
+"""The length of a prefix without a signature: 120 bytes."""
 PREFIX_LIMIT = _SEALED_LENGTH + SIGNATURE_SIZE
-"""Bytes of the longest prefix, one with a signature: 216."""
+"""The length of a prefix with a signature, the longest: 216 bytes."""
 
 
 class Prefix(NamedTuple):
     """A verified prefix.
 
     Attributes:
-        header_length: bytes of the header that follows.
-        body_length: bytes of the body behind the header.
+        header_length: the length of the header that follows, in bytes.
+        body_length: the length of the body after the header, in bytes.
         header_digest: BLAKE3 of the header.
         body_digest: BLAKE3 of the body.
-        size: bytes of the prefix itself.
+        size: the length of the prefix itself, in bytes.
         signed: whether a key made the seal.
-        signer: which of the given keys made it, by its place; None when none were given.
+        signer: the index of the given key that made it; None when no keys were given.
     """
 
     header_length: int
@@ -74,7 +74,7 @@ def seal(header: bytes, body: bytes, key: Key | None = None) -> bytes:
     Args:
         header: at most `HEADER_LIMIT` bytes.
         body: at most `BODY_LIMIT` bytes.
-        key: vouches for the file; without one, the seal only tells damage.
+        key: seals the file; without a key, the seal only detects damage.
     """
     fields = _FIELDS.pack(
         MAGIC,
@@ -93,11 +93,11 @@ def open_prefix(data: bytes, keys: Sequence[Key] = ()) -> Prefix:
 
     Args:
         data: the file, or at least its first `PREFIX_LIMIT` bytes.
-        keys: where any are given, one of them must have made the seal.
+        keys: if any are given, one of them must have made the seal.
 
     Raises:
         CorruptError: it is not a sealed file, is damaged, or is not sealed with one of the keys.
-        LimitError: it declares a header or body beyond what is accepted.
+        LimitError: it declares a header or body that is larger than is accepted.
     """
     if len(data) < PREFIX_SIZE:
         raise CorruptError(f"a sealed file of {len(data)} bytes")
@@ -109,7 +109,7 @@ def open_prefix(data: bytes, keys: Sequence[Key] = ()) -> Prefix:
     mark = data[_SEALED_LENGTH:size]
     if len(data) < size:
         raise CorruptError("its seal is cut short")
-    # A MAC cannot be checked without its key; the digests of header and body still tell damage.
+    # A MAC cannot be checked without its key; the digests of header and body still show damage.
     if kind != _MAC and mark[:MAC_SIZE] != bytes.fromhex(digest_of(fields)):
         raise CorruptError("its seal does not fit")
     signer = _signer(keys, kind, mark, fields)
@@ -127,7 +127,7 @@ def open_prefix(data: bytes, keys: Sequence[Key] = ()) -> Prefix:
 
 
 def open_header(prefix: Prefix, data: bytes) -> bytes:
-    """The verified header of a sealed file.
+    """Return the verified header of a sealed file.
 
     Args:
         prefix: what `open_prefix` returned for the same bytes.
@@ -143,7 +143,7 @@ def open_header(prefix: Prefix, data: bytes) -> bytes:
 
 
 def open_body(prefix: Prefix, data: bytes) -> bytes:
-    """The verified body of a sealed file.
+    """Return the verified body of a sealed file.
 
     Raises:
         CorruptError: it is damaged, cut short, or followed by something else.
@@ -161,7 +161,7 @@ def _kind_of(key: Key | None) -> int:
 
 
 def _signer(keys: Sequence[Key], kind: int, mark: bytes, fields: bytes) -> int | None:
-    """Return the place of the key that made a seal; None when there are no keys to ask.
+    """Return the index of the key that made a seal; None without keys.
 
     Raises:
         CorruptError: none of the keys did.

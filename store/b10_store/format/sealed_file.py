@@ -1,8 +1,8 @@
-"""Reading sealed files, no further than their seal vouches for.
+"""Read sealed files, only as far as their seal covers them.
 
-The order is: the first 216 bytes, in which the seal is; then, if the seal fits, as many bytes as
-those say, and at most a step more, by which a file that is too long shows. A file that declares
-too much for the budget of an operation is not read either.
+First the 216 bytes with the seal are read. If the seal is right, as many bytes as it declares
+follow, and at most one step more, which shows a file that is too long. A file that declares more
+than the budget of an operation is not read either.
 """
 
 from __future__ import annotations
@@ -35,17 +35,16 @@ def read_sealed(
 
     Args:
         remote: the store.
-        name: of the file.
+        name: the file's name.
         keys: see `seal.open_prefix`.
-        budget: of the operation; by default there is none.
+        budget: the budget of the operation; by default there is no limit.
 
     Returns:
-        All of the file; of one whose seal does not fit, the first bytes alone, which whoever
-        decodes them refuses.
+        The whole file; if its seal is wrong, only the first bytes, which the decoder refuses.
 
     Raises:
         OSError: it cannot be read.
-        BudgetError: it is too large for what is left of the budget.
+        BudgetError: it is larger than the rest of the budget.
     """
     steps = remote.read(name, _RANGES)
     parts = [next(steps)]
@@ -60,7 +59,7 @@ def read_sealed(
         budget.take("files", 1)
         budget.take("bytes", wanted)
     length = len(parts[0])
-    # A byte more than is wanted tells that the file is too long, an empty step that it ended.
+    # One byte too many shows that the file is too long, and an empty step that it ended.
     while length <= wanted and (part := next(steps, b"")):
         parts.append(part)
         length += len(part)

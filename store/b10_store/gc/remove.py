@@ -76,7 +76,7 @@ def remove(remote: Remote, reader: ManifestReader, address: Address) -> int:
 
 
 def _move_away(remote: Remote, name: SnapshotName, folder: str) -> bool | None:
-    """Whether a manifest was moved to a folder of trash; None where only another look tells."""
+    """Whether a manifest was moved to a folder of trash; None when only another look tells."""
     try:
         remote.rename(name.manifest_path, f"{folder}/{name}.manifest")
     except FileNotFoundError:

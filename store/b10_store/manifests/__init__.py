@@ -1,1 +1,1 @@
-"""Manifests of a store: finding, merging and succeeding them."""
+"""Find, merge and supersede manifests of a store."""

@@ -1,4 +1,4 @@
-"""Reading manifests by their first bytes: quick, and without their databases."""
+"""Read manifests by their first bytes, quickly and without their databases."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from b10_store.remote.protocol import Remote
 
 _HEADER_GUESS = 1 << 16
-"""Bytes read at first: nearly every header fits."""
+"""How many bytes are read at first; nearly every header fits."""
 _PARALLEL = 16
 _PARALLEL_TABLES = 4
-"""Fewer: what somebody planted may claim 256 MiB each."""
+"""Few manifests are read at once, since planted ones may claim 256 MiB each."""
 
 _UNUSABLE = (CorruptError, LimitError, UnsupportedFormatError)
 
@@ -49,7 +49,7 @@ class ListedHead(NamedTuple):
 
     Attributes:
         header: its header.
-        used_at: when its file was changed or touched last, in seconds since the epoch.
+        used_at: when its file was last changed or touched, in seconds since the epoch.
     """
 
     header: Header
@@ -60,8 +60,8 @@ class HeadListing(NamedTuple):
     """The heads of every address.
 
     Attributes:
-        heads: those that could be read.
-        problems: files among the manifests that could not be used.
+        heads: the heads that could be read.
+        problems: the manifest files that could not be used.
     """
 
     heads: tuple[ListedHead, ...]
@@ -73,8 +73,8 @@ def read_header(remote: Remote, name: SnapshotName, keys: tuple[Key, ...]) -> He
 
     Args:
         remote: the store.
-        name: of the manifest.
-        keys: where any are given, it must be sealed with one of them.
+        name: the manifest's name.
+        keys: if any are given, one of them must have sealed it.
 
     Raises:
         CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
@@ -84,13 +84,13 @@ def read_header(remote: Remote, name: SnapshotName, keys: tuple[Key, ...]) -> He
 
 
 def judge_header(remote: Remote, name: SnapshotName, keys: tuple[Key, ...]) -> tuple[Header, Seal]:
-    """Read the header of one manifest, whoever sealed it, and say what its seal is worth here.
+    """Read the header of one manifest, whoever sealed it, and judge its seal.
 
     Raises:
         CorruptError, LimitError, UnsupportedFormatError: it cannot be used by anybody.
         OSError: it cannot be read.
     """
-    # Without keys: what is signed otherwise is told apart from what is damaged.
+    # Read without keys, to distinguish another signature from damage.
     data = _read_start(remote, name, ())
     _, header = decode_header(data, name)
     return header, _seal_of(data, keys) if header.signed else Seal.PLAIN
@@ -109,7 +109,7 @@ def list_heads(remote: Remote, keys: tuple[Key, ...]) -> HeadListing:
         if name is not None:
             by_address[name.address].append(name)
         elif TEMPORARY_MARK not in file:
-            problems.append(Problem(f"{MANIFESTS}/{file}", "is no manifest by its name"))
+            problems.append(Problem(f"{MANIFESTS}/{file}", "does not have the name of a manifest"))
     heads: list[ListedHead] = []
     with ThreadPoolExecutor(_PARALLEL, "b10-headers") as pool:
         read = pool.map(partial(_heads_among, remote, keys), by_address.values())
@@ -126,14 +126,14 @@ def read_pack_sizes(
     names: Iterable[SnapshotName],
     seconds: float,
 ) -> Mapping[SnapshotName, Mapping[PackId, int] | Problem]:
-    """Read which packs manifests reference, and their sizes in bytes, as far as there is time.
+    """Read which packs manifests reference, with their sizes in bytes, as time permits.
 
     Args:
         remote: the store.
         scratch: a local folder for databases while they are read.
         keys: see `read_header`.
-        names: of the manifests.
-        seconds: what is not read by then is left out.
+        names: the manifests' names.
+        seconds: the time limit; manifests that are not read by then are left out.
 
     Returns:
         The packs of each manifest, or why a load could not use it.
@@ -161,7 +161,7 @@ def read_pack_sizes(
 
 
 def _read_start(remote: Remote, name: SnapshotName, keys: tuple[Key, ...]) -> bytes:
-    """Read a file as far as its header goes; a seal that is not believed ends it first."""
+    """Read a file up to the end of its header; stop earlier if the seal is not believed."""
     data = read_bounded(remote, name.manifest_path, _HEADER_GUESS)
     prefix = open_prefix(data, keys)
     needed = prefix.size + prefix.header_length

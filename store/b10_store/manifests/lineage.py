@@ -1,4 +1,4 @@
-"""The lineage of a manifest: which others it takes the place of."""
+"""The lineage of a manifest: the others that it supersedes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def lineage_of(
     keys: Sequence[Key],
     environment: tuple[Facts, Facts],
 ) -> Lineage:
-    """How a manifest that carries on `parents` came about.
+    """Return the lineage of a manifest that carries on `parents`.
 
     Args:
-        heads: as read.
-        parents: those of them that are carried on.
-        keys: of this host; without any, what is signed is not carried on.
+        heads: the heads, as read.
+        parents: the heads that are carried on.
+        keys: the keys of this host; without any, signed manifests are not carried on.
         environment: the fields of the environment, and what is recorded beside them.
     """
     carried_on = {head.name.snapshot for head in parents}
@@ -49,9 +49,9 @@ def lineage_of(
 
 
 def lineage_like_newest(heads: Heads, parents: Sequence[Manifest], keys: Sequence[Key]) -> Lineage:
-    """Return the lineage of a manifest that carries on `parents` and has nothing new.
+    """Return the lineage of a manifest that carries on `parents` and adds nothing.
 
-    It keeps what the newest of them says of the environment.
+    It keeps the environment of the newest of them.
     """
     newest = max(parents, key=lambda head: head.name.snapshot).lineage
     return lineage_of(heads, parents, keys, (newest.environment, newest.recorded))

@@ -12,9 +12,9 @@ class Problem:
     Attributes:
         name: the file, relative to the store.
         reason: why.
-        missing: there was no such file.
-        unreachable: the filesystem did not give its bytes; nothing is known of them.
-        unread: the budget of the operation was used up before.
+        missing: whether the file did not exist.
+        unreachable: whether the filesystem did not return its bytes, so that nothing is known.
+        unread: whether the budget of the operation was used up before.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""Finding and reading the heads of an address.
+"""Find and read the heads of an address.
 
-With keys, a manifest that none of them sealed for its name is a problem, and no head (I11).
+With keys, a manifest that none of them sealed for its name is a problem and not a head (I11).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Heads(NamedTuple):
 
 
 class ManifestReader:
-    """Lists and reads the manifests of a store, for the length of one operation."""
+    """Lists and reads the manifests of a store, for one operation."""
 
     def __init__(
         self,
@@ -62,19 +62,19 @@ class ManifestReader:
         Args:
             remote: the store.
             scratch: a local folder for databases while they are read.
-            keys: where any are given, a manifest counts only when sealed with one of them.
-            budget: what may be read of manifests; by default as much as in any operation.
+            keys: if any are given, a manifest counts only if one of them sealed it.
+            budget: how much may be read; by default as much as in any operation.
         """
         self._remote = remote
         self._budget = budget or ReadingBudget()
         self._scratch = scratch
         self.keys = keys
-        # A manifest never changes, so one that was verified once need not be read again. Whether it
-        # is still listed is asked each time.
+        # A manifest never changes, so a verified one need not be read again. Each time the listing
+        # tells whether it is still there.
         self._verified: dict[SnapshotName, Manifest] = {}
 
     def names(self) -> list[SnapshotName]:
-        """Every manifest in the store, oldest first."""
+        """Return every manifest in the store, oldest first."""
         parsed = (parse_manifest_name(name) for name in self._remote.list(MANIFESTS))
         return sorted(
             (name for name in parsed if name is not None),
@@ -86,7 +86,7 @@ class ManifestReader:
 
         Raises:
             CorruptError, LimitError, UnsupportedFormatError: it cannot be used.
-            BudgetError: it was not read.
+            BudgetError: the budget is used up.
             OSError: it cannot be read.
             NoSpaceError, StoreError: the scratch folder cannot take its database.
         """
@@ -96,7 +96,7 @@ class ManifestReader:
             try:
                 manifest = self._decode(data, name)
             except CorruptError:
-                # A client's cache may know the file as shorter than it is: a fresh read convicts.
+                # A client's cache may show the file too short: only a fresh read proves damage.
                 again = self._read_file(name)
                 if again == data:
                     raise
@@ -105,7 +105,7 @@ class ManifestReader:
         return manifest
 
     def apart(self, budget: ReadingBudget) -> ManifestReader:
-        """A reader of the same store that keeps nothing of what this one read, nor uses it up."""
+        """Return a reader of the same store, with its own memory and budget."""
         return ManifestReader(self._remote, self._scratch, self.keys, budget)
 
     def verify(self, name: SnapshotName) -> None:
@@ -131,9 +131,8 @@ class ManifestReader:
     def heads(self, address: Address) -> Heads:
         """Read the heads of an address: normally one file.
 
-        Manifests that one already read supersedes are not read at all. A manifest that vanishes
-        between the listing and the reading was superseded meanwhile, so the listing is repeated
-        once.
+        A manifest is not read if one that was read supersedes it. A manifest that vanishes between
+        the listing and the reading was superseded meanwhile, so the listing is repeated once.
         """
         heads = self._read_heads(address)
         if any(problem.missing for problem in heads.problems):
@@ -144,7 +143,8 @@ class ManifestReader:
         listed = tuple(name for name in self.names() if name.address == address)
         read: list[Manifest] = []
         problems: list[Problem] = []
-        # Newest first, in waves that grow, so that each tells what the next need not read.
+        # They are read newest first, in growing waves, so that each tells which ones the next can
+        # skip.
         waiting = list(reversed(listed))
         done = 0
         while done < len(waiting) and not any(problem.unread for problem in problems):
@@ -164,7 +164,7 @@ class ManifestReader:
     def _read_some(
         self, names: Sequence[SnapshotName], read: list[Manifest], problems: list[Problem]
     ) -> bool:
-        """Read some manifests; returns whether any could be used."""
+        """Read some manifests; return whether any could be used."""
         before = len(read)
         for result in self.read_many(names):
             if isinstance(result, Problem):
@@ -174,14 +174,14 @@ class ManifestReader:
         return len(read) > before
 
     def read_many(self, names: Sequence[SnapshotName]) -> list[Manifest | Problem]:
-        """Read several manifests in parallel; a problem in the place of each unusable one."""
+        """Read several manifests in parallel; return a problem for each unusable one."""
         if len(names) < 2:
             return [self.try_read(name) for name in names]
         with ThreadPoolExecutor(min(_PARALLEL_READS, len(names)), "b10-manifests") as pool:
             return list(pool.map(self.try_read, names))
 
     def try_read(self, name: SnapshotName) -> Manifest | Problem:
-        """Read one manifest; a problem in its place when it cannot be used."""
+        """Read one manifest; return a problem when it cannot be used."""
         try:
             return self.read(name)
         except BudgetError as error:

@@ -1,4 +1,4 @@
-"""Which packs of a store can be relied on."""
+"""Find which packs of a store can be relied on."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Packs(NamedTuple):
     """The packs of a store, as far as a saver can tell.
 
     Attributes:
-        good: in packs/, and not found wrong, twice: of another length, or damaged.
-        verified: those of them whose every byte was read and is right.
+        good: the packs in packs/ that were not found twice to be damaged or to have a wrong length.
+        verified: those of them whose bytes were all read and are right.
     """
 
     good: frozenset[PackId]
@@ -53,7 +53,7 @@ def look_at_packs(
 
     Args:
         remote: the store.
-        relied_on: their sizes, as manifests say.
+        relied_on: the packs that are relied on, with their sizes according to manifests.
         suspects: packs whose bytes a load could not read or verify; nothing else is read.
 
     Raises:
@@ -77,7 +77,7 @@ def _is_wrong(remote: Remote, pack: PackId, size: int, *, read_all: bool) -> boo
             return True
         return read_all and not is_intact(remote, name, pack, size)
     except OSError:
-        # Gone since the listing, or unreadable: either way a load could not have its bytes.
+        # It is gone since the listing, or unreadable: either way a load could not read its bytes.
         return True
 
 
@@ -88,14 +88,14 @@ def is_intact(
     size: int,
     may_go_on: Callable[[], bool] = lambda: True,
 ) -> bool:
-    """Whether the first `size` bytes of a file are those that a pack is named by.
+    """Return whether the first `size` bytes of a file are those that a pack is named by.
 
     Args:
         remote: the store.
-        name: of the file.
-        pack: what it should be.
-        size: in bytes.
-        may_go_on: asked after each block; when it says no, the answer is False.
+        name: the file's name.
+        pack: the pack that it should be.
+        size: the pack's size, in bytes.
+        may_go_on: asked after each block; when it returns False, so does this.
 
     Raises:
         OSError: it cannot be read.
@@ -106,14 +106,15 @@ def is_intact(
 
 
 def pack_faults(remote: Remote, packs: Mapping[PackId, int]) -> dict[PackId, OSError | str]:
-    """Why a load could not read the bytes of packs, as two looks through fresh opens agree.
+    """Return why a load could not read packs, if two looks through fresh opens agree.
 
     Args:
         remote: the store.
-        packs: their sizes in bytes, as manifests say.
+        packs: their sizes in bytes, according to manifests.
 
     Returns:
-        An error, or what is wrong with the length; nothing for a pack that a load finds in trash.
+        The error, or the wrong length, of each such pack; a pack that a load finds in trash has
+        none.
     """
     if not packs:
         return {}
@@ -127,7 +128,7 @@ def pack_faults(remote: Remote, packs: Mapping[PackId, int]) -> dict[PackId, OSE
 
 
 def _packs_in_trash(remote: Remote) -> set[PackId]:
-    """The packs that gc moved there: a load reads them there, too."""
+    """Return the packs that gc moved to trash, where loads read them, too."""
     folders = [name[:-1] for name in remote.list(TRASH) if name.endswith("/")]
     names = [name for folder in folders for name in remote.list(f"{TRASH}/{folder}")]
     return {pack for name in names if (pack := parse_pack_name(name)) is not None}

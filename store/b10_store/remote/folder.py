@@ -34,24 +34,24 @@ _STALE_PAUSE_SECONDS = 0.1
 class FolderRemote:
     """A `Remote` over a local path, usually a network mount. Safe to use from many threads.
 
-    Names are looked up folder by folder from an open descriptor, see
-    `b10_store.remote.held_folders`, and their last part is never followed either: nothing outside
-    the store can be reached. A store with a link in the place of one of its folders is not changed
-    at all.
+    Names are looked up folder by folder from an open descriptor (see
+    `b10_store.remote.held_folders`), and a link as the last part is never followed either, so
+    nothing outside the store can be reached. A store with a link in place of one of its folders is
+    not changed at all.
     """
 
     def __init__(self, root: str) -> None:
-        """Nothing is touched before the first call.
+        """Touch nothing before the first call.
 
         Args:
-            root: absolute path of the store; made, with its parents, by the first write.
+            root: the absolute path of the store; the first write creates it, with its parents.
         """
         self._root = root
         self._folders = HeldFolders(root)
         self._mode: int | None = None
         self._may_change = False
 
-    # Above `list`, in whose shadow no annotation below it can name the type.
+    # It stands above `list`, because below that method no annotation can name the type.
     def _scan(self, folder: str) -> list[str]:
         with self._named(folder):
             return _scan(self._folders.open_anew(folder))
@@ -64,8 +64,8 @@ class FolderRemote:
             above, _, base = folder.rpartition("/")
             if not folder or f"{base}/" not in self.list(above):
                 return []
-        # The folder above shows it: that there was none was a stale answer. An empty listing would
-        # be believed, of sessions by a collection for instance.
+        # The folder above shows it, so the first answer was stale. An empty listing would be
+        # believed, for example by a collection that lists sessions.
         return self._scan(folder)
 
     def stat(self, name: str) -> FileStat:
@@ -82,7 +82,8 @@ class FolderRemote:
             name, lambda folder, base: os.open(folder.entry(base), flags, dir_fd=folder.handle)
         )
         try:
-            # Before a file object is made: it refuses a folder, and leaves the descriptor open.
+            # This comes before a file object is made, which would refuse a folder and leave the
+            # descriptor open.
             found = _require_file(os.fstat(handle), self._folders.path(name))
         except OSError:
             os.close(handle)
@@ -159,8 +160,8 @@ class FolderRemote:
         probe = f"probe{TEMPORARY_MARK}{os.urandom(8).hex()}"
         folder, handle = self._open_new(SESSIONS, probe)
         try:
-            # The written byte makes a network filesystem ask its server for the time. On one that
-            # is full the time of the file's creation has to do.
+            # The written byte makes a network filesystem ask its server for the time. On a full
+            # filesystem the time of the file's creation is used.
             with contextlib.suppress(OSError):
                 _write_fully(handle, b"?")
                 os.fsync(handle)
@@ -173,7 +174,7 @@ class FolderRemote:
                     os.unlink(folder.entry(probe), dir_fd=folder.handle)
 
     def _in(self, folder: str, act: Callable[[HeldFolder], _Result]) -> _Result:
-        """Do something in a folder; once more where it may have been deleted and made again."""
+        """Do something in a folder; again if the folder may have been deleted and recreated."""
         try:
             return act(self._folders.open(folder))
         except OSError as error:
@@ -203,7 +204,7 @@ class FolderRemote:
         self._at(source, rename)
 
     def _open_new(self, folder: str, name: str) -> tuple[HeldFolder, int]:
-        """Create a file; returns the folder that it is in, and its descriptor."""
+        """Create a file; return its folder and its descriptor."""
 
         def create(found: HeldFolder) -> tuple[HeldFolder, int]:
             return found, os.open(found.entry(name), _NEW_FLAGS, 0o600, dir_fd=found.handle)
@@ -224,7 +225,7 @@ class FolderRemote:
         return opened
 
     def _make_folders(self, folder: str) -> None:
-        """Make a folder of the store, and those that it is in, where they are missing."""
+        """Create a folder of the store, and those around it, if they are missing."""
         if not folder:
             self._make_root()
             return
@@ -241,14 +242,14 @@ class FolderRemote:
         os.makedirs(parent, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._root)
-            # The store itself takes after the folder that it is made in; but where everybody may
-            # make folders of their own, not everybody is meant to write to this one.
+            # The store itself gets the permissions of the folder around it; but if everybody may
+            # create folders there, not everybody is meant to write to this one.
             with contextlib.suppress(OSError):
                 if not os.stat(parent).st_mode & stat.S_ISVTX:
                     _take_after(hold_folder(self._root), parent, but=stat.S_IWOTH)
 
     def _file_mode(self) -> int:
-        """The store's own permissions; the owner must keep what the protocol needs."""
+        """Return the store's own permissions; the owner keeps those that the protocol needs."""
         if self._mode is None:
             self._mode = (os.stat(self._root).st_mode & 0o666) | 0o600
         return self._mode
@@ -263,13 +264,13 @@ class FolderRemote:
 
     @contextlib.contextmanager
     def _named(self, name: str) -> Generator[None]:
-        """An error names the whole path, and not the part of it that was looked up."""
+        """Let errors name the whole path, instead of the part of it that was looked up."""
         try:
             yield
         except OSError as error:
             if not (isinstance(error.filename, str) and os.path.isabs(error.filename)):
                 error.filename = self._folders.path(name)
-                # A second name that is None would be printed.
+                # A second name of None would be printed.
                 del error.filename2
             raise
 
@@ -314,7 +315,7 @@ class FolderToken:
 
 
 def _patiently(create: Callable[[], _Result]) -> _Result:
-    """Create a file in a folder that was just made: a client may take it for absent a while."""
+    """Create a file in a new folder, which a client may not see for a moment."""
     for _ in range(_STALE_LOOKUPS):
         try:
             return create()
@@ -361,7 +362,7 @@ def _stat(folder: HeldFolder, name: str) -> os.stat_result:
 
 
 def _replace(folder: HeldFolder, source: str, target: str) -> None:
-    """Rename; an error is believed only when the target does not show that it was done."""
+    """Rename; believe an error only if the target does not show that it was done."""
     old, new, at = folder.entry(source), folder.entry(target), folder.handle
     length = _stat(folder, source).st_size
     try:
@@ -372,7 +373,7 @@ def _replace(folder: HeldFolder, source: str, target: str) -> None:
 
 
 def _size(folder: HeldFolder, name: str) -> int | None:
-    """The size of a file; None when there is none."""
+    """Return the size of a file; None when there is none."""
     try:
         return _stat(folder, name).st_size
     except OSError:
@@ -380,7 +381,7 @@ def _size(folder: HeldFolder, name: str) -> int | None:
 
 
 def _take_after(folder: HeldFolder, like: str, but: int = 0) -> None:
-    """Give a folder that was just made the permissions of another one, but for some."""
+    """Give a new folder the permissions of another one, except some."""
     mode = (os.stat(like).st_mode & 0o2777 & ~but) | 0o700
     if folder.handle is None:
         os.chmod(folder.path, mode)
@@ -389,7 +390,7 @@ def _take_after(folder: HeldFolder, like: str, but: int = 0) -> None:
 
 
 def _sync_folder(folder: HeldFolder) -> None:
-    """Make a rename durable; filesystems that cannot sync a folder make it so by themselves."""
+    """Make a rename durable; filesystems that cannot sync folders do that by themselves."""
     if folder.handle is not None:
         with contextlib.suppress(OSError):
             os.fsync(folder.handle)

@@ -10,8 +10,8 @@ FENCED = "fenced"
 QUARANTINE = "quarantine"
 FOLDERS = (PACKS, MANIFESTS, SESSIONS, TRASH, FENCED, QUARANTINE)
 """All folders of a store."""
-NO_FOLDER = "a link or a file, where a folder of the store belongs: put a folder there"
-"""The message for anything else in the place of one. A link could lead to any file of a host."""
+NO_FOLDER = "a link or a file is in place of a folder of the store: put a folder there"
+"""The message when something else is in place of a folder: a link could lead to any file."""
 
 TEMPORARY_MARK = ".tmp-"
 """A file is written under `<name>.tmp-<random>` before it is renamed to `<name>`."""

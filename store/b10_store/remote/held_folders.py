@@ -1,8 +1,8 @@
-"""The folders of a store, held open: names below them are looked up there, never through a link.
+"""The folders of a store, held open: names are looked up in them, never through a link.
 
-Whoever can write to the store can put a link in the place of one of its folders. A path would lead
-through it, to files of this host; a descriptor leads to the folder that was opened, and opening one
-refuses a link (I12). The store's own root may be a link: it is the operator's.
+Anybody who can write to the store can put a link in place of one of its folders. A path would lead
+through it, to files of this host; a descriptor leads to the folder that was opened, and opening
+refuses a link (I12). The store's own root may be a link, because it belongs to the operator.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import os
 from b10_store.remote.folder_names import NO_FOLDER
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd
-"""Not on Windows: there, names are joined to paths."""
+"""False on Windows: there, names are joined to paths."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _close = os.close
 
 
 class HeldFolder:
-    """An open folder, closed when nobody uses it any more.
+    """An open folder; it is closed when nobody uses it any more.
 
     Attributes:
         path: where it was found.
-        handle: its descriptor, for `dir_fd`; None where the system has no such thing.
+        handle: its descriptor, for `dir_fd`; None when the system has none.
     """
 
     __slots__ = ("handle", "path")
@@ -35,29 +35,29 @@ class HeldFolder:
         self.handle = handle
 
     def entry(self, name: str) -> str:
-        """The name of a file in it, to be given together with `handle`."""
+        """Return the name of a file in it, to be used together with `handle`."""
         return os.path.join(self.path, name) if self.handle is None else name
 
     def __del__(self) -> None:
-        """Close it: not before, since another thread may work in a folder that is let go of."""
+        """Close it now, not earlier: another thread may work in a folder that was forgotten."""
         if self.handle is not None:
             _close(self.handle)
 
 
 class HeldFolders:
-    """The folders of one store, each opened when it is first needed. Safe to use from threads."""
+    """The folders of one store, each opened at first use. Safe to use from threads."""
 
     def __init__(self, root: str) -> None:
-        """Nothing is opened yet.
+        """Open nothing yet.
 
         Args:
-            root: absolute path of the store.
+            root: the absolute path of the store.
         """
         self._root = root
         self._kept: dict[str, HeldFolder] = {}
 
     def open(self, folder: str) -> HeldFolder:
-        """A folder of the store, by its name; "" is the store itself.
+        """Return a folder of the store, by its name; "" is the store itself.
 
         The store itself and the folders right below it stay open.
 
@@ -73,9 +73,9 @@ class HeldFolders:
         return found
 
     def open_anew(self, folder: str) -> HeldFolder:
-        """A folder of the store, for its caller alone: two scans of one would share their place.
+        """Open a folder for this caller only: two scans of one would share their position.
 
-        The others are opened afresh, too, when they are needed next.
+        All others are reopened, too, at their next use.
 
         Raises:
             OSError: as `open`.
@@ -84,11 +84,11 @@ class HeldFolders:
         return self._open(folder)
 
     def forget(self) -> None:
-        """Let go of all of them: one may have been deleted and made again."""
+        """Forget all of them: one may have been deleted and created again."""
         self._kept = {}
 
     def path(self, name: str) -> str:
-        """Where a file or a folder of the store is, for messages."""
+        """Return where a file or a folder of the store is, for messages."""
         return os.path.join(self._root, *name.split("/")) if name else self._root
 
     def _open(self, folder: str) -> HeldFolder:
@@ -111,6 +111,6 @@ def hold_folder(path: str) -> HeldFolder:
     """Open a folder whose last part must not be a link.
 
     Raises:
-        OSError: it cannot be opened, or is no folder.
+        OSError: it cannot be opened, or is not a folder.
     """
     return HeldFolder(path, os.open(path, _FLAGS | _NO_LINK) if _BY_DESCRIPTOR else None)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Node:
-    """A file apart from its name, as an inode is."""
+    """A file without its name, like an inode."""
 
     __slots__ = ("data", "mtime", "renamed")
 
@@ -30,10 +30,10 @@ class MemoryRemote:
     """A `Remote` in which every effect is one atomic step. Safe to use from many threads."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """An empty store.
+        """Begin with an empty store.
 
         Args:
-            clock: the time of its filesystem, seconds since the epoch.
+            clock: returns the time of its filesystem, in seconds since the epoch.
         """
         self._clock = clock
         self._nodes: dict[str, _Node] = {}
@@ -98,7 +98,7 @@ class MemoryRemote:
             del self._nodes[name]
 
     def remove_folder(self, name: str) -> None:
-        """See `Remote.remove_folder`: here, folders are only parts of names."""
+        """See `Remote.remove_folder`; here, folders are only parts of names."""
 
     def now(self) -> float:
         """See `Remote.now`."""
@@ -112,7 +112,7 @@ class MemoryRemote:
 
 
 class MemoryToken:
-    """A `Token` that holds its node, wherever that is renamed to."""
+    """A `Token` that keeps its node, whatever that is renamed to."""
 
     def __init__(self, node: _Node, clock: Callable[[], float]) -> None:
         """Take over an empty node."""

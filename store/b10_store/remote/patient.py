@@ -1,4 +1,4 @@
-"""A `Remote` that asks a second time where a network filesystem failed for a moment."""
+"""A `Remote` that asks a second time when a network filesystem failed for a moment."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ _PASSING = {
     errno.ECONNRESET,
     getattr(errno, "EREMOTEIO", errno.EIO),
 }
-"""Errors of a mount while its server restarts, or its client's cache is out of date."""
+"""The errors of a mount while its server restarts, or while its client's cache is stale."""
 
 _PAUSE_SECONDS = 0.1
 
 
 def is_passing(error: OSError) -> bool:
-    """Whether the same question may have another answer a moment later."""
+    """Return whether the same call may have another result a moment later."""
     return error.errno in _PASSING
 
 
 class PatientRemote:
-    """Repeats, once, what failed in passing and changes nothing. Safe to use from many threads.
+    """Repeats, once, calls that failed in passing and change nothing. Safe to use from threads.
 
-    Only looking is repeated, and the creation of a file none of whose bytes were asked for yet: a
-    rename, touch or deletion that reports an error may have been done, so its caller must look.
+    It repeats only calls that look, and the creation of a file while none of its bytes were
+    requested. A rename, touch or deletion that reports an error may have been done, so its caller
+    must look.
     """
 
     def __init__(self, inner: Remote) -> None:
@@ -51,7 +52,7 @@ class PatientRemote:
         return _twice(lambda: self._inner.stat(name))
 
     def read(self, name: str, ranges: Sequence[Range]) -> Iterator[bytes]:
-        """See `Remote.read`; goes on behind the last range that was read, through a fresh open."""
+        """See `Remote.read`; goes on after the last range that was read, through a fresh open."""
         done = 0
         try:
             for data in self._inner.read(name, ranges):
@@ -102,7 +103,7 @@ class PatientRemote:
 
 
 class _Source:
-    """Chunks, and whether the first of them was asked for."""
+    """Chunks, and whether the first of them was requested."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = chunks
@@ -122,7 +123,7 @@ def _twice(ask: Callable[[], _Answer]) -> _Answer:
 
 
 def _pause_after(error: OSError) -> None:
-    """Wait for a moment. Raises an error that is an answer, and no passing failure."""
+    """Wait for a moment. Raises the error if it is not a passing failure."""
     if not is_passing(error):
         raise error
     time.sleep(_PAUSE_SECONDS)

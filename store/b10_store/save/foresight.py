@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def expected_uploads(reader: ManifestReader, address: Address) -> Callable[[Identity], bool]:
     """Guess which artifacts a save under `address` will upload: those that no head lists.
 
-    None where another namespace of the same environment key was saved and this one was not: it
+    None when another namespace of the same environment key was saved and this one was not: it
     probably has the same blobs. Nor where the store cannot be read, which the save will find out.
     """
     try:

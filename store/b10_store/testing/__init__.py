@@ -1,4 +1,4 @@
-"""For those who write a `Remote` of their own: the tests that it must pass, and one in memory.
+"""Tools for authors of a `Remote`: the tests that it must pass, and one in memory.
 
 - `contract.RemoteContract`: the tests; this module alone needs pytest.
 - `places`: how the tests look at a store past its remote; those of a folder and of memory.

@@ -1,4 +1,4 @@
-"""What every `Remote` must do, as tests for pytest.
+"""The tests, for pytest, that every `Remote` must pass.
 
 Give `RemoteContract` a fixture `place` in a test module of your own, and each of its tests runs on
 your remote:
@@ -12,8 +12,8 @@ your remote:
         def place(self) -> BucketPlace:
             return BucketPlace()
 
-In a conftest.py, `pytest.register_assert_rewrite("b10_store.testing.contract")` makes failures tell
-more.
+In a conftest.py, `pytest.register_assert_rewrite("b10_store.testing.contract")` makes failures more
+informative.
 """
 
 from __future__ import annotations

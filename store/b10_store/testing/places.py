@@ -1,7 +1,7 @@
-"""Stores of every kind, each with a way past its `Remote` to the files themselves.
+"""Stores of every kind, each with a way to its files without the `Remote`.
 
-A test that wrote and read through the same remote would pass with one that is wrong in the same way
-both times, so what a remote did is looked at, and what it shall find is put there, without it.
+A test that wrote and read through the same remote would pass if the remote were wrong in the same
+way both times. So tests look at the results of a remote, and prepare files for it, without it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Place(Protocol):
 
     @property
     def remote(self) -> Remote:
-        """What is tested."""
+        """The remote under test."""
         ...
 
     def put(self, name: str, data: bytes, *, mtime: float | None = None) -> None:
@@ -33,15 +33,15 @@ class Place(Protocol):
         ...
 
     def get(self, name: str) -> bytes | None:
-        """A file's content, or None when there is none."""
+        """Return a file's content; None when there is none."""
         ...
 
     def mtime(self, name: str) -> float:
-        """A file's time."""
+        """Return a file's mtime."""
         ...
 
     def names(self) -> set[str]:
-        """All files, temporary ones too."""
+        """Return the names of all files, including temporary ones."""
         ...
 
 
@@ -49,7 +49,7 @@ class FolderPlace:
     """A folder, looked at with pathlib."""
 
     def __init__(self, folder: Path) -> None:
-        """A store at `folder`, which need not exist."""
+        """Use a store at `folder`, which need not exist."""
         self.folder = folder
         self.remote: Remote = FolderRemote(str(folder))
 
@@ -80,7 +80,7 @@ class MemoryPlace:
     """A store in memory, looked at through its table of files."""
 
     def __init__(self) -> None:
-        """An empty store that lives by this host's clock."""
+        """Begin with an empty store that uses this host's clock."""
         remote = MemoryRemote(time.time)
         self.remote: Remote = remote
         self._nodes: dict[str, Any] = vars(remote)["_nodes"]

@@ -47,7 +47,7 @@ class RestoreTarget(NamedTuple):
         entry: the artifact.
         folder: the local cache root, absolute.
         order: artifacts of a lower order are in place before those of a higher one.
-        restore: makes the bytes on disk of the stored ones; None where they are the same. Only
+        restore: makes the bytes on disk of the stored ones; None when they are the same. Only
             artifacts under 1 MiB have one. Raises ValueError when the bytes cannot be used.
         bundle: artifacts of one root and bundle are placed together or not at all; "" for none.
         unite: for a file that its compiler rewrites with what it learns, where there is one: makes

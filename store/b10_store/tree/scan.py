@@ -94,7 +94,7 @@ class LocalFile(NamedTuple):
         mtime_ns: to be restored by loads, or None.
         group_length: see `Entry.group_length`.
         bundle: artifacts of one root and bundle are of use only together; "" for none.
-        canonical: makes the bytes that are stored of those on disk; None where they are the same.
+        canonical: makes the bytes that are stored of those on disk; None when they are the same.
             Raises ValueError when the file is not what it should be.
         unite: for a file that its compiler rewrites with what it learns: unites its bytes with
             other ones, given last, which stand where both know the same. Raises ValueError when it

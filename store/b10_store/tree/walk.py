@@ -1,4 +1,4 @@
-"""Which files are below a local folder, as its open descriptor shows them."""
+"""Find the files below a local folder, through its open descriptor."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def walk(
 ) -> list[FoundFile]:
     """Find the regular files below a folder, sorted by path.
 
-    A link is followed where it leads to a folder, and both belong to this user or root: compilers
-    follow it, too. A folder that several ways lead to is found by the first: by one without links,
-    where there is one. A folder that cannot be read, or vanishes meanwhile, holds what was seen of
-    it until then.
+    A link to a folder is followed if both belong to this user or root, since compilers follow it,
+    too. A folder that can be reached in several ways is found by the first, and by one without
+    links if there is one. For a folder that cannot be read, or vanishes meanwhile, the files that
+    were seen until then count.
 
     Args:
         folder: absolute path.
-        enter: whether to look into a folder, or to follow a link, given its relative path.
-        bounds: what is left out; by default what links lead to.
-        skipped: takes the links that are not followed, and what the bounds refuse.
+        enter: returns whether to enter a folder, or to follow a link, given its relative path.
+        bounds: what is left out; by default the targets of links.
+        skipped: receives the links that are not followed, and what the bounds refuse.
     """
     found = _Walk(folder, enter, bounds)
     found.begin()
@@ -103,7 +103,7 @@ class _Walk:
 
     def _look_at(self, opened: OpenFolder, item: os.DirEntry[str], path: str) -> None:
         if item.is_dir(follow_symlinks=False):
-            # Deeper ones hold no artifacts, and would take a descriptor each.
+            # Deeper folders hold no artifacts, and would take a descriptor each.
             if self._enter(path) and path.count("/") < DEPTH_LIMIT:
                 with opened.enter_child(item.name) as below:
                     reason = self._bounds.refuse(below.status)

@@ -135,7 +135,7 @@ def select_artifacts(
     if unfit:
         _spread(unfit, found, bundles, skipped)
     required = _requirements(found, bundles, requirement, needs)
-    groups = _VariantGroups()
+    groups, check = _VariantGroups(), partial(check_of, root.kind)
     files: list[LocalFile] = []
     for item in found:
         path = item.path
@@ -150,7 +150,7 @@ def select_artifacts(
                     bundles.of(path),
                     canonical_group if is_group(name) else None,
                     unite_timings if _is_united(root, item, name) else None,
-                    partial(check_of, root.kind, path),
+                    check,
                 )
             )
     return files, skipped

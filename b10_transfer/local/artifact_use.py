@@ -149,7 +149,8 @@ def _is_kernel(folder: str) -> bool:
 
 
 def _crowd_of(identity: Identity) -> str:
-    match = _PROFILE.fullmatch(identity.path)
+    # Most are of none, which is found out sooner than that a path does not match.
+    match = _PROFILE.fullmatch(identity.path) if "/code_state_" in identity.path else None
     return "" if match is None else match[1]
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store import CROWD_LIMIT, INCOMPLETE, Skipped, Use, hash_files
+from b10_store import CROWD_LIMIT, INCOMPLETE, Skipped, Use, hash_files, paused_collector
 from b10_transfer.caches.artifacts import (
     artifact_kind,
     find_exports,
@@ -86,6 +86,7 @@ Tree = list[tuple["CacheRoot", "list[FoundFile]"]]
 """The files of each cache root, as one walk saw them."""
 
 
+@paused_collector()
 def walk_roots(roots: Sequence[CacheRoot], skipped: list[Skipped] | None = None) -> Tree:
     """Find the files in `roots`; a root that does not exist has none.
 
@@ -96,6 +97,7 @@ def walk_roots(roots: Sequence[CacheRoot], skipped: list[Skipped] | None = None)
     return [(root, find_files(root, skipped)) for root in roots]
 
 
+@paused_collector()
 def scan_tree(
     tree: Tree,
     environment: Environment,

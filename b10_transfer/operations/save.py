@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from b10_store import WAIT_LIMIT_SECONDS, SaveRequest
+from b10_store import WAIT_LIMIT_SECONDS, SaveRequest, paused_collector
 from b10_transfer.caches.native_needs import HostLibraries
 from b10_transfer.local.record import Loaded, read_loaded, write_loaded
 from b10_transfer.local.scan import LocalScan, scan_tree, walk_roots
@@ -104,6 +104,7 @@ def save_artifacts(
     return _save_report(context, scan, outcome, started)
 
 
+@paused_collector()
 def _remember(context: Context, scan: LocalScan, outcome: SaveOutcome) -> None:
     """Note what this host and the store now have in common, and which suspicions are void."""
     common: defaultdict[str, dict[str, Digest]] = defaultdict(dict)

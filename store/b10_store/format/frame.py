@@ -95,8 +95,12 @@ class FrameTable:
 
     def stored_share(self, offset: int, size: int) -> float:
         """Return the stored bytes that a range accounts for; each frame is divided by raw size."""
+        covered = self.covering(offset, size)
+        if len(covered) == 1:  # as nearly all blobs
+            stored, raw = self.sizes[covered.start]
+            return stored * size / raw
         share = 0.0
-        for index in self.covering(offset, size):
+        for index in covered:
             stored, raw = self.sizes[index]
             start = self._raw_starts[index]
             overlap = min(offset + size, start + raw) - max(offset, start)

@@ -46,13 +46,16 @@ class Header:
     signed: bool = False
 
 
-def encode_manifest(manifest: Manifest, scratch: str, key: Key | None = None) -> bytes:
+def encode_manifest(
+    manifest: Manifest, scratch: str, key: Key | None = None, summary: Summary | None = None
+) -> bytes:
     """The sealed file of a manifest.
 
     Args:
         manifest: what to write; must be consistent.
         scratch: a local folder for the database while it is built.
         key: vouches for the file, when given.
+        summary: of the manifest, where it is known already.
 
     Raises:
         CorruptError, LimitError: the manifest is not consistent.
@@ -71,7 +74,7 @@ def encode_manifest(manifest: Manifest, scratch: str, key: Key | None = None) ->
         "ancestors": list(manifest.lineage.ancestors),
         "environment": [list(pair) for pair in manifest.lineage.environment],
         "recorded": [list(pair) for pair in manifest.lineage.recorded],
-        "summary": asdict(summarize(manifest)),
+        "summary": asdict(summary or summarize(manifest)),
         "database": _BYTE_ORDER,
         "raw_length": len(raw),
     }

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from b10_store.collector import paused_collector
 from b10_store.errors import (
     OUT_OF_SPACE,
     FencedError,
@@ -15,7 +16,7 @@ from b10_store.errors import (
     StoreError,
 )
 from b10_store.format.keys import signer_of
-from b10_store.format.manifest import Manifest, referenced_packs, stored_bytes
+from b10_store.format.manifest import Manifest, referenced_packs, stored_bytes, summarize
 from b10_store.format.manifest_file import encode_manifest
 from b10_store.format.marker import check_format, write_format
 from b10_store.format.names import FENCED_ATTEMPTS, snapshot_milliseconds
@@ -177,12 +178,18 @@ def _save_in_session(
         # Every file that was to be added changed meanwhile: the next save takes them.
         session.abandon()
         return replace(_nothing_new(view, request), left_out=_left_out(view, done, written))
-    entries = finish_entries(plan, done, written.locations, now_ms)
-    packs = {**view.stored.packs, **elsewhere, **written.packs}
-    manifest = _compose(session, request, view, packs, entries, reader.keys)
-    session.publish([encode_manifest(manifest, request.scratch, signer_of(reader.keys))])
-    expired = len(entries) - len(manifest.entries)
-    return replace(_outcome(request, view, manifest, done, written), expired=expired)
+    with paused_collector():
+        entries = finish_entries(plan, done, written.locations, now_ms)
+        packs = {**view.stored.packs, **elsewhere, **written.packs}
+        manifest = _compose(session, request, view, packs, entries, reader.keys)
+        summary = summarize(manifest)
+        data = encode_manifest(manifest, request.scratch, signer_of(reader.keys), summary)
+    session.publish([data])
+    return replace(
+        _outcome(request, view, manifest, done, written),
+        expired=len(entries) - len(manifest.entries),
+        stored_bytes=summary.stored_bytes,
+    )
 
 
 def _look(
@@ -233,6 +240,7 @@ def _names(manifests: Iterable[Manifest]) -> frozenset[SnapshotName]:
     return frozenset(manifest.name for manifest in manifests)
 
 
+@paused_collector()
 def _plan(
     stored: MergedView,
     artifacts: Sequence[Scanned],
@@ -386,7 +394,6 @@ def _outcome(
         added=len(done) - superseded,
         superseded=superseded,
         uploaded_bytes=written.stored_bytes,
-        stored_bytes=stored_bytes(manifest.entries.values(), manifest.packs),
         left_out=_left_out(view, done, written),
         problems=view.heads.problems,
         stored=_stored_digests(request, manifest.entries),

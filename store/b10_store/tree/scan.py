@@ -99,7 +99,7 @@ class LocalFile(NamedTuple):
         unite: for a file that its compiler rewrites with what it learns: unites its bytes with
             other ones, given last, which stand where both know the same. Raises ValueError when it
             cannot.
-        check: makes what judges whether the bytes on disk are whole.
+        check: makes, given the path, what judges whether the bytes on disk are whole.
     """
 
     identity: Identity
@@ -109,7 +109,7 @@ class LocalFile(NamedTuple):
     bundle: str = ""
     canonical: Callable[[bytes], bytes] | None = None
     unite: Callable[[bytes, bytes], bytes] | None = None
-    check: Callable[[], ContentCheck] | None = None
+    check: Callable[[str], ContentCheck] | None = None
 
 
 class Scanned(NamedTuple):
@@ -319,7 +319,7 @@ def _hash_some(
 def _hash_file(file: LocalFile) -> tuple[_Result, bytes]:
     """Hash a file; returns its canonical bytes too, where they are fewer than a frame has."""
     location = file.found.location
-    check = file.check() if file.check is not None else None
+    check = file.check(file.found.path) if file.check is not None else None
     try:
         handle = open_unnoticed(location)
         try:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _SIZES = "6k,20k,60k"
-_STICKS = ("cp", "zstd", "gzip")
+_STICKS = ("cp", "zstd", "gzip", "torch")
+_QUICK_STICKS = "cp,zstd,gzip"
 _OTHERS: dict[str, Callable[[Sequence[str]], int]] = {"headers": headers.main}
 _EXAMPLES = """examples:
   tools/dev bench                                     everything; half an hour
@@ -99,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--sticks",
-        default=",".join(_STICKS),
-        help="what to measure beside: cp, zstd, gzip (default: all)",
+        default=_QUICK_STICKS,
+        help=f"what to measure beside: {', '.join(_STICKS)} (default: %(default)s)",
     )
     parser.add_argument("--runs", type=int, default=5, help="rounds (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="a file for the figures")

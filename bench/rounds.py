@@ -9,9 +9,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
-from bench import calls, sticks, trees
+from bench import calls, sticks, torch_artifacts, trees
 from bench.messages import tell
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Rounds:
         self.figures: Figures = defaultdict(list)
         self._place = place
         self._copies, self._archives = sticks.chosen(stick_names)
+        self._asks_torch = "torch" in stick_names
         self._files = sum(1 for path in tree.rglob("*") if path.is_file())
         self._round = 0
         self._home = place.local / "home"
@@ -90,6 +92,9 @@ class Rounds:
             file = self._packed(archive)
             self._stick("first load", archive.name, lambda: sticks.unpack(archive, file, root))  # noqa: B023 - called at once
             self._remove(root)
+
+        if self._asks_torch and not self._round:
+            self._torch(root)
 
     def half(self) -> None:
         """Load where every second artifact is there already."""
@@ -147,6 +152,14 @@ class Rounds:
         for series in self.figures.values():
             if series and len(series) < rounds:
                 series.append(None)
+
+    def _torch(self, root: Path) -> None:
+        name, home = "torch.archive", self._home
+        save = partial(torch_artifacts.save, self._tree, self._place.behind / name, home)
+        load = partial(torch_artifacts.load, self._place.shared / name, root, home)
+        self._stick("first save", torch_artifacts.NAME, save)
+        self._stick("first load", torch_artifacts.NAME, load)
+        self._remove(root)
 
     def _packed(self, archive: sticks.Archive) -> Path:
         return self._once(

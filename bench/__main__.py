@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import headers, places, report, trees
+from bench import costs, headers, places, plot, report, trees
 from bench.rounds import GROUPS, Rounds, names
 
 if TYPE_CHECKING:
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 _SIZES = "6k,20k,60k"
 _STICKS = ("cp", "zstd", "gzip", "torch")
 _QUICK_STICKS = "cp,zstd,gzip"
-_OTHERS: dict[str, Callable[[Sequence[str]], int]] = {"headers": headers.main}
+_OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
+    "headers": headers.main,
+    "costs": costs.main,
+}
 _EXAMPLES = """examples:
   tools/dev bench                                     everything; half an hour
   tools/dev bench --only load --size 6k --runs 5      while you work on loads: half a minute
   tools/dev bench --only save --size 6k --runs 5      saves: a minute
   tools/dev bench --only load,half --size 60k --place disk --json before.json
+  tools/dev bench costs                               operations on the shared folder, counted
   tools/dev bench headers                             how to carry Inductor's precompiled header
 
 groups of operations (--only):
@@ -51,6 +55,8 @@ def main(arguments: Sequence[str]) -> int:
         places_asked = names(asked.place, places.NAMES)
         sticks = names(asked.sticks, _STICKS)
         sizes = [_files(size) for size in asked.size.split(",")]
+        if asked.plot is not None and len(sizes) < 2:
+            parser.error("--plot: a picture needs two sizes")
     except ValueError as error:
         parser.error(str(error))
     print(report.machine(), f"load average {os.getloadavg()[0]:.1f}", sep="; ", flush=True)
@@ -60,6 +66,9 @@ def main(arguments: Sequence[str]) -> int:
         for name in places_asked:
             results.append(_measure(tree, name, groups, sticks, asked.runs))
             print(f"\n{report.as_table(results[-1])}", flush=True)
+    if asked.plot is not None:
+        picture = plot.as_svg(results, places_asked[0], report.machine())
+        asked.plot.write_text(picture, encoding="utf-8")
     if asked.json is not None:
         asked.json.write_text(json.dumps(report.as_json(results), indent=1), encoding="utf-8")
     return 0
@@ -105,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--runs", type=int, default=5, help="rounds (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="a file for the figures")
+    parser.add_argument("--plot", type=Path, help="an SVG file for a picture of the first place")
     return parser
 
 

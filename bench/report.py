@@ -80,10 +80,12 @@ def machine() -> str:
 
 def rows_of(figures: Figures) -> tuple[Row, ...]:
     """Summarize what was measured, operation by operation."""
+    operations = dict.fromkeys(operation for operation, _ in figures)
     return tuple(
         _row(operation, who, series, figures)
-        for (operation, who), series in figures.items()
-        if any(took is not None for took in series)
+        for operation in operations
+        for (name, who), series in figures.items()
+        if name == operation and any(took is not None for took in series)
     )
 
 
@@ -96,7 +98,7 @@ def as_table(result: Result) -> str:
     """A result as text: a line an operation, a column a ratio."""
     stored = ", ".join(f"{who} {size / 1e6:.1f} MB" for who, size in result.stored_bytes.items())
     besides = [stick for stick in _BESIDES if any(row.who == stick for row in result.rows)]
-    head = f"{'':30} {'seconds':>8}  {'low to high':15} {'call':>6} {'peak':>7}" + "".join(
+    head = f"{'':38} {'seconds':>8}  {'low to high':15} {'call':>6} {'peak':>7}" + "".join(
         f"{'/ ' + stick:>{len(stick) + 4}}" for stick in besides
     )
     lines = [
@@ -109,7 +111,7 @@ def as_table(result: Result) -> str:
 
 
 def _line(row: Row, besides: Sequence[str]) -> str:
-    name = row.operation if row.who == OURS else f"  {row.who}"
+    name = row.operation if row.who == OURS else f"  {row.who}, {row.operation}"
     spread = f"{row.low:.3f} to {row.high:.3f}"
     call = f"{row.call_seconds:6.3f}" if row.call_seconds is not None else " " * 6
     peak = f"{row.peak_bytes / 1e6:4.0f} MB" if row.peak_bytes is not None else " " * 7
@@ -117,7 +119,7 @@ def _line(row: Row, besides: Sequence[str]) -> str:
         f"{f'{row.ratios[stick]:.2f}' if stick in row.ratios else '':>{len(stick) + 4}}"
         for stick in besides
     )
-    return f"{name:30} {row.seconds:8.3f}  {spread:15} {call} {peak}{ratios}"
+    return f"{name:38} {row.seconds:8.3f}  {spread:15} {call} {peak}{ratios}"
 
 
 def _row(operation: str, who: str, series: Sequence[Took | None], figures: Figures) -> Row:

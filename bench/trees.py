@@ -71,9 +71,15 @@ def copy_tree(tree: Path, root: Path) -> None:
     _name_folders(root, root.glob("triton/0/*/__grp__*.json"))
 
 
-def add_to_tree(root: Path, files: int) -> int:
-    """Add what a later compilation would, about so many files, to a cache root; return how many."""
-    first = 1_000_000
+def add_to_tree(root: Path, files: int, compilation: int = 0) -> int:
+    """Add about so many files to a cache root; return how many.
+
+    Args:
+        root: the cache root, which may hold other files.
+        files: how many.
+        compilation: trees grown by others have none of the same files.
+    """
+    first = (compilation + 1) * 1_000_000
     units = ceil(files / FILES_PER_UNIT)
     before = set(root.glob("triton/0/*/__grp__*.json"))
     _grow(root, load_seeds(), range(first, first + units))

@@ -7,10 +7,12 @@ import json
 import os
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.slow_mount import can_mount, mounted
 from tests.support.cache_trees import elf, noise, pickled, write_tree
 from tests.support.sites import CHECKOUT
 
@@ -67,10 +69,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, A
     cache = tmp_path_factory.mktemp("cache")
     plant_seeds(cache)
     file = cache / "figures.json"
-    options = ("--size", "60", "--place", "disk", "--runs", "1", "--sticks", "cp,gzip")
-    done = bench(cache, *options, "--json", str(file))
+    options = ("--size", "60,130", "--place", "disk", "--runs", "1", "--sticks", "cp,gzip")
+    done = bench(cache, *options, "--json", str(file), "--plot", str(file.with_suffix(".svg")))
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (cache / "b10-transfer-bench").glob("b10-bench-*")] == []
+    ElementTree.fromstring(file.with_suffix(".svg").read_text(encoding="utf-8"))  # noqa: S314 - our own
     return done.stdout, json.loads(file.read_text(encoding="utf-8"))
 
 
@@ -80,7 +83,7 @@ def test_every_operation_is_measured_beside_its_sticks(
     from bench.sticks import COPY, GZIP
 
     table, written = measured
-    (result,) = written["results"]
+    result = written["results"][0]
     rows = {(row["operation"], row["who"]): row for row in result["rows"]}
     first = rows["first load", "ours"]
     assert set(first["ratios"]) == {COPY, GZIP.name}
@@ -94,6 +97,40 @@ def test_the_machine_and_the_tree_are_named(measured: tuple[str, dict[str, Any]]
     table, written = measured
     assert table.startswith(written["machine"].partition(";")[0])
     assert f"{written['results'][0]['files']:,} artifacts" in table
+
+
+def test_what_operations_ask_of_the_store_is_counted(tmp_path: Path) -> None:
+    plant_seeds(tmp_path)
+    done = bench(tmp_path, "costs", "--size", "60")
+    assert done.returncode == 0, done.stderr
+    lines = {line[:36].strip(): line[36:].split() for line in done.stdout.splitlines()}
+    assert int(lines["first load"][1]) > 0
+    assert lines["load of nothing new"][2] == "0"
+    assert int(lines["8 heads: first load"][1]) > int(lines["first load"][1])
+
+
+@pytest.mark.skipif(not can_mount(), reason="mounting needs Linux, root and /dev/fuse")
+def test_a_slow_mount_mirrors_its_folder(tmp_path: Path) -> None:
+    folder, mount = tmp_path / "folder", tmp_path / "mount"
+    folder.mkdir()
+    mount.mkdir()
+    with mounted(folder, mount, 0.001):
+        data = noise(3 << 20)
+        (mount / "below").mkdir()
+        (mount / "below/file").write_bytes(data)
+        assert (folder / "below/file").read_bytes() == (mount / "below/file").read_bytes() == data
+        (mount / "below/file").rename(mount / "file")
+        os.link(mount / "file", mount / "link")
+        os.utime(mount / "link", (1, 2))
+        (mount / "file").chmod(0o640)
+        status = (folder / "link").stat()
+        assert (status.st_mtime, status.st_mode & 0o777, status.st_nlink) == (2, 0o640, 2)
+        (mount / "file").unlink()
+        (mount / "below").rmdir()
+        assert os.listdir(mount) == os.listdir(folder) == ["link"]
+        with pytest.raises(FileNotFoundError):
+            (mount / "file").read_bytes()
+    assert os.listdir(mount) == []
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.any_names import allow_any_name, allow_real_names
+from tests.support.memory_folders import place_in_memory
 from tests.support.sites import Site
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ for number, usual in (
 ):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+
+# A store flushes each file: on a disk that is most of the time that tests take.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", place_in_memory(2 << 30) or tempfile.gettempdir())
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import Host
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 STANDARD = """
 import json
@@ -100,7 +100,6 @@ def assert_the_second_host_compiled_nothing(first: Host, second: Host) -> None:
     assert warm == cold
 
 
-@pytest.mark.slow
 def test_the_standard_model_starts_warm_on_the_second_host(tmp_path: Path) -> None:
     site = Site(tmp_path)
     first, second = site.host("first"), site.host("second")

@@ -13,18 +13,23 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _MEMORY = "/dev/shm"  # noqa: S108  # a folder of our own is made in it
-_ROOM = 256 << 20
+
+
+def place_in_memory(room: int) -> str:
+    """A folder in memory with so many bytes of room, where programs can be run; "" for none."""
+    try:
+        is_fit = shutil.disk_usage(_MEMORY).free >= room and os.access(_MEMORY, os.W_OK)
+        return _MEMORY if is_fit and not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC else ""
+    except (OSError, AttributeError):
+        return ""
 
 
 @contextlib.contextmanager
 def in_memory(otherwise: Path) -> Generator[Path]:
     """A new folder in memory, gone afterwards; `otherwise` where there is little or none."""
-    try:
-        room = shutil.disk_usage(_MEMORY).free
-    except OSError:
-        room = 0
-    if room < _ROOM or not os.access(_MEMORY, os.W_OK):
+    place = place_in_memory(256 << 20)
+    if not place:
         yield otherwise
         return
-    with tempfile.TemporaryDirectory(dir=_MEMORY, prefix="b10-test-") as folder:
+    with tempfile.TemporaryDirectory(dir=place, prefix="b10-test-") as folder:
         yield Path(folder)

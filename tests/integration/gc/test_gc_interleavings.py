@@ -58,8 +58,11 @@ _HONEST: dict[str, tuple[type[Exception], ...]] = {
     "g": (FileNotFoundError,),
     "l": (),
 }
-SEEDS = 150
-"""Orders that are tried of each crowd."""
+SEEDS = 600
+"""Orders that are tried until something is lost."""
+orders = pytest.mark.parametrize(
+    "seeds", [range(60), pytest.param(range(60, 1000), marks=pytest.mark.slow)], ids=["few", "many"]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -226,25 +229,27 @@ def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Crowd:
     return Crowd(tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("plan", ["sg", "sgg", "ssg", "ssgg"])
-def test_no_acknowledged_save_is_ever_incomplete(crowd: Crowd, plan: str) -> None:
+@orders
+def test_no_acknowledged_save_is_ever_incomplete(crowd: Crowd, seeds: range) -> None:
     saved = 0
-    for seed in range(SEEDS):
-        crowd.run(plan, seed)
-        saved += len(crowd.acknowledged) - 1
-    assert saved > SEEDS // 2
+    for seed in seeds:
+        for plan in ("sg", "sgg", "ssg", "ssgg"):
+            crowd.run(plan, seed)
+            saved += len(crowd.acknowledged) - 1
+    assert saved > 2 * len(seeds)
     assert crowd.fenced
     assert crowd.restored
 
 
-def test_a_load_beside_saves_and_visits_is_whole(crowd: Crowd) -> None:
-    for seed in range(SEEDS // 2):
+@orders
+def test_a_load_beside_saves_and_visits_is_whole(crowd: Crowd, seeds: range) -> None:
+    for seed in seeds[::2]:
         crowd.run("sgl", seed)
 
 
 def find_loss(crowd: Crowd, plan: str) -> int | None:
     """The first seed with which something is lost."""
-    for seed in range(4 * SEEDS):
+    for seed in range(SEEDS):
         try:
             crowd.run(plan, seed, deaths=0)
         except LostError:

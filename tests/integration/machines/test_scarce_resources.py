@@ -41,6 +41,15 @@ def site(site: Site) -> Site:
     return site
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A store with so many artifacts that a load has work for many threads."""
+    site = Site(tmp_path_factory.mktemp("large"))
+    tree = {f"aa/c{number:04}.py": b"x = %d  # %d\n" % (number, 10**3000) for number in range(3000)}
+    site.host("saver", tree).save()
+    return site
+
+
 @pytest.mark.parametrize("left", [0, 1, 3, 10])
 def test_without_descriptors_there_is_no_key_and_so_an_error(site: Site, left: int) -> None:
     limit = _NO_DESCRIPTORS.format(left=left)
@@ -66,14 +75,11 @@ def test_with_hardly_any_address_space_nothing_is_begun(site: Site) -> None:
 
 @pytest.mark.parametrize("mebibytes", [100, 180, 220])
 def test_with_little_address_space_a_load_has_few_threads_and_ends(
-    site: Site, mebibytes: int
+    large: Site, mebibytes: int
 ) -> None:
-    site.host(
-        "large",
-        {f"aa/c{number:04}.py": b"x = %d  # %d\n" % (number, 10**3000) for number in range(3000)},
-    ).save()
     limit = _LITTLE_SPACE.format(mebibytes=mebibytes)
-    done = run_python(_LIMITED.format(limit=limit), site.host("host").variables())
+    host = large.host(f"host {mebibytes}")
+    done = run_python(_LIMITED.format(limit=limit), host.variables())
     assert done.returncode == 0, done.stderr
     load, save = done.stdout.split()
     assert {load, save} <= {"SUCCESS", "SKIPPED", "ERROR"}

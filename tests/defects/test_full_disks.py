@@ -10,10 +10,10 @@ import psutil
 import pytest
 
 import b10_transfer
-from b10_transfer import CacheOperationInterrupted, OperationStatus
+from b10_transfer import CacheOperationInterrupted
 from b10_transfer.cli import main
 from b10_transfer.local.space import LocalSpace
-from tests.support.cache_trees import LOCAL_RECORD, leftovers, noise
+from tests.support.cache_trees import leftovers, noise
 from tests.support.mounts import fill, tmpfs
 from tests.support.programs import SAVE, started_python, wait_until
 from tests.support.sites import Site, become
@@ -31,57 +31,6 @@ def slow_read(self):
 Scanned.read = slow_read
 {SAVE}
 """
-
-
-def test_defect_21_a_disk_that_fills_up_during_a_load_is_left_as_it_was(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    site.host("saver", TREE).save()
-    loader = become(site.host("loader"), monkeypatch)
-    watch = LocalSpace.watch
-    calls = iter(range(1000))
-
-    def fill_in_the_middle(self: LocalSpace, folder: str, size: int) -> None:
-        if next(calls) == len(TREE) // 2:
-            fill(loader.root / LOCAL_RECORD, leave=100_000)
-        watch(self, folder, size)
-
-    with tmpfs(loader.root, size=2 * len(TREE) * MIB):
-        with monkeypatch.context() as filling:
-            filling.setattr(LocalSpace, "watch", fill_in_the_middle)
-            assert b10_transfer.load_compile_cache() is OperationStatus.ERROR
-        assert (loader.tree(), leftovers(loader.root)) == ({}, [])
-        (loader.root / LOCAL_RECORD / "ballast").unlink()
-        assert b10_transfer.load_compile_cache() is OperationStatus.SUCCESS
-        assert loader.tree() == TREE
-
-
-def test_defect_22_a_full_store_is_an_error_that_leaves_nothing_there(
-    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    saver = become(site.host("saver", TREE), monkeypatch)
-    with tmpfs(site.store, size=6 * MIB):
-        assert b10_transfer.save_compile_cache() is OperationStatus.ERROR
-        assert "too little disk space" in caplog.text
-        files = [path for path in site.store.rglob("*") if path.is_file()]
-        assert [path.name for path in files if path.name != "FORMAT"] == []
-    assert saver.tree() == TREE
-    assert b10_transfer.save_compile_cache() is OperationStatus.SUCCESS
-
-
-def test_defect_23_a_full_work_folder_is_an_error_that_names_it_and_leaves_nothing_there(
-    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    saver = become(site.host("saver", TREE), monkeypatch)
-    with tmpfs(saver.work, size=MIB):
-        ballast = fill(saver.work, leave=0)
-        assert b10_transfer.save_compile_cache() is OperationStatus.ERROR
-        assert f"{saver.work}: the work folder is full (up to " in caplog.text
-        assert "needed, 0 B free)" in caplog.text
-        assert list(saver.work.iterdir()) == [ballast]
-        assert (site.files("manifests"), site.files("sessions")) == ([], [])
-        ballast.unlink()
-        assert b10_transfer.save_compile_cache() is OperationStatus.SUCCESS
 
 
 @pytest.mark.crash

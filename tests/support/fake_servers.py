@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import itertools
 import os
 import shutil
 import socket
@@ -19,6 +20,12 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+
+# Below those that a system gives to whoever asks for any; each process of tests begins elsewhere.
+_PORTS = range(12_000, 32_000)
+_ports = itertools.islice(
+    itertools.cycle(_PORTS), os.getpid() * 211 % len(_PORTS), len(_PORTS) * 100
+)
 
 PROGRAM = Path(__file__).with_name("fake_server_program.py")
 
@@ -108,11 +115,12 @@ def running(command: list[str], variables: Mapping[str, str]) -> Generator[subpr
 
 
 def free_port() -> int:
-    """A TCP port that nothing uses on any address."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nothing uses on any address, and that nothing else is given meanwhile."""
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,7 @@ CASES = {
 }
 VARIABLES = {"packages": {"TORCH_CACHING_PRECOMPILE": "1"}}
 
-# The plain way is that of other tests too; the packages are an experiment of torch's. Training and
-# max-autotune leave what no other way leaves.
-MARKS = {server: [pytest.mark.slow] for server in ("plain", "packages", "more ways")}
-ALL_SERVERS = [
-    pytest.param(server, marks=MARKS.get(server, []))
-    for server in dict.fromkeys(case.server for case in CASES.values())
-]
-ALL_CASES = [pytest.param(name, marks=MARKS.get(case.server, [])) for name, case in CASES.items()]
+ALL_SERVERS = sorted({case.server for case in CASES.values()})
 
 # What torch leaves only when a setting has had its effect.
 TRACES = {"max-autotune": "cache", "precompiled packages": "dynamo"}
@@ -160,7 +153,7 @@ def test_all_that_was_saved_is_loaded(server: str, runs_of: Callable[[str], Runs
     )
 
 
-@pytest.mark.parametrize("name", ALL_CASES)
+@pytest.mark.parametrize("name", CASES)
 def test_a_loaded_model_makes_no_more_than_in_the_place_where_it_was_compiled(
     name: str, runs_of: Callable[[str], Runs]
 ) -> None:
@@ -171,7 +164,7 @@ def test_a_loaded_model_makes_no_more_than_in_the_place_where_it_was_compiled(
     assert kinds_made(calls_for(name, runs.cold))["so"] > in_place["so"] == made["so"] == 0
 
 
-@pytest.mark.parametrize("name", ALL_CASES)
+@pytest.mark.parametrize("name", CASES)
 def test_a_loaded_model_computes_the_same(name: str, runs_of: Callable[[str], Runs]) -> None:
     """The same bits: of outputs, and of losses, parameters and running statistics of a training."""
     runs = runs_of(CASES[name].server)
@@ -180,7 +173,7 @@ def test_a_loaded_model_computes_the_same(name: str, runs_of: Callable[[str], Ru
     assert max(call.eager_difference for call in calls) < 1e-5
 
 
-@pytest.mark.parametrize("name", ALL_CASES)
+@pytest.mark.parametrize("name", CASES)
 def test_the_first_calls_of_a_loaded_model_cost_under_a_fifth_of_the_cold_ones(
     name: str, runs_of: Callable[[str], Runs]
 ) -> None:
@@ -205,13 +198,7 @@ def test_a_replica_with_an_empty_temporary_folder_builds_no_precompiled_header(
     assert all(filecmp.cmp(built[name], path, shallow=False) for name, path in reused.items())
 
 
-@pytest.mark.parametrize(
-    ("name", "trace"),
-    [
-        pytest.param(name, trace, marks=MARKS.get(CASES[name].server, []))
-        for name, trace in TRACES.items()
-    ],
-)
+@pytest.mark.parametrize(("name", "trace"), TRACES.items())
 def test_what_a_setting_leaves_is_loaded_too(
     name: str, trace: str, runs_of: Callable[[str], Runs]
 ) -> None:
@@ -220,7 +207,6 @@ def test_what_a_setting_leaves_is_loaded_too(
     assert [path for path in loaded if kind_of(path) == trace]
 
 
-@pytest.mark.slow
 def test_a_model_compiled_for_every_length_is_compiled_once(
     runs_of: Callable[[str], Runs],
 ) -> None:

@@ -42,6 +42,7 @@ def instruction_set(capability: str) -> str:
 
 pytestmark = [
     pytest.mark.torch,
+    pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch"),
     pytest.mark.skipif(
         instruction_set(WIDE).split(" ")[0] != WIDE or instruction_set(NARROW) != NARROW,
@@ -160,7 +161,6 @@ def shared_keys(cold: dict[str, Compiled]) -> None:
     assert wide == narrow
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("made_for", "runs_on"), DIRECTIONS)
 @pytest.mark.usefixtures("shared_keys")
 def test_upstream_reports_a_hit_on_code_for_another_cpu_and_computes_wrong_numbers(
@@ -220,7 +220,6 @@ def test_both_cpus_load_their_own_from_one_store_and_compile_nothing(
     assert run.outputs == first.outputs
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("runs_on", OTHER)
 def test_with_a_load_an_image_baked_for_another_cpu_is_compiled_again_and_is_right(
     runs_on: str, baked: dict[str, Compiled], cold: dict[str, Compiled]
@@ -234,7 +233,6 @@ def test_with_a_load_an_image_baked_for_another_cpu_is_compiled_again_and_is_rig
     assert run.difference < 1e-5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("runs_on", OTHER)
 def test_what_such_an_image_saves_is_right_for_the_next_replica(
     runs_on: str, followers: dict[str, Compiled]
@@ -245,7 +243,6 @@ def test_what_such_an_image_saves_is_right_for_the_next_replica(
     assert run.difference < 1e-5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("runs_on", OTHER)
 @pytest.mark.usefixtures("shared_keys")
 def test_without_a_load_an_image_baked_for_another_cpu_spreads_nothing(

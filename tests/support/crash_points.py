@@ -1,8 +1,14 @@
-"""Runs an operation once for each of its effects on files, and stops it before that one."""
+"""Runs an operation again and again, and stops it each time before another of its effects on files.
+
+With LONG_TESTS in the environment, before each of them; else before the first and the last of those
+that are alike, as the writing of many staged files is.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +18,10 @@ from tests.support.forks import fork_server
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+
+_ALIKE = re.compile(r"(?:open|fill|write|write the rest of|close|mkdir) (?:[^/]+/){0,3}[^/]*")
+"""What such effects have in common: what is done, and in which folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class Stop:
 
 
 class Sweep:
-    """Stops an operation before each of its effects in turn, each time in a new process."""
+    """Stops an operation before its effects in turn, each time in a new process."""
 
     def __init__(
         self, operation: Callable[[], object], inside: Path, prepare: Callable[[], object]
@@ -51,14 +61,25 @@ class Sweep:
         """Of the last run, which came to its end."""
 
     def __iter__(self) -> Iterator[Stop]:
-        """Yield after each stop; end when the operation came to its own end."""
-        for number in itertools.count(1):
+        """Yield after each stop; at the end the operation comes to its own."""
+        for number in itertools.count(1) if "LONG_TESTS" in os.environ else self._ends():
             self._prepare()
             stopped, effects = self._run(number)
             if not stopped:
-                self.effects = effects
-                return
+                break
             yield Stop(number, effects)
+        self._prepare()
+        _, self.effects = self._run(0)
+
+    def _ends(self) -> list[int]:
+        """The numbers of the first and the last of those that are alike."""
+        self._prepare()
+        _, effects = self._run(0)
+        places: dict[str, list[int]] = {}
+        for number, effect in enumerate(effects, 1):
+            found = _ALIKE.match(effect)
+            places.setdefault(found.group() if found else effect, []).append(number)
+        return sorted({end for numbers in places.values() for end in (numbers[0], numbers[-1])})
 
     def count(self, part: str) -> int:
         """How many effects of the whole operation have `part` in their description."""

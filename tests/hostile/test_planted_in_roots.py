@@ -217,15 +217,15 @@ def test_what_is_planted_in_the_staging_folder_is_never_opened(
     assert not (outside / "nothing").exists()
 
 
-def no_chance(size: int) -> str:
-    return "0" * 2 * size
+def no_chance(size: int) -> bytes:
+    return bytes(size)
 
 
 def test_a_folder_that_others_made_is_not_taken_for_staging(
     tmp_path: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_root(tmp_path / "root")
-    monkeypatch.setattr("secrets.token_hex", no_chance)
+    monkeypatch.setattr("os.urandom", no_chance)
     (root / RECORD_FOLDER / f"staging-{'0' * 16}").symlink_to(outside)
     before = snapshot(outside)
     with pytest.raises(FileExistsError):

@@ -217,7 +217,7 @@ def test_a_new_key_takes_the_place_of_nothing(
         file = target
     else:
         file.symlink_to(target)
-    assert "is there already" in failed(f"key new --file {file}", capsys)
+    assert "exists already" in failed(f"key new --file {file}", capsys)
     assert target.read_text() == "precious"
     assert "--file FILE" in failed("key new", capsys, USAGE)
 
@@ -265,5 +265,5 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIFdh\n-----END PRIVATE K
     ids=["PEM", "quoted", "capitals", "shell", "ssh"],
 )
 def test_a_key_of_another_form_is_no_shared_secret(text: str) -> None:
-    with pytest.raises(CacheValidationError, match="of another form"):
+    with pytest.raises(CacheValidationError, match="not in the form of a key"):
         Settings.from_environment({KEY: text})

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import logging
 import os
-import secrets
 import threading
 import time
 from dataclasses import dataclass, field
@@ -236,20 +235,28 @@ class FaultRun:
 
 
 @contextlib.contextmanager
+def counted_names() -> Generator[None]:
+    """Let names that are drawn be the same each time, so that equal states compare equal."""
+    numbers = itertools.count(1)
+
+    def next_bytes(size: int) -> bytes:
+        return next(numbers).to_bytes(size, "big")
+
+    with mock.patch.object(os, "urandom", next_bytes):
+        yield
+
+
+@contextlib.contextmanager
 def _same_ids_and_times(now: float) -> Generator[None]:
     """Let what is drawn, and the time of the store, be the same each time: equal states compare."""
-    numbers = itertools.count(1)
     real = FolderRemote.now
-
-    def next_token(size: int | None = None) -> str:
-        return f"{next(numbers):0{2 * (size or 8)}x}"
 
     def same_time(remote: FolderRemote) -> float:
         real(remote)
         return now
 
     with (
-        mock.patch.object(secrets, "token_hex", next_token),
+        counted_names(),
         mock.patch.object(FolderRemote, "now", same_time),
         mock.patch("b10_store.save.save.time", SimpleNamespace(time_ns=lambda: int(now * 1e9))),
     ):

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import secrets
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from unittest import mock
 
 from b10_store.remote.folder_names import MANIFESTS, PACKS, TEMPORARY_MARK
 from b10_transfer.errors import CacheError
 from tests.support.fault_findings import misplaced_files
-from tests.support.fault_runs import open_files
+from tests.support.fault_runs import counted_names, open_files
 from tests.support.fault_upkeep_endings import loads, saver_wakes_up
 from tests.support.faults import Case, Faults, Lasting, cases
 
@@ -22,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import (
         Callable,
         Container,
-        Generator,
         Hashable,
         Iterator,
         Mapping,
@@ -117,7 +112,7 @@ class UpkeepRun:
         # What follows is the same for the same state of the store.
         self._known: dict[Hashable, list[str]] = {}
         self._usual: Outcome | None = None
-        with _counted_names():
+        with counted_names():
             outcome = self._start(Faults())
             assert outcome.error is None, outcome
             self.counts = outcome.faults.counts
@@ -144,7 +139,7 @@ class UpkeepRun:
 
     def strike(self, case: Case) -> list[str]:
         """Let one effect go wrong; returns what was not as it must be."""
-        with _counted_names():
+        with counted_names():
             self._reset()
             outcome = self._start(Faults(case))
             wrong = [] if outcome.faults.struck else ["it never happened"]
@@ -255,15 +250,3 @@ def _vanished(outcome: Outcome, damaged: Container[str]) -> Iterator[str]:
             found = [base in other and known == data for other, known in outcome.after.items()]
             if not any(found) and not (name in damaged and name in outcome.after):
                 yield f"{name} is gone"
-
-
-@contextlib.contextmanager
-def _counted_names() -> Generator[None]:
-    """Let names that are drawn be the same each time, so that equal states compare equal."""
-    numbers = itertools.count(1)
-
-    def next_token(size: int | None = None) -> str:
-        return f"{next(numbers):0{2 * (size or 8)}x}"
-
-    with mock.patch.object(secrets, "token_hex", next_token):
-        yield

@@ -16,6 +16,7 @@ import tempfile
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISVTX
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from b10_transfer.errors import CacheError
@@ -35,11 +36,11 @@ _SECONDS = 300
 
 
 def open_the_way_to(folder: Path) -> None:
-    """Let every user come to a folder below the one for temporary files."""
-    temporary = Path(tempfile.gettempdir()).resolve()
-    for parent in folder.resolve().parents:
-        if temporary in parent.parents:
-            parent.chmod(parent.stat().st_mode | 0o011)
+    """Let every user come to a folder that is below one of everybody's."""
+    parents = [*folder.resolve().parents]
+    shared = [number for number, parent in enumerate(parents) if parent.stat().st_mode & S_ISVTX]
+    for parent in parents[: min(shared, default=0)]:
+        parent.chmod(parent.stat().st_mode | 0o011)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import importlib
 import json
 import os
 import random
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from b10_transfer.operations.imports import import_for
 from tests.support.storm_laws import change_laws
 from tests.support.storm_work import Worker
 
@@ -267,12 +267,7 @@ def _live(storm: Storm, number: int, life: int, parent: int) -> NoReturn:
 def _main() -> None:
     storm = Storm(**json.loads(os.environ[TERMS]))
     # Imported before the constants are changed: a module that comes later would have the real ones.
-    for module in (
-        "b10_transfer.operations.transfer",
-        "b10_transfer.operations.upkeep",
-        "b10_transfer.local.clear",
-    ):
-        importlib.import_module(module)
+    import_for("load", "save", "collect", "clear")
     change_laws(storm.pace, storm.latency, storm.law)
     crew = _Crew(storm)
     crew.run()

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store import CorruptError, Seal, StoreError
+from b10_store import CorruptError, Damage, Seal, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,11 +61,11 @@ class Stored:
 
     def note_problems(self, problems: Iterable[Problem]) -> None:
         """Add the problems that were found when manifests were read in full."""
-        wrong = {item.name: item for item in problems if not item.missing}
+        wrong = {item.name: item for item in problems if item.damage is not Damage.MISSING}
         for place, item in enumerate(self.manifests):
             found = wrong.get(item.name.manifest_path)
             if found is not None and item.header is not None and item not in self.refused:
-                error = OSError(found.reason) if found.unreachable else CorruptError(found.reason)
+                error = CorruptError(found.reason) if found.was_read else OSError(found.reason)
                 self.manifests[place] = StoredManifest(item.name, None, item.seal, error)
 
     def newest(self) -> list[Header]:

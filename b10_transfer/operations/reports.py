@@ -217,7 +217,7 @@ def _named(left_out: Mapping[str, tuple[str, ...]]) -> str:
 
 def count_refused(problems: Iterable[Problem]) -> int:
     """Return how many of the unusable manifests were read but not believed."""
-    return sum(not (item.missing or item.unreachable or item.unread) for item in problems)
+    return sum(item.was_read for item in problems)
 
 
 def problem_lines(problems: Collection[Problem], *, signed: bool = False) -> list[str]:

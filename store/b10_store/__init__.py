@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from b10_store.manifests.headers import Seal as Seal
     from b10_store.manifests.merge import MergedView as MergedView
     from b10_store.manifests.merge import merge as merge
+    from b10_store.manifests.problem import Damage as Damage
     from b10_store.manifests.problem import Problem as Problem
     from b10_store.manifests.reader import Heads as Heads
     from b10_store.paths import RECORD_FOLDER as RECORD_FOLDER
@@ -154,7 +155,7 @@ HOMES = {
     "load": ("LoadOutcome", "PACKS_AT_ONCE"),
     "manifests.headers": ("Seal",),
     "manifests.merge": ("MergedView", "merge"),
-    "manifests.problem": ("Problem",),
+    "manifests.problem": ("Damage", "Problem"),
     "manifests.reader": ("Heads",),
     "folders": (
         "Bounds",

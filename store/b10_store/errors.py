@@ -21,6 +21,10 @@ class LimitError(StoreError):
     """A declared size, count or path is beyond what is accepted."""
 
 
+UNUSABLE = (CorruptError, LimitError, UnsupportedFormatError)
+"""The errors of a file whose bytes are of no use to this release."""
+
+
 class SizeLimitError(StoreError):
     """The local tree alone is larger than one manifest may reference.
 

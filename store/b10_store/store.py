@@ -8,7 +8,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
+from b10_store.errors import UNUSABLE, StoreError
 from b10_store.format.marker import check_format
 from b10_store.format.names import TOUCH_INTERVAL_SECONDS, VISIT_INTERVAL_SECONDS, age
 from b10_store.load import PACKS_AT_ONCE, LoadOutcome, load
@@ -19,7 +19,7 @@ from b10_store.manifests.headers import (
     list_heads,
     read_pack_sizes,
 )
-from b10_store.manifests.problem import Problem
+from b10_store.manifests.problem import Problem, problem_of
 from b10_store.manifests.reader import Heads, ManifestReader
 from b10_store.remote.folder_names import TRASH
 from b10_store.remote.patient import PatientRemote
@@ -316,6 +316,6 @@ class Store:
         for name in reversed(names):
             try:
                 return [self._reader.read_header(name)], problems
-            except (CorruptError, LimitError, UnsupportedFormatError, OSError) as error:
-                problems.append(Problem(name.manifest_path, str(error)))
+            except (*UNUSABLE, OSError) as error:
+                problems.append(problem_of(name.manifest_path, error))
         return [], problems

@@ -11,7 +11,7 @@ import pytest
 
 import b10_transfer
 from b10_store.format import seal as envelope
-from b10_store.manifests.problem import Problem
+from b10_store.manifests.problem import Damage, Problem
 from b10_store.remote.folder import FolderRemote
 from b10_store.store import Store
 from b10_transfer import CacheError, CacheValidationError, OperationStatus
@@ -295,9 +295,9 @@ def test_a_host_that_is_given_the_key_saves_again_what_it_saved_without(fleet: F
 
 
 def test_a_manifest_that_vanished_or_cannot_be_reached_was_not_refused() -> None:
-    damaged = Problem("a", "its seal does not fit")
-    gone = Problem("b", "no such file", missing=True)
-    away = Problem("c", "stale file handle", unreachable=True)
+    damaged = Problem("a", Damage.DAMAGED, "its seal does not fit")
+    gone = Problem("b", Damage.MISSING, "no such file")
+    away = Problem("c", Damage.UNREADABLE, "stale file handle")
     assert count_refused([damaged, gone, away]) == 1
     assert "1 manifest refused" in problem_lines([damaged, gone, away], signed=True)[-1]
     assert problem_lines([gone, away], signed=True) == problem_lines([gone, away])

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from b10_store.check.check import CheckReport
-    from b10_store.check.damage import Fault
     from b10_store.format.keys import SigningKey
     from b10_store.format.names import Address
+    from b10_store.manifests.problem import Problem
     from b10_store.remote.protocol import FileStat, Range, Remote
     from tests.support.engine_hosts import EngineHost
 
@@ -108,7 +108,7 @@ class Shrinking(WrappedRemote):
         return found
 
 
-def kind_of(fault: Fault) -> tuple[str, str]:
+def kind_of(fault: Problem) -> tuple[str, str]:
     """The name of the file, and the kind of its damage."""
     return fault.name, fault.damage.name
 

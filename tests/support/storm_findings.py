@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from b10_store.check.damage import Damage
 from b10_store.digest import digest_of
 from b10_store.gc.plan import GcPolicy
 from b10_store.gc.trash import read_trash
+from b10_store.manifests.problem import Damage
 from b10_store.store import Store
 from b10_transfer.operations import transfer, upkeep
 from b10_transfer.status import OperationStatus
@@ -24,7 +24,7 @@ from tests.support.trees import artifacts_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from b10_store.check.damage import Fault
+    from b10_store.manifests.problem import Problem
     from b10_transfer.settings import Settings
 
 _STAGE = 601.0
@@ -87,7 +87,7 @@ def find_losses(store: Path, promised: Mapping[str, Mapping[str, str]]) -> list[
     return lines
 
 
-def find_faults(store: Path) -> list[Fault]:
+def find_faults(store: Path) -> list[Problem]:
     """What a check of every byte finds, except packs that wait in trash to be put back."""
     with tempfile.TemporaryDirectory() as folder:
         faults = upkeep.check(_settings(store, folder), read_data=True).faults

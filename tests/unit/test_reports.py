@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from b10_store.manifests.problem import Problem
+from b10_store.manifests.problem import Damage, Problem
 from b10_store.tree.scan import CHANGED, Skipped
 from b10_transfer import LoadReport, OperationStatus, SaveReport
 from b10_transfer.machine.environment import Difference
@@ -115,12 +115,17 @@ def test_the_status_of_a_report_has_the_truth_value_callers_test() -> None:
 
 
 def test_of_many_problems_the_first_are_told_and_of_each_its_first_words() -> None:
-    problems = [Problem(f"manifests/{number}", "bad " * 1000) for number in range(20_000)]
+    problems = [
+        Problem(f"manifests/{number}", Damage.DAMAGED, "bad " * 1000) for number in range(20_000)
+    ]
     lines = problem_lines(problems, signed=True)
     assert lines[-2] == "19990 more manifests cannot be used either"
     assert sum(map(len, lines)) < 4000
 
 
 def test_problems_are_told_by_file_and_reason() -> None:
-    problems = [Problem("manifests/x", "cut short"), Problem("packs/y", "gone", missing=True)]
+    problems = [
+        Problem("manifests/x", Damage.DAMAGED, "cut short"),
+        Problem("packs/y", Damage.MISSING, "gone"),
+    ]
     assert problem_lines(problems) == ["manifests/x: cut short", "packs/y: gone"]

@@ -7,16 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store.check.damage import Damage, Fault
 from b10_store.check.repair import Repair
-from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
+from b10_store.errors import UNUSABLE, StoreError
 from b10_store.format.marker import check_format
 from b10_store.format.names import FORMAT_FILE, SnapshotName, pack_path
 from b10_store.gc.repack import move_blobs
+from b10_store.manifests.problem import Damage, Problem, problem_of
 from b10_store.manifests.reader import ManifestReader
 from b10_store.packs.health import is_intact
 from b10_store.remote.folder_names import FOLDERS, NO_FOLDER
-from b10_store.remote.protocol import Range, exists, is_no_file
+from b10_store.remote.protocol import Range, exists
 from b10_store.remote.second_look import wrong_twice
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class CheckReport:
     manifests: int = 0
     packs: int = 0
     verified_bytes: int = 0
-    faults: list[Fault] = field(default_factory=list[Fault])
+    faults: list[Problem] = field(default_factory=list[Problem])
 
 
 def check(
@@ -114,7 +114,7 @@ class _Check:
 
     def _look_at_folders(self) -> None:
         for name in sorted(set(FOLDERS).intersection(self._remote.list(""))):
-            self._note(Fault(name, Damage.NO_FOLDER, NO_FOLDER))
+            self._note(Problem(name, Damage.NO_FOLDER, NO_FOLDER))
 
     def _copy_out(self, pack: PackId) -> tuple[int, int]:
         """Copy what is sound in a pack for every address that references it."""
@@ -135,35 +135,28 @@ class _Check:
             return
         if not exists(self._remote, FORMAT_FILE):
             what = "the next save writes it" if self._names() else "there is no store here"
-            self._note(Fault(FORMAT_FILE, Damage.MISSING, what))
+            self._note(Problem(FORMAT_FILE, Damage.MISSING, what))
         else:
-            self._note(Fault(FORMAT_FILE, Damage.DAMAGED, "the next save writes it anew"))
+            self._note(Problem(FORMAT_FILE, Damage.DAMAGED, "the next save writes it anew"))
 
     # Manifests.
 
     def _names(self) -> list[SnapshotName]:
         return ManifestReader(self._remote, self._scratch, ()).names()
 
-    def _look_at_manifest(self, name: SnapshotName) -> Fault | None:
-        try:
-            return wrong_twice(lambda: self._read_manifest(name))
-        except FileNotFoundError:
-            return None  # superseded since the listing
+    def _look_at_manifest(self, name: SnapshotName) -> Problem | None:
+        return wrong_twice(lambda: self._read_manifest(name))
 
-    def _read_manifest(self, name: SnapshotName) -> Fault | None:
+    def _read_manifest(self, name: SnapshotName) -> Problem | None:
         path = name.manifest_path
         try:
             manifest = ManifestReader(self._remote, self._scratch, ()).read(name)
             if self._is_refused(name):
-                return Fault(path, Damage.REFUSED, "loads pass over it")
+                return Problem(path, Damage.REFUSED, "loads pass over it")
         except FileNotFoundError:
-            raise
-        except UnsupportedFormatError as error:
-            return Fault(path, Damage.UNSUPPORTED, str(error))
-        except (CorruptError, LimitError) as error:
-            return Fault(path, Damage.DAMAGED, str(error))
-        except OSError as error:
-            return _failed(path, error)
+            return None  # superseded since the listing
+        except (*UNUSABLE, OSError) as error:
+            return problem_of(path, error)
         self._report.manifests += 1
         self._superseded |= {
             SnapshotName(name.address, snapshot) for snapshot in manifest.lineage.supersedes
@@ -184,7 +177,7 @@ class _Check:
 
     # Packs.
 
-    def _look_at_packs(self) -> list[tuple[PackId, Fault]]:
+    def _look_at_packs(self) -> list[tuple[PackId, Problem]]:
         """Look at all that are referenced; returns what is wrong."""
         with ThreadPoolExecutor(_PARALLEL, "b10-check") as pool:
             looked = list(zip(self._sizes, pool.map(self._look, self._sizes), strict=True))
@@ -204,32 +197,27 @@ class _Check:
             ]
         return wrong
 
-    def _look(self, pack: PackId) -> Fault | None:
+    def _look(self, pack: PackId) -> Problem | None:
         return wrong_twice(lambda: self._look_once(pack))
 
-    def _look_once(self, pack: PackId) -> Fault | None:
+    def _look_once(self, pack: PackId) -> Problem | None:
         name, size = pack_path(pack), self._sizes[pack]
         try:
             found = self._remote.stat(name).size
             if found != size:
-                return Fault(name, Damage.DAMAGED, f"{found} bytes, {size} expected")
+                return Problem(name, Damage.DAMAGED, f"{found} bytes, {size} expected")
             if self._read_data:
                 if not is_intact(self._remote, name, pack, size):
-                    return Fault(name, Damage.DAMAGED, "its bytes are not those it was named by")
+                    return Problem(name, Damage.DAMAGED, "its bytes are not those it was named by")
                 self._on_progress(size)
             else:
                 # Its length is told of a file that nobody may open, too.
                 next(self._remote.read(name, [Range(0, 1)]))
         except FileNotFoundError:
-            return Fault(name, Damage.MISSING, "manifests reference it")
+            return Problem(name, Damage.MISSING, "manifests reference it")
         except OSError as error:
-            return _failed(name, error)
+            return problem_of(name, error)
         return None
 
-    def _note(self, fault: Fault) -> None:
+    def _note(self, fault: Problem) -> None:
         self._report.faults.append(fault)
-
-
-def _failed(name: str, error: OSError) -> Fault:
-    damage = Damage.DAMAGED if is_no_file(error) else Damage.UNREADABLE
-    return Fault(name, damage, str(error))

@@ -8,11 +8,11 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from b10_store.check.damage import Damage, Fault
 from b10_store.errors import StoreError
 from b10_store.format.marker import check_format
 from b10_store.format.names import pack_path, parse_pack_name, quarantined_name
 from b10_store.gc.trash import read_trash
+from b10_store.manifests.problem import Damage, Problem
 from b10_store.packs.health import is_intact
 from b10_store.remote.folder_names import QUARANTINE
 from b10_store.remote.protocol import is_no_file
@@ -46,7 +46,7 @@ class Repair:
         self._copy_out = copy_out
         self._spares = _find_spares(remote)
 
-    def repair_manifest(self, fault: Fault) -> Fault:
+    def repair_manifest(self, fault: Problem) -> Problem:
         """Move a manifest to quarantine if nobody can use it; returns the fault, and what was done.
 
         In a store of this release's format, a manifest of another one is nobody's.
@@ -58,7 +58,7 @@ class Repair:
             return fault
         return self._quarantined(fault, "; gone until a host that has its artifacts saves")
 
-    def repair_pack(self, pack: PackId, size: int, fault: Fault) -> Fault:
+    def repair_pack(self, pack: PackId, size: int, fault: Problem) -> Problem:
         """Put an intact copy in the place of a missing or damaged pack.
 
         Without one, the sound blobs of a damaged pack are copied out, and then it goes to
@@ -81,7 +81,7 @@ class Repair:
                     return replace(fault, repaired=f"put back from {spare}")
         return fault
 
-    def _doubt(self, pack: PackId, fault: Fault) -> str:
+    def _doubt(self, pack: PackId, fault: Problem) -> str:
         """Return why a pack that seems damaged is left in its place; "" when it is damaged."""
         # A manifest may be wrong about a length, and a client's cache about bytes more than once;
         # only the pack's own name vouches for it.
@@ -93,7 +93,7 @@ class Repair:
                 return f"read once more: {error}"
         return ""
 
-    def _set_aside(self, pack: PackId, size: int, fault: Fault) -> Fault:
+    def _set_aside(self, pack: PackId, size: int, fault: Problem) -> Problem:
         if any(self._is_spare(spare, pack, size) for spare in self._spares.get(pack, ())):
             return self._quarantined(fault, "")
         try:
@@ -136,7 +136,7 @@ class Repair:
         except OSError:
             return False
 
-    def _quarantined(self, fault: Fault, consequence: str) -> Fault:
+    def _quarantined(self, fault: Problem, consequence: str) -> Problem:
         base = fault.name.rpartition("/")[2]
         try:
             # The file of that name may be intact by now, and the client have been wrong.

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from b10_store.errors import CorruptError, LimitError, StoreError
 from b10_store.format.names import pack_path, published_at
 from b10_store.format.seal import PREFIX_LIMIT, open_prefix
-from b10_store.manifests.problem import Problem
+from b10_store.manifests.problem import Damage, Problem, problem_of
 from b10_store.manifests.reader import ManifestReader
+from b10_store.remote.folder_names import MANIFESTS
 from b10_store.remote.protocol import is_no_file, read_bounded
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class _Surveyor:
             listed = set(names)
             problems = self._read([name for name in names if name not in self._known])
             # A manifest that vanished was superseded meanwhile; only a new listing tells by which.
-            if not any(problem.missing for problem in problems):
+            if all(problem.damage is not Damage.MISSING for problem in problems):
                 break
         referrers = [referrer for name, referrer in self._known.items() if name in listed]
         half_dead = frozenset(
@@ -185,12 +186,13 @@ class _Surveyor:
         problems: list[Problem] = []
         for start in range(0, len(wanted), _BATCH):
             if not self._may_go_on():
-                return [*problems, Problem("manifests", "there was no time to read them all")]
+                late = "there was no time to read them all"
+                return [*problems, Problem(MANIFESTS, Damage.UNREAD, late)]
             # A reader of its own for each batch: together they may not fit into memory.
             batch = wanted[start : start + _BATCH]
             for name, result in zip(batch, self._reader().read_many(batch), strict=True):
                 # A manifest that is too much beside others may fit alone.
-                is_unread = isinstance(result, Problem) and result.unread
+                is_unread = isinstance(result, Problem) and result.damage is Damage.UNREAD
                 problems += self._note(self._reader().try_read(name) if is_unread else result)
         return problems
 
@@ -201,10 +203,8 @@ class _Surveyor:
         try:
             stat = self._remote.stat(name.manifest_path)
             is_trusted = self._is_trusted(manifest)
-        except FileNotFoundError as error:
-            return [Problem(name.manifest_path, str(error), missing=True)]
         except OSError as error:
-            return [Problem(name.manifest_path, str(error), unreachable=True)]
+            return [problem_of(name.manifest_path, error)]
         self._known[name] = Reference(
             name,
             manifest.lineage.supersedes,
@@ -225,7 +225,7 @@ class _Surveyor:
         Whoever can write to the store can plant such files every day; without a key, what cannot be
         read may as well be somebody's own. One that is short may be so for this client alone.
         """
-        if not self._keys or problem.missing or problem.unread:
+        if not self._keys or problem.damage in (Damage.MISSING, Damage.UNREAD):
             return False
         try:
             first = read_bounded(self._remote, problem.name, PREFIX_LIMIT)

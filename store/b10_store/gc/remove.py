@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
+from b10_store.errors import UNUSABLE
 from b10_store.format.manifest_file import decode_manifest
 from b10_store.format.names import new_snapshot_id, pack_path, parse_manifest_name, parse_pack_name
 from b10_store.format.sealed_file import read_sealed
@@ -15,6 +16,7 @@ from b10_store.gc.trash import read_trash
 from b10_store.manifests.merge import superseded_by
 from b10_store.remote.folder_names import PACKS, TRASH
 from b10_store.remote.patient import is_passing
+from b10_store.remote.second_look import decoded_file
 
 if TYPE_CHECKING:
     from b10_store.format.manifest import Manifest
@@ -165,18 +167,15 @@ class _Undo:
                 found[name] = self._read(trashed.manifests[name], name)
             except FileNotFoundError:
                 continue
-            except (CorruptError, LimitError, UnsupportedFormatError):
+            except UNUSABLE:
                 self._unusable.add(name)
         return found
 
     def _read(self, location: str, name: SnapshotName) -> Manifest:
-        data = read_sealed(self._remote, location)
-        try:
-            return decode_manifest(data, name, self._scratch)
-        except CorruptError:
-            # A client's cache may know the file as shorter than it is: a fresh read convicts.
-            again = read_sealed(self._remote, location)
-            return decode_manifest(again, name, self._scratch)
+        return decoded_file(
+            partial(read_sealed, self._remote, location),
+            partial(decode_manifest, name=name, scratch=self._scratch),
+        )
 
     def _bring(self, trashed: _Trashed, pack: PackId) -> bool:
         if pack in self._packs:

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.errors import CorruptError, LimitError, StoreError, UnsupportedFormatError
+from b10_store.errors import UNUSABLE, CorruptError, StoreError
 from b10_store.format.manifest_file import decode_header, decode_pack_sizes
 from b10_store.format.names import parse_manifest_name
 from b10_store.format.seal import open_prefix
 from b10_store.format.sealed_file import read_sealed
 from b10_store.manifests.merge import superseded_by
-from b10_store.manifests.problem import Problem
+from b10_store.manifests.problem import Damage, Problem, problem_of
 from b10_store.remote.folder_names import MANIFESTS, TEMPORARY_MARK
 from b10_store.remote.protocol import read_bounded
 
@@ -31,8 +31,6 @@ _HEADER_GUESS = 1 << 16
 _PARALLEL = 16
 _PARALLEL_TABLES = 4
 """Few manifests are read at once, since planted ones may claim 256 MiB each."""
-
-_UNUSABLE = (CorruptError, LimitError, UnsupportedFormatError)
 
 
 class Seal(enum.Enum):
@@ -109,7 +107,9 @@ def list_heads(remote: Remote, keys: tuple[Key, ...]) -> HeadListing:
         if name is not None:
             by_address[name.address].append(name)
         elif TEMPORARY_MARK not in file:
-            problems.append(Problem(f"{MANIFESTS}/{file}", "does not have the name of a manifest"))
+            problems.append(
+                Problem(f"{MANIFESTS}/{file}", Damage.DAMAGED, "does not have the name of a manifest")
+            )
     heads: list[ListedHead] = []
     with ThreadPoolExecutor(_PARALLEL, "b10-headers") as pool:
         read = pool.map(partial(_heads_among, remote, keys), by_address.values())
@@ -153,8 +153,8 @@ def read_pack_sizes(
         if future.done() and not future.cancelled():
             try:
                 found[name] = future.result()
-            except _UNUSABLE as error:
-                found[name] = Problem(name.manifest_path, str(error))
+            except UNUSABLE as error:
+                found[name] = problem_of(name.manifest_path, error)
             except (StoreError, OSError):
                 continue  # the scratch folder, or a file that is superseded by now
     return found
@@ -190,6 +190,6 @@ def _heads_among(
             found.append(ListedHead(header, remote.stat(name.manifest_path).mtime))
         except FileNotFoundError:
             continue  # superseded since the listing
-        except (*_UNUSABLE, OSError) as error:
-            problems.append(Problem(name.manifest_path, str(error)))
+        except (*UNUSABLE, OSError) as error:
+            problems.append(problem_of(name.manifest_path, error))
     return found, problems

@@ -6,18 +6,20 @@ With keys, a manifest that none of them sealed for its name is a problem and not
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
+from b10_store.errors import UNUSABLE
 from b10_store.format.manifest_file import decode_header, decode_manifest
 from b10_store.format.names import SnapshotName, parse_manifest_name
-from b10_store.format.reading_budget import BudgetError, ReadingBudget
+from b10_store.format.reading_budget import ReadingBudget
 from b10_store.format.seal import open_body
 from b10_store.format.sealed_file import read_sealed
 from b10_store.manifests.headers import read_header
 from b10_store.manifests.merge import superseded_by
-from b10_store.manifests.problem import Problem
+from b10_store.manifests.problem import Damage, Problem, problem_of
 from b10_store.remote.folder_names import MANIFESTS
+from b10_store.remote.second_look import decoded_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -92,15 +94,9 @@ class ManifestReader:
         """
         manifest = self._verified.get(name)
         if manifest is None:
-            data = self._read_file(name)
-            try:
-                manifest = self._decode(data, name)
-            except CorruptError:
-                # A client's cache may show the file too short: only a fresh read proves damage.
-                again = self._read_file(name)
-                if again == data:
-                    raise
-                manifest = self._decode(again, name)
+            manifest = decoded_file(
+                partial(self._read_file, name), partial(self._decode, name=name)
+            )
             self._verified[name] = manifest
         return manifest
 
@@ -135,7 +131,7 @@ class ManifestReader:
         the listing and the reading was superseded meanwhile, so the listing is repeated once.
         """
         heads = self._read_heads(address)
-        if any(problem.missing for problem in heads.problems):
+        if any(problem.damage is Damage.MISSING for problem in heads.problems):
             heads = self._read_heads(address)
         return heads
 
@@ -147,7 +143,7 @@ class ManifestReader:
         # skip.
         waiting = list(reversed(listed))
         done = 0
-        while done < len(waiting) and not any(problem.unread for problem in problems):
+        while done < len(waiting) and all(item.damage is not Damage.UNREAD for item in problems):
             wave = max(1, min(len(read) + len(problems), _PARALLEL_READS))
             news = self._read_some(waiting[done : done + wave], read, problems)
             done += wave
@@ -158,7 +154,7 @@ class ManifestReader:
         left = len(waiting) - done
         if left > 0:
             more = f"{left} older manifests were not read either"
-            problems.append(Problem(MANIFESTS, more, unread=True))
+            problems.append(Problem(MANIFESTS, Damage.UNREAD, more))
         return Heads(_only_heads(read), listed, tuple(read), tuple(problems))
 
     def _read_some(
@@ -184,14 +180,8 @@ class ManifestReader:
         """Read one manifest; return a problem when it cannot be used."""
         try:
             return self.read(name)
-        except BudgetError as error:
-            return Problem(name.manifest_path, str(error), unread=True)
-        except (CorruptError, LimitError, UnsupportedFormatError) as error:
-            return Problem(name.manifest_path, str(error))
-        except FileNotFoundError as error:
-            return Problem(name.manifest_path, str(error), missing=True)
-        except OSError as error:
-            return Problem(name.manifest_path, str(error), unreachable=True)
+        except (*UNUSABLE, OSError) as error:
+            return problem_of(name.manifest_path, error)
 
     def _decode(self, data: bytes, name: SnapshotName) -> Manifest:
         return decode_manifest(data, name, self._scratch, self.keys, self._budget)

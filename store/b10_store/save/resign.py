@@ -10,6 +10,7 @@ from b10_store.format.manifest import Manifest, referenced_packs
 from b10_store.format.manifest_file import encode_manifest
 from b10_store.manifests.lineage import lineage_like_newest
 from b10_store.manifests.merge import merge, with_good_packs
+from b10_store.manifests.problem import Damage
 from b10_store.packs.health import present_packs
 from b10_store.save.session import open_session
 
@@ -68,7 +69,7 @@ def _publish(
     present: Collection[PackId],
 ) -> None:
     for problem in heads.problems:
-        if problem.unreachable:
+        if problem.damage is Damage.UNREADABLE:
             raise StoreError(f"{problem.name} cannot be read: {problem.reason}")
     stored = with_good_packs(merge(heads.manifests), heads.manifests, present)
     manifest = Manifest(

@@ -22,6 +22,7 @@ from b10_store.format.marker import check_format, write_format
 from b10_store.format.names import FENCED_ATTEMPTS, snapshot_milliseconds
 from b10_store.manifests.lineage import lineage_of
 from b10_store.manifests.merge import merge, with_good_packs
+from b10_store.manifests.problem import Damage
 from b10_store.packs.health import Packs, look_at_packs
 from b10_store.packs.writer import Written, write_packs
 from b10_store.save.dedup import WORTHWHILE_BYTES, find_elsewhere
@@ -211,7 +212,7 @@ def _look(
     """
     heads = reader.heads(request.address)
     for problem in heads.problems:
-        if problem.unreachable:
+        if problem.damage is Damage.UNREADABLE:
             # It may hold everything: planning around it would upload all of that again (I7).
             raise StoreError(f"{problem.name} cannot be read: {problem.reason}")
     # Manifests that only others can verify are neither carried on nor moved away.

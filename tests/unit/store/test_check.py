@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.check.damage import Damage
 from b10_store.errors import UnsupportedFormatError
 from b10_store.format.keys import SigningKey
 from b10_store.format.names import Address, pack_path
 from b10_store.format.seal import PREFIX_SIZE, seal
+from b10_store.manifests.problem import Damage
 from tests.support.checked_stores import (
     CheckedStore,
     Misreading,

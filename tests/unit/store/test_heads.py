@@ -9,6 +9,7 @@ from b10_store.format.keys import SigningKey
 from b10_store.format.manifest import summarize
 from b10_store.format.names import Address
 from b10_store.format.reading_budget import ReadingBudget
+from b10_store.manifests.problem import Damage
 from b10_store.manifests.reader import ManifestReader
 from b10_store.remote.patient import PatientRemote
 from b10_store.remote.protocol import Range
@@ -100,8 +101,7 @@ def test_a_damaged_manifest_supersedes_nothing(remote: MemoryRemote, scratch: st
     found = heads_of(remote, scratch)
     assert found.manifests == (line[2],)
     assert [problem.name for problem in found.problems] == [line[-1].name.manifest_path]
-    assert not found.problems[0].missing
-    assert not found.problems[0].unreachable
+    assert found.problems[0].damage is Damage.DAMAGED
 
 
 def test_where_all_are_damaged_all_are_problems(remote: MemoryRemote, scratch: str) -> None:
@@ -164,7 +164,7 @@ def test_a_manifest_that_is_never_found_is_a_problem_after_one_more_look(
     counting = CountingRemote(Vanishing(remote, f"{manifest(2).name}.manifest"))
     found = heads_of(counting, scratch)
     assert times(found.manifests) == [1]
-    assert [problem.missing for problem in found.problems] == [True]
+    assert [problem.damage for problem in found.problems] == [Damage.MISSING]
     assert counting.names("list") == ["manifests"] * 2
 
 
@@ -181,8 +181,7 @@ def test_a_manifest_that_cannot_be_reached_is_told_from_a_damaged_one(
     publish(remote, scratch, manifest(1))
     stale = OSError(116, "stale file handle")
     (problem,) = heads_of(failing(remote, stale, "read"), scratch).problems
-    assert problem.unreachable
-    assert not problem.missing
+    assert problem.damage is Damage.UNREADABLE
     assert "stale file handle" in problem.reason
 
 
@@ -277,7 +276,7 @@ def test_an_operation_reads_the_newest_manifests_that_its_budget_allows_and_says
     crowd(remote, scratch, 40)
     found = ManifestReader(remote, scratch, (), budget).heads(ADDRESS)
     assert times(found.manifests) == [37, 38, 39, 40]
-    assert all(problem.unread for problem in found.problems)
+    assert {problem.damage for problem in found.problems} == {Damage.UNREAD}
     assert (
         found.problems[-1].reason
         == f"{40 - 4 - len(found.problems) + 1} older manifests were not read either"
@@ -289,7 +288,7 @@ def test_what_is_unpacked_counts_too(remote: MemoryRemote, scratch: str) -> None
     (name,) = ManifestReader(remote, scratch, ()).names()
     size = remote.stat(name.manifest_path).size
     found = ManifestReader(remote, scratch, (), ReadingBudget(size=size + 100)).heads(ADDRESS)
-    assert [problem.unread for problem in found.problems] == [True]
+    assert [problem.damage for problem in found.problems] == [Damage.UNREAD]
     found = ManifestReader(remote, scratch, (), ReadingBudget(size=size + 64 * 4096)).heads(ADDRESS)
     assert found.problems == ()
 

@@ -8,6 +8,7 @@ import pytest
 
 from b10_store.format.keys import SigningKey
 from b10_store.gc.references import References, superseders, survey
+from b10_store.manifests.problem import Damage
 from b10_store.remote.memory import MemoryRemote
 from tests.support.clocks import SleepingClock
 from tests.support.meanwhile import Meanwhile, failing
@@ -126,7 +127,7 @@ def test_a_manifest_that_cannot_be_reached_is_a_problem(
     found = look(failing(remote, TimeoutError(), effect, made[0].name.manifest_path), tmp_path)
     (problem,) = found.problems
     assert problem.name == made[0].name.manifest_path
-    assert problem.unreachable
+    assert problem.damage is Damage.UNREADABLE
 
 
 @pytest.mark.parametrize("effect", ["read", "stat"])

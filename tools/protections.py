@@ -48,7 +48,7 @@ _GC = (
     "tests/integration/gc/test_gc_refusals.py",
     "tests/integration/gc/test_gc_interleavings.py",
 )
-_FORGED = ("tests/unit/store/test_envelope.py", "tests/unit/store/test_manifest_file.py")
+_FORGED = ("tests/unit/store/test_seal.py", "tests/unit/store/test_manifest_file.py")
 _FRAMES = ("tests/unit/store/test_frame.py", "tests/hostile/test_forged_stores.py")
 
 PROTECTIONS = (
@@ -192,7 +192,7 @@ PROTECTIONS = (
         _STORE + "format/keys.py",
         "        except InvalidSignature:\n            return False",
         "        except InvalidSignature:\n            return True",
-        "tests/unit/store/test_envelope.py",
+        "tests/unit/store/test_seal.py",
         invariant="I11",
     ),
     _simple(
@@ -200,7 +200,7 @@ PROTECTIONS = (
         _STORE + "format/keys.py",
         "if public != self.data or digest",
         "if digest",
-        "tests/unit/store/test_envelope.py",
+        "tests/unit/store/test_seal.py",
         invariant="I11",
     ),
     _simple(
@@ -502,7 +502,7 @@ PROTECTIONS = (
         _STORE + "format/keys.py",
         "        if _is_weak(data):",
         "        if not data:",
-        "tests/unit/store/test_envelope.py",
+        "tests/unit/store/test_seal.py",
     ),
     _simple(
         "what comes from the future is swept",

@@ -11,10 +11,10 @@ import pytest
 import zstandard
 
 from b10_store.digest import digest_of
-from b10_store.format import seal as envelope
 from b10_store.format.frame import FrameTable
 from b10_store.format.manifest_file import decode_manifest
 from b10_store.format.names import parse_manifest_name
+from b10_store.format.seal import seal
 from b10_store.packs.reader import Wanted
 from tests.support.blobs import Collector
 from tests.support.databases import build_database, read_database
@@ -45,7 +45,7 @@ def decode(
     raw = build_database(tables)
     body = zstandard.ZstdCompressor(level=level, write_checksum=True).compress(raw)
     text = json.dumps({**header, "raw_length": len(raw)}, indent=3).encode()
-    value = decode_manifest(envelope.seal(text, body), NAME, str(scratch))
+    value = decode_manifest(seal(text, body), NAME, str(scratch))
     return {path for _, path, _ in value.entries}
 
 
@@ -83,7 +83,7 @@ def test_of_two_rows_of_one_artifact_the_last_counts(
     raw = build_database(tables)
     body = zstandard.ZstdCompressor().compress(raw)
     text = json.dumps({**header, "raw_length": len(raw)}).encode()
-    value = decode_manifest(envelope.seal(text, body), NAME, str(tmp_path))
+    value = decode_manifest(seal(text, body), NAME, str(tmp_path))
     assert len(value.entries) == 10
     (entry,) = (item for key, item in value.entries.items() if key.path == "ab/cabc.py")
     assert entry.digest == "00" * 32

@@ -10,11 +10,18 @@ from hypothesis import strategies as st
 
 from b10_store.digest import digest_of
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
-from b10_store.format import seal as envelope
 from b10_store.format.frame import FRAME_LIMIT, FRAME_ROW_SIZE, FrameTable
 from b10_store.format.manifest_file import decode_header
 from b10_store.format.names import FRAME_RAW_LIMIT, SnapshotName
 from b10_store.format.pack_footer import read_footer
+from b10_store.format.seal import (
+    BODY_LIMIT,
+    HEADER_LIMIT,
+    open_body,
+    open_header,
+    open_prefix,
+    seal,
+)
 from tests.support.packed import memory_store
 from tests.support.values import ADDRESS, snapshot
 
@@ -38,12 +45,12 @@ def test_a_prefix_of_any_fields_is_opened_within_the_limits_or_refused(
     fields = _PREFIX.pack(magic, header_length, flags, body_length, digest, digest)
     data = fields + bytes.fromhex(digest_of(fields)) + rest
     try:
-        prefix = envelope.open_prefix(data)
+        prefix = open_prefix(data)
     except _REFUSED:
         return
-    assert prefix.header_length <= envelope.HEADER_LIMIT
-    assert prefix.body_length <= envelope.BODY_LIMIT
-    for opener in (envelope.open_header, envelope.open_body):
+    assert prefix.header_length <= HEADER_LIMIT
+    assert prefix.body_length <= BODY_LIMIT
+    for opener in (open_header, open_body):
         try:
             assert opener(prefix, data) in rest
         except CorruptError:
@@ -84,7 +91,7 @@ _SMALLEST: dict[str, object] = {
 @example({"recorded": [["\udfff", "a"]]})
 @example({"summary": dict.fromkeys(("artifacts", "raw_bytes", "stored_bytes", "packs"), 10**400)})
 def test_a_header_of_any_fields_is_read_as_text_or_refused(changes: dict[str, object]) -> None:
-    data = envelope.seal(json.dumps({**_SMALLEST, **changes}).encode(), b"")
+    data = seal(json.dumps({**_SMALLEST, **changes}).encode(), b"")
     try:
         _, header = decode_header(data, _NAME)
     except _REFUSED:
@@ -99,7 +106,7 @@ def test_a_header_of_any_fields_is_read_as_text_or_refused(changes: dict[str, ob
 @example(b"{}")
 def test_a_header_of_any_bytes_is_refused(header: bytes) -> None:
     try:
-        decode_header(envelope.seal(header, b""), _NAME)
+        decode_header(seal(header, b""), _NAME)
     except _REFUSED:
         return
     raise AssertionError("it was accepted")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b10_store.format import seal as envelope
 from b10_store.format.keys import SigningKey
 from b10_store.format.manifest import Pack
 from b10_store.format.names import Address, new_snapshot_id
+from b10_store.format.seal import seal
 from b10_store.gc.plan import GcPolicy
 from b10_store.gc.trash import Stage, read_trash
 from b10_store.store import Store
@@ -114,7 +114,7 @@ def test_where_room_is_short_what_no_key_signed_goes_first(world: World) -> None
 
 
 def another_format(_: World) -> bytes:
-    return envelope.seal(b'{"format":99}', b"body")
+    return seal(b'{"format":99}', b"body")
 
 
 UNREADABLE: dict[str, Callable[[World], bytes]] = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import b10_transfer
-from b10_store.format import seal as envelope
+from b10_store.format.seal import open_prefix
 from b10_store.manifests.problem import Damage, Problem
 from b10_store.remote.folder import FolderRemote
 from b10_store.store import Store
@@ -67,7 +67,7 @@ def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_hosts_with_one_key_share_and_what_they_publish_is_signed(fleet: Fleet) -> None:
     assert fleet.save(GOOD).status is OperationStatus.SUCCESS
     (manifest,) = fleet.manifests()
-    assert envelope.open_prefix(manifest.read_bytes()).signed
+    assert open_prefix(manifest.read_bytes()).signed
     report, tree = fleet.load()
     assert (tree, report.refused, report.problems) == (GOOD, 0, ())
     assert "refused" not in str(report)

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zstandard
 
-from b10_store.format import seal as envelope
 from b10_store.format.keys import SigningKey
 from b10_store.format.names import Address, SnapshotName, parse_manifest_name, parse_snapshot_id
-from b10_store.format.seal import PREFIX_SIZE
+from b10_store.format.seal import PREFIX_SIZE, open_prefix, seal
 from b10_store.remote.folder import FolderRemote
 from b10_transfer import CacheError
 from tests.support.engine_hosts import EngineHost
@@ -53,12 +52,12 @@ def put(site: Site, name: SnapshotName, data: bytes) -> Path:
 def parts_of(manifest: Path) -> tuple[dict[str, Any], bytes]:
     """Header and body of a sealed manifest."""
     data = manifest.read_bytes()
-    length = envelope.open_prefix(data).header_length
+    length = open_prefix(data).header_length
     return json.loads(data[PREFIX_SIZE : PREFIX_SIZE + length]), data[PREFIX_SIZE + length :]
 
 
 def resealed(header: dict[str, Any], body: bytes, key: SigningKey | None = None) -> bytes:
-    return envelope.seal(json.dumps(header, separators=(",", ":")).encode(), body, key)
+    return seal(json.dumps(header, separators=(",", ":")).encode(), body, key)
 
 
 def other_environment(site: Site, key: str) -> SnapshotName:
@@ -257,7 +256,7 @@ def test_the_bodies_of_two_signed_manifests_exchanged_are_both_refused(fleet: Fl
     fleet.save(GOOD)
     fleet.save(MORE, B10_CACHE_NAMESPACE="other")
     files = [path.read_bytes() for path in fleet.manifests()]
-    cuts = [PREFIX_SIZE + envelope.open_prefix(data).header_length for data in files]
+    cuts = [PREFIX_SIZE + open_prefix(data).header_length for data in files]
     for path, data, cut, swapped, start in zip(
         fleet.manifests(), files, cuts, reversed(files), reversed(cuts), strict=True
     ):

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from b10_store.digest import digest_of
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
-from b10_store.format import seal as envelope
 from b10_store.format.frame import compress_frame, decompress_frame
 from b10_store.format.manifest_file import decode_header, encode_manifest
 from b10_store.format.manifest_table import build_database, read_database
 from b10_store.format.names import SnapshotName
 from b10_store.format.pack_footer import Piece, encode_footer, read_footer
+from b10_store.format.seal import open_body, open_header, open_prefix, seal
 from b10_store.paths import check_path
 from tests.support.forged_pages import Pages
 from tests.support.hostile_databases import sound
@@ -48,16 +48,16 @@ def _take_database(data: bytes) -> None:
 
 
 def _take_header(data: bytes) -> None:
-    decode_header(envelope.seal(data, b""), _NAME)
+    decode_header(seal(data, b""), _NAME)
 
 
 def _take_envelope(data: bytes) -> None:
     """The fields, under a seal that fits."""
     fields = data[:88]
     sealed = fields + bytes.fromhex(digest_of(fields)) + data[88:]
-    prefix = envelope.open_prefix(sealed)
-    envelope.open_header(prefix, sealed)
-    envelope.open_body(prefix, sealed)
+    prefix = open_prefix(sealed)
+    open_header(prefix, sealed)
+    open_body(prefix, sealed)
 
 
 def _take_footer(data: bytes) -> None:
@@ -89,11 +89,11 @@ def _database_seeds() -> list[bytes]:
 def _header_seeds() -> list[bytes]:
     with tempfile.TemporaryDirectory() as scratch:
         data = encode_manifest(_VALUE, scratch)
-    return [envelope.open_header(envelope.open_prefix(data), data)]
+    return [open_header(open_prefix(data), data)]
 
 
 def _envelope_seeds() -> list[bytes]:
-    sealed = envelope.seal(b"header", b"body")
+    sealed = seal(b"header", b"body")
     return [sealed[:88] + sealed[120:]]
 
 

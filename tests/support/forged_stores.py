@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import zstandard
 
 from b10_store.digest import digest_of
-from b10_store.format import seal as envelope
 from b10_store.format.frame import FrameTable
 from b10_store.format.manifest import summarize
 from b10_store.format.names import SnapshotId, SnapshotName, snapshot_milliseconds
 from b10_store.format.pack_footer import Piece, encode_footer
+from b10_store.format.seal import seal
 from b10_store.manifests.reader import ManifestReader
 from b10_store.remote.folder import FolderRemote
 from tests.support.databases import build_database
@@ -123,7 +123,7 @@ class Forge:
 
     def plant_sealed(self, name: SnapshotName, header: bytes, body: bytes) -> None:
         """Publish a header and a body under a right seal."""
-        self.write(name.manifest_path, envelope.seal(header, body))
+        self.write(name.manifest_path, seal(header, body))
 
     def plant_rows(self, entries: Sequence[bytes], *packs: ForgedPack) -> None:
         """Publish entries that lie in some packs."""

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
-from b10_store.format import seal as envelope
 from b10_store.format.names import snapshot_milliseconds
+from b10_store.format.seal import seal
 from tests.support.databases import build_database
 from tests.support.forged_stores import Outcome, tables_of
 from tests.support.zstd_frames import GIB, TIB, zstd_frame
@@ -73,10 +73,10 @@ def _declared(header_length: int, body_length: int) -> Case:
         digest = bytes(32)
         fields = b"B10SEAL1" + header_length.to_bytes(4, "little") + bytes(4)
         fields += body_length.to_bytes(8, "little") + digest + digest
-        sealed = envelope.seal(b"", b"")
+        sealed = seal(b"", b"")
         assert len(fields) == len(sealed) - 32
-        seal = bytes.fromhex(digest_of(fields))
-        forge.write(forge.name().manifest_path, fields + seal + b"short")
+        mark = bytes.fromhex(digest_of(fields))
+        forge.write(forge.name().manifest_path, fields + mark + b"short")
         return Outcome()
 
     return plant

@@ -16,11 +16,10 @@ from b10_store import store as store_module
 from b10_store.check import check
 from b10_store.digest import digest_of
 from b10_store.format.names import Address
-from b10_store.gc import repack as rewrite
 from b10_store.manifests import reader as heads
+from b10_store.packs import blobs
 from b10_store.packs import writer as pack
 from b10_store.save import dedup, save, session
-from b10_store.save import mergeable as rewritten
 from b10_store.store import Store
 from b10_store.tree import scan
 from tests.support.aging_stores import AgingFolder, AgingMemory
@@ -48,7 +47,7 @@ ADDRESSES = (Address("a" * 32), Address("a" * 32, "model"), Address("b" * 32, "m
 KEPT = Address("c" * 32)
 """One more, to which nothing happens: where there is no manifest at all, nothing is collected."""
 
-_SERIAL = (load_module, check, dedup, heads, pack, rewrite, rewritten, scan)
+_SERIAL = (load_module, blobs, check, dedup, heads, pack, scan)
 
 
 class NoThread:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import zstandard
 
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
-from b10_store.format import seal as envelope
 from b10_store.format.manifest import Lineage, Manifest, Summary, check_manifest, summarize
 from b10_store.format.manifest_table import build_database, read_database, read_pack_sizes
 from b10_store.format.names import FORMAT_VERSION, Address, SnapshotName, parse_snapshot_id
+from b10_store.format.seal import Prefix, open_body, open_header, open_prefix, seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,12 +78,12 @@ def encode_manifest(
         "database": _BYTE_ORDER,
         "raw_length": len(raw),
     }
-    return envelope.seal(json.dumps(header, separators=(",", ":")).encode(), body, key)
+    return seal(json.dumps(header, separators=(",", ":")).encode(), body, key)
 
 
 def decode_header(
     data: bytes, name: SnapshotName, keys: tuple[Key, ...] = ()
-) -> tuple[envelope.Prefix, Header]:
+) -> tuple[Prefix, Header]:
     """Verify and read the header of a sealed manifest.
 
     Args:
@@ -95,8 +95,8 @@ def decode_header(
         CorruptError, LimitError: damaged, not of this name, or not sealed with one of the keys.
         UnsupportedFormatError: of another format version.
     """
-    prefix = envelope.open_prefix(data, keys)
-    header = _parse_header(envelope.open_header(prefix, data), signed=prefix.signed)
+    prefix = open_prefix(data, keys)
+    header = _parse_header(open_header(prefix, data), signed=prefix.signed)
     if header.name != name:
         raise CorruptError(f"it was written as {header.name}")
     return prefix, header
@@ -124,7 +124,7 @@ def decode_manifest(
         NoSpaceError, StoreError: the scratch folder cannot take the database.
     """
     prefix, header = decode_header(data, name, keys)
-    body = envelope.open_body(prefix, data)
+    body = open_body(prefix, data)
     # Before it is counted: what is refused in any case uses none of the budget, nor adds to it.
     _check_raw_length(header.raw_length)
     if budget is not None:
@@ -136,7 +136,7 @@ def decode_manifest(
         packs,
         entries,
         signed=prefix.signed,
-        signed_before=bool(prefix.signer),
+        signed_before=prefix.by_older_key,
     )
     check_manifest(manifest)
     return manifest
@@ -152,7 +152,7 @@ def decode_pack_sizes(
             `decode_manifest`.
     """
     prefix, header = decode_header(data, name, keys)
-    raw = _unpack(envelope.open_body(prefix, data), header.raw_length)
+    raw = _unpack(open_body(prefix, data), header.raw_length)
     return read_pack_sizes(raw, scratch)
 
 

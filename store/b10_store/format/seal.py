@@ -56,7 +56,7 @@ class Prefix(NamedTuple):
         body_digest: BLAKE3 of the body.
         size: the length of the prefix itself, in bytes.
         signed: whether a key made the seal.
-        signer: the index of the given key that made it; None when no keys were given.
+        by_older_key: whether one of the given keys made it that is not the first.
     """
 
     header_length: int
@@ -65,7 +65,7 @@ class Prefix(NamedTuple):
     body_digest: str
     size: int
     signed: bool
-    signer: int | None = None
+    by_older_key: bool = False
 
 
 def seal(header: bytes, body: bytes, key: Key | None = None) -> bytes:
@@ -112,7 +112,7 @@ def open_prefix(data: bytes, keys: Sequence[Key] = ()) -> Prefix:
     # A MAC cannot be checked without its key; the digests of header and body still show damage.
     if kind != _MAC and mark[:MAC_SIZE] != bytes.fromhex(digest_of(fields)):
         raise CorruptError("its seal does not fit")
-    signer = _signer(keys, kind, mark, fields)
+    by_older_key = bool(keys) and _signer(keys, kind, mark, fields) > 0
     if header_length > HEADER_LIMIT or body_length > BODY_LIMIT:
         raise LimitError(f"a header of {header_length} bytes, a body of {body_length} bytes")
     return Prefix(
@@ -122,7 +122,7 @@ def open_prefix(data: bytes, keys: Sequence[Key] = ()) -> Prefix:
         body_digest.hex(),
         size,
         signed=kind != _PLAIN,
-        signer=signer,
+        by_older_key=by_older_key,
     )
 
 
@@ -160,14 +160,12 @@ def _kind_of(key: Key | None) -> int:
     return _SIGNATURE if key.is_public_key else _MAC
 
 
-def _signer(keys: Sequence[Key], kind: int, mark: bytes, fields: bytes) -> int | None:
-    """Return the index of the key that made a seal; None without keys.
+def _signer(keys: Sequence[Key], kind: int, mark: bytes, fields: bytes) -> int:
+    """Return the index of the key that made a seal.
 
     Raises:
         CorruptError: none of the keys did.
     """
-    if not keys:
-        return None
     if kind == _PLAIN:
         raise CorruptError("not signed, and a signing key is set")
     for place, key in enumerate(keys):

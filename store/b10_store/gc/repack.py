@@ -7,8 +7,6 @@ import os
 import shutil
 import tempfile
 import time
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,14 +17,13 @@ from b10_store.format.manifest_file import encode_manifest
 from b10_store.format.names import (
     FRAME_RAW_LIMIT,
     LEFTOVER_SECONDS,
-    pack_path,
     snapshot_milliseconds,
 )
 from b10_store.manifests.lineage import lineage_like_newest
 from b10_store.manifests.merge import merge, with_good_packs
 from b10_store.manifests.reader import ManifestReader
+from b10_store.packs.blobs import read_blobs
 from b10_store.packs.health import present_packs
-from b10_store.packs.reader import Fetcher, Wanted
 from b10_store.packs.writer import write_packs
 from b10_store.save.plan import SavePlan, finish_entries
 from b10_store.save.session import open_session
@@ -43,7 +40,6 @@ if TYPE_CHECKING:
     from b10_store.remote.protocol import Remote
     from b10_store.save.session import Session
 
-_FRAMES_IN_FLIGHT = 16
 _WORKERS = 2
 _NO_LIMIT = 1 << 62
 _SPOOL_PREFIX = "b10-rewrite-"
@@ -188,22 +184,8 @@ class _Spooled:
 def _fetch(
     remote: Remote, stored: MergedView, entries: Sequence[Entry], folder: str
 ) -> list[_Spooled]:
-    by_pack: defaultdict[PackId, list[Wanted]] = defaultdict(list)
-    for entry in entries:
-        location = entry.location
-        by_pack[location.pack].append(Wanted(entry.digest, location.offset, entry.size))
     spool = _Spool(folder)
-    fetched: set[Digest] = set()
-    with ThreadPoolExecutor(_WORKERS, "b10-rewrite") as pool:
-        fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT)
-        for pack, wanted in by_pack.items():
-            name, frames = pack_path(pack), stored.packs[pack].frames
-            done = fetcher.fetch(name, frames, wanted, spool).delivered
-            left = [item for item in wanted if item.digest not in done]
-            if left:
-                # The client's cache may be wrong: a fresh open decides.
-                done = done | fetcher.fetch(name, frames, left, spool).delivered
-            fetched |= done
+    fetched = read_blobs(remote, stored.packs, entries, spool, workers=_WORKERS)
     # In the order of the old pack, in which like lies beside like.
     ordered = sorted(entries, key=lambda entry: entry.location)
     return [

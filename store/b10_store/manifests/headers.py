@@ -172,7 +172,7 @@ def _read_start(remote: Remote, name: SnapshotName, keys: tuple[Key, ...]) -> by
 
 def _seal_of(signed: bytes, keys: tuple[Key, ...]) -> Seal:
     try:
-        return Seal.OLDER if open_prefix(signed, keys).signer else Seal.SIGNED
+        return Seal.OLDER if open_prefix(signed, keys).by_older_key else Seal.SIGNED
     except CorruptError:
         return Seal.FOREIGN
 

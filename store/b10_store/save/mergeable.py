@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from b10_store.digest import digest_of
-from b10_store.format.names import pack_path
 from b10_store.manifests.merge import MergedView
-from b10_store.packs.reader import Fetcher, Wanted
+from b10_store.packs.blobs import read_blobs
 from b10_store.tree.scan import UNITED_LIMIT, Scanned
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from b10_store.digest import Digest
-    from b10_store.format.manifest import Entry, Identity, Manifest, Pack
+    from b10_store.format.manifest import Entry, Identity, Manifest
     from b10_store.format.names import PackId
     from b10_store.remote.protocol import Remote
-
-_FRAMES_IN_FLIGHT = 8
 
 
 def unite_rewritten(
@@ -59,7 +54,9 @@ def unite_rewritten(
     if not versions:
         return tuple(artifacts)
     packs = {pack: known for view in reversed(views) for pack, known in view.packs.items()}
-    blobs = _read_blobs(remote, packs, [entry for found in versions.values() for entry in found])
+    collected = _Collected()
+    read_blobs(remote, packs, [entry for found in versions.values() for entry in found], collected)
+    blobs = collected.blobs
     return tuple(
         _united(
             item,
@@ -104,26 +101,6 @@ def _united(item: Scanned, versions: Sequence[bytes], *, cold: bool) -> Scanned:
     except (OSError, ValueError):
         return item
     return Scanned(item.file, digest_of(content), len(content), content, is_united=True)
-
-
-def _read_blobs(
-    remote: Remote, packs: Mapping[PackId, Pack], entries: Sequence[Entry]
-) -> dict[Digest, bytes]:
-    by_pack: defaultdict[PackId, list[Wanted]] = defaultdict(list)
-    for entry in entries:
-        location = entry.location
-        by_pack[location.pack].append(Wanted(entry.digest, location.offset, entry.size))
-    collected = _Collected()
-    with ThreadPoolExecutor(1, "b10-rewritten") as pool:
-        fetcher = Fetcher(remote, pool, _FRAMES_IN_FLIGHT)
-        for pack, wanted in by_pack.items():
-            frames = packs[pack].frames
-            fetched = fetcher.fetch(pack_path(pack), frames, wanted, collected)
-            left = [item for item in wanted if item.digest not in fetched.delivered]
-            if left:
-                # A stale handle or a passing fault: a fresh open decides.
-                fetcher.fetch(pack_path(pack), frames, left, collected)
-    return collected.blobs
 
 
 class _Collected:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from b10_store.errors import CorruptError, LimitError, UnsupportedFormatError
 from b10_store.format import manifest_table as manifest_database
-from b10_store.format import seal as envelope
 from b10_store.format.frame import FrameTable
 from b10_store.format.manifest_file import (
     RAW_LIMIT,
@@ -22,6 +21,7 @@ from b10_store.format.manifest_file import (
     decode_manifest,
     encode_manifest,
 )
+from b10_store.format.seal import open_body, open_header, open_prefix, seal
 from tests.support.cache_trees import noise
 from tests.support.databases import build_database, read_database
 from tests.support.values import ADDRESS, entry, manifest, pack, pack_id, snapshot
@@ -34,20 +34,20 @@ REFUSED = (CorruptError, LimitError, UnsupportedFormatError)
 @pytest.fixture
 def header(scratch: str) -> dict[str, Any]:
     data = encode_manifest(VALUE, scratch)
-    parsed: dict[str, Any] = json.loads(envelope.open_header(envelope.open_prefix(data), data))
+    parsed: dict[str, Any] = json.loads(open_header(open_prefix(data), data))
     return parsed
 
 
 @pytest.fixture
 def tables(scratch: str) -> dict[str, dict[bytes, bytes]]:
     data = encode_manifest(VALUE, scratch)
-    body = envelope.open_body(envelope.open_prefix(data), data)
+    body = open_body(open_prefix(data), data)
     return read_database(zstandard.ZstdDecompressor().decompress(body))
 
 
 def forged(header: dict[str, Any], raw: bytes) -> bytes:
     fields = {**header, "raw_length": len(raw)}
-    return envelope.seal(json.dumps(fields).encode(), zstandard.ZstdCompressor().compress(raw))
+    return seal(json.dumps(fields).encode(), zstandard.ZstdCompressor().compress(raw))
 
 
 def row(number: int) -> bytes:
@@ -194,7 +194,7 @@ def test_a_body_that_is_no_database_spoils_the_manifest(
 def test_a_body_of_another_length_than_the_header_says_is_refused(
     header: dict[str, Any], scratch: str, body: bytes
 ) -> None:
-    data = envelope.seal(json.dumps({**header, "raw_length": 1000}).encode(), body)
+    data = seal(json.dumps({**header, "raw_length": 1000}).encode(), body)
     with pytest.raises(REFUSED):
         decode_manifest(data, VALUE.name, scratch)
 
@@ -203,7 +203,7 @@ def test_a_body_of_another_length_than_the_header_says_is_refused(
 def test_a_database_of_an_unacceptable_length_is_refused(
     header: dict[str, Any], scratch: str, raw_length: int
 ) -> None:
-    data = envelope.seal(json.dumps({**header, "raw_length": raw_length}).encode(), b"")
+    data = seal(json.dumps({**header, "raw_length": raw_length}).encode(), b"")
     with pytest.raises(LimitError):
         decode_manifest(data, VALUE.name, scratch)
 
@@ -215,13 +215,13 @@ def test_a_database_of_an_unacceptable_length_is_refused(
 def test_another_format_is_told_from_damage(
     header: dict[str, Any], field: str, value: object
 ) -> None:
-    data = envelope.seal(json.dumps({**header, field: value}).encode(), b"")
+    data = seal(json.dumps({**header, field: value}).encode(), b"")
     with pytest.raises(UnsupportedFormatError):
         decode_header(data, VALUE.name)
 
 
 def test_a_field_that_is_not_known_is_passed_over(header: dict[str, Any]) -> None:
-    data = envelope.seal(json.dumps({**header, "later": [1]}).encode(), b"")
+    data = seal(json.dumps({**header, "later": [1]}).encode(), b"")
     assert decode_header(data, VALUE.name)[1].lineage == VALUE.lineage
 
 
@@ -252,7 +252,7 @@ _HEADER: dict[str, Any] = {
 
 
 def test_the_smallest_header_is_read() -> None:
-    data = envelope.seal(json.dumps(_HEADER).encode(), b"")
+    data = seal(json.dumps(_HEADER).encode(), b"")
     assert decode_header(data, VALUE.name)[1].name == VALUE.name
 
 
@@ -264,7 +264,7 @@ def test_the_smallest_header_is_read() -> None:
 @example("parents", [1])
 @example("parents", ["../../x"])
 def test_any_value_of_a_field_is_read_or_refused(field: str, value: object) -> None:
-    data = envelope.seal(json.dumps({**_HEADER, field: value}).encode(), b"")
+    data = seal(json.dumps({**_HEADER, field: value}).encode(), b"")
     try:
         decode_header(data, VALUE.name)
     except REFUSED:
@@ -275,7 +275,7 @@ def test_any_value_of_a_field_is_read_or_refused(field: str, value: object) -> N
 def test_a_header_without_a_field_is_refused(field: str) -> None:
     fields = {key: value for key, value in _HEADER.items() if key != field}
     with pytest.raises(CorruptError):
-        decode_header(envelope.seal(json.dumps(fields).encode(), b""), VALUE.name)
+        decode_header(seal(json.dumps(fields).encode(), b""), VALUE.name)
 
 
 @pytest.mark.parametrize(
@@ -295,4 +295,4 @@ def test_a_header_without_a_field_is_refused(field: str) -> None:
 )
 def test_a_header_that_is_no_object_is_refused(header: bytes) -> None:
     with pytest.raises(CorruptError):
-        decode_header(envelope.seal(header, b""), VALUE.name)
+        decode_header(seal(header, b""), VALUE.name)

@@ -108,7 +108,9 @@ def list_heads(remote: Remote, keys: tuple[Key, ...]) -> HeadListing:
             by_address[name.address].append(name)
         elif TEMPORARY_MARK not in file:
             problems.append(
-                Problem(f"{MANIFESTS}/{file}", Damage.DAMAGED, "does not have the name of a manifest")
+                Problem(
+                    f"{MANIFESTS}/{file}", Damage.DAMAGED, "does not have the name of a manifest"
+                )
             )
     heads: list[ListedHead] = []
     with ThreadPoolExecutor(_PARALLEL, "b10-headers") as pool:

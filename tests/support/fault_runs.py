@@ -152,7 +152,7 @@ class FaultRun:
         if self._operation.warm is not None:
             self._operation.warm(self._world)
         log = _Log()
-        open_before = open_files()
+        open_before, threads_before = open_files(), threading.enumerate()
         variables = self._world.host.variables()
         with mock.patch.dict(os.environ, variables, clear=True), log, self._inject(faults):
             started = time.monotonic()
@@ -162,7 +162,8 @@ class FaultRun:
         outcome.wrong += log.wrong(status.name)
         if open_files() > open_before:
             outcome.wrong.append(f"{open_files() - open_before} files were left open")
-        if any(thread.name == "b10-heartbeat" for thread in threading.enumerate()):
+        new = [thread for thread in threading.enumerate() if thread not in threads_before]
+        if any(thread.name == "b10-heartbeat" for thread in new):
             outcome.wrong.append("a heartbeat goes on")
         return outcome
 

@@ -147,7 +147,7 @@ class UpkeepRun:
 
     def _start(self, faults: Faults) -> Outcome:
         outcome = Outcome(faults, self._before, {}, usual=self._usual)
-        open_before = open_files()
+        open_before, threads_before = open_files(), threading.enumerate()
         with self._inject(self._world, faults):
             started = time.monotonic()
             try:
@@ -159,8 +159,9 @@ class UpkeepRun:
             outcome.seconds = time.monotonic() - started
         if open_files() > open_before:
             outcome.wrong.append(f"{open_files() - open_before} files were left open")
-        if any(thread.name.startswith("b10-") for thread in threading.enumerate()):
-            outcome.wrong.append("a thread goes on")
+        new = [thread for thread in threading.enumerate() if thread not in threads_before]
+        if any(thread.name.startswith("b10-") for thread in new):
+            outcome.wrong.append(f"{new} go on")
         outcome.after = self._world.store.files()
         return outcome
 

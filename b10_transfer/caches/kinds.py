@@ -177,12 +177,6 @@ class RootKind:
         """Return whether a file is an artifact, by its path below the root."""
         return self.layout.has_file(path) and not self.leftovers.has(path)
 
-    def may_take(self, path: str) -> bool:
-        """Return whether a file is an artifact, or would be if nothing foreign were in the root."""
-        return self.takes(path) or (
-            self.unknown.fullmatch(path) is not None and not self.leftovers.has(path)
-        )
-
 
 INDUCTOR = RootKind(
     name="inductor",

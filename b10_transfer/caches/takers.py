@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Taker:
-    """Answers as `RootKind.takes` and `may_take`, for many files in few folders.
+    """Answers as `RootKind.takes`, for many files in few folders.
 
     To match each path against the whole layout would take longer than to find the files.
     """

@@ -21,6 +21,7 @@ from b10_transfer.caches.artifacts import Bundles, placing_order, restorer
 from b10_transfer.caches.code_verdicts import check_for_host
 from b10_transfer.caches.native_needs import split_requirement
 from b10_transfer.caches.relocation import canonical_group, is_group
+from b10_transfer.caches.takers import Taker
 from b10_transfer.caches.timings import unite_timings
 from b10_transfer.local.record import read_loaded
 
@@ -70,6 +71,7 @@ def choose_targets(
     """
     own: dict[str, dict[str, Entry]] = {name: {} for name in roots}
     aside: dict[tuple[str, str], str] = {}
+    takes = {name: Taker(root.kind, is_pure=True).takes for name, root in roots.items()}
     split, lacks = functools.cache(split_requirement), functools.cache(libraries.lacks)
     for entry in entries:
         name, path, needed = entry.identity
@@ -77,7 +79,7 @@ def choose_targets(
         host, needs = split(needed) if needed else ("", "")
         if chosen is None or host not in ("", environment.requirement):
             aside.setdefault((name, path), "")
-        elif not roots[name].kind.may_take(path):
+        elif not takes[name](path):
             continue  # what this host would not save, it does not place
         elif needs and (lack := lacks(needs)):
             aside[name, path] = lack

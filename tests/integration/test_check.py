@@ -143,7 +143,7 @@ def test_a_repair_copies_out_what_is_sound_before_it_sets_a_pack_aside(
     # The library is that of the other namespace, and lies in its pack.
     assert fault.repaired == (
         f"moved to quarantine/{pack.name}; {len(WITHOUT_LARGE) - 1} of its blobs copied out "
-        "first, 1 missed until a host that has them saves"
+        "first, 1 missing until a host that has them saves"
     )
     loader = site.host("loader")
     report = loader.load()

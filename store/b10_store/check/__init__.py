@@ -1,1 +1,1 @@
-"""Looking for damage in a store."""
+"""Look for damage in a store, and repair it."""

@@ -1,4 +1,4 @@
-"""Looking for damage in a store."""
+"""Look for damage in a store."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class CheckReport:
     """The result of a check.
 
     Attributes:
-        manifests: how many are intact.
-        packs: how many that manifests reference are there with the right length.
-        verified_bytes: how much of them was read and is right.
+        manifests: how many manifests are intact.
+        packs: how many of the referenced packs exist with the right length.
+        verified_bytes: how many of their bytes were read and are right.
         faults: what is wrong.
     """
 
@@ -57,17 +57,17 @@ def check(
 ) -> CheckReport:
     """Open every manifest, and look at every pack that one references.
 
-    Nothing is concluded from one reading: what is wrong is read once more through a fresh open,
-    since a client's cache may be at fault and not the file.
+    Nothing is concluded from one reading: a file that seems wrong is read again through a fresh
+    open, since a client's cache may be at fault instead of the file.
 
     Args:
         remote: the store.
         scratch: a local folder for databases while they are read.
         keys: see `Store`.
-        read_data: read and verify every byte of the packs, and not their lengths alone.
-        repair: put intact packs back from trash and quarantine, copy what is sound out of damaged
-            ones, and move damaged files to quarantine, so that the next save by a host that has
-            the other bytes heals them.
+        read_data: read and verify every byte of the packs, instead of only their lengths.
+        repair: put intact packs back from trash and quarantine, copy intact blobs out of damaged
+            ones, and move damaged files to quarantine, so that the next save by a host that has the
+            missing bytes uploads them.
         on_progress: called with the bytes verified since the last call.
 
     Raises:
@@ -94,7 +94,7 @@ class _Check:
         self._read_data = read_data
         self._on_progress = on_progress
         self._report = CheckReport()
-        # The size of each pack, and who says so.
+        # The size of each pack, and which manifest says so.
         self._sizes: dict[PackId, int] = {}
         self._referrers: defaultdict[PackId, set[SnapshotName]] = defaultdict(set)
         self._superseded: set[SnapshotName] = set()
@@ -117,7 +117,7 @@ class _Check:
             self._note(Problem(name, Damage.NO_FOLDER, NO_FOLDER))
 
     def _copy_out(self, pack: PackId) -> tuple[int, int]:
-        """Copy what is sound in a pack for every address that references it."""
+        """Copy the intact blobs of a pack for every address that references it."""
         copied = lost = 0
         for address in sorted({name.address for name in self._referrers[pack]}):
             heads = ManifestReader(self._remote, self._scratch, self._keys).heads(address)
@@ -130,14 +130,14 @@ class _Check:
         return copied, lost
 
     def _look_at_format(self) -> None:
-        # Twice: a client may not see the file yet, or not all of it.
+        # It is read twice, because a client may not see the file yet, or not all of it.
         if not wrong_twice(lambda: not check_format(self._remote)):
             return
         if not exists(self._remote, FORMAT_FILE):
             what = "the next save writes it" if self._names() else "there is no store here"
             self._note(Problem(FORMAT_FILE, Damage.MISSING, what))
         else:
-            self._note(Problem(FORMAT_FILE, Damage.DAMAGED, "the next save writes it anew"))
+            self._note(Problem(FORMAT_FILE, Damage.DAMAGED, "the next save writes it again"))
 
     # Manifests.
 
@@ -152,7 +152,7 @@ class _Check:
         try:
             manifest = ManifestReader(self._remote, self._scratch, ()).read(name)
             if self._is_refused(name):
-                return Problem(path, Damage.REFUSED, "loads pass over it")
+                return Problem(path, Damage.REFUSED, "loads ignore it")
         except FileNotFoundError:
             return None  # superseded since the listing
         except (*UNUSABLE, OSError) as error:
@@ -178,7 +178,7 @@ class _Check:
     # Packs.
 
     def _look_at_packs(self) -> list[tuple[PackId, Problem]]:
-        """Look at all that are referenced; returns what is wrong."""
+        """Check all referenced packs; return what is wrong."""
         with ThreadPoolExecutor(_PARALLEL, "b10-check") as pool:
             looked = list(zip(self._sizes, pool.map(self._look, self._sizes), strict=True))
         wrong = [(pack, fault) for pack, fault in looked if fault is not None]
@@ -187,7 +187,7 @@ class _Check:
         if self._read_data:
             self._report.verified_bytes = sum(self._sizes[pack] for pack in sound)
         if any(fault.damage is Damage.MISSING for _, fault in wrong):
-            # No load reads what is superseded, and the pack may be collected since.
+            # No load reads a superseded manifest, and its packs may have been collected.
             listed = frozenset(self._names()) - self._superseded
             wrong = [
                 (pack, fault)
@@ -211,7 +211,7 @@ class _Check:
                     return Problem(name, Damage.DAMAGED, "its bytes are not those it was named by")
                 self._on_progress(size)
             else:
-                # Its length is told of a file that nobody may open, too.
+                # The length is known even of a file that this user may not open.
                 next(self._remote.read(name, [Range(0, 1)]))
         except FileNotFoundError:
             return Problem(name, Damage.MISSING, "manifests reference it")

@@ -1,4 +1,4 @@
-"""Undoing damage: intact packs go back to their place, damaged files into quarantine."""
+"""Repair damage: intact packs go back to their place, damaged files to quarantine."""
 
 from __future__ import annotations
 
@@ -24,46 +24,48 @@ if TYPE_CHECKING:
     from b10_store.remote.protocol import Remote
 
 _AGAIN = "~"
-"""Before the random part of a name in quarantine that was taken."""
+"""It stands before the random part of a name in quarantine, if the name was taken."""
 
 
 class Repair:
     """Repairs what a check found, as far as the store still has the bytes."""
 
     def __init__(self, remote: Remote, copy_out: Callable[[PackId], tuple[int, int]]) -> None:
-        """Find out what lies in trash and quarantine.
+        """Find out what is in trash and quarantine.
 
         Args:
             remote: the store.
-            copy_out: copies what is sound in a pack into new ones, for everybody who references
-                it, and returns how many blobs it copied and how many are lost. Raises OSError or
-                StoreError when it cannot.
+            copy_out: copies the intact blobs of a pack into new packs, for every address that
+                references it, and returns how many blobs it copied and how many are lost. Raises
+                OSError or StoreError when it cannot.
 
         Raises:
-            OSError: that cannot be listed.
+            OSError: they cannot be listed.
         """
         self._remote = remote
         self._copy_out = copy_out
         self._spares = _find_spares(remote)
 
     def repair_manifest(self, fault: Problem) -> Problem:
-        """Move a manifest to quarantine if nobody can use it; returns the fault, and what was done.
+        """Move a manifest to quarantine if nobody can use it; return the fault, and what was done.
 
-        In a store of this release's format, a manifest of another one is nobody's.
+        In a store of this release's format, nobody can use a manifest of another format.
         """
         is_useless = fault.damage is Damage.DAMAGED or (
             fault.damage is Damage.UNSUPPORTED and check_format(self._remote)
         )
         if not is_useless:
             return fault
-        return self._quarantined(fault, "; gone until a host that has its artifacts saves")
+        return self._quarantined(
+            fault, "; its artifacts are missing until a host that has them saves"
+        )
 
     def repair_pack(self, pack: PackId, size: int, fault: Problem) -> Problem:
-        """Put an intact copy in the place of a missing or damaged pack.
+        """Replace a missing or damaged pack by an intact copy.
 
-        Without one, the sound blobs of a damaged pack are copied out, and then it goes to
-        quarantine: one wrong byte must not cost the rest. The next save by a host that has the
-        other bytes uploads them. A pack that cannot be read stays, since nothing is known of it.
+        Without one, the intact blobs of a damaged pack are copied out before it goes to quarantine:
+        one wrong byte must not lose the rest. The next save by a host that has the missing bytes
+        uploads them. A pack that cannot be read stays, since nothing is known about it.
 
         Returns:
             The fault, and what was done.
@@ -82,12 +84,12 @@ class Repair:
         return fault
 
     def _doubt(self, pack: PackId, fault: Problem) -> str:
-        """Return why a pack that seems damaged is left in its place; "" when it is damaged."""
-        # A manifest may be wrong about a length, and a client's cache about bytes more than once;
-        # only the pack's own name vouches for it.
+        """Return why a pack that seems damaged stays in its place; "" when it is damaged."""
+        # A manifest may be wrong about a length, and a client's cache about bytes even twice; only
+        # the pack's own name is proof.
         try:
             if is_intact(self._remote, fault.name, pack, self._remote.stat(fault.name).size):
-                return "left, as its bytes are what its name is"
+                return "left in place, since its bytes match its name"
         except OSError as error:
             if not is_no_file(error):
                 return f"read once more: {error}"
@@ -99,18 +101,19 @@ class Repair:
         try:
             copied, lost = self._copy_out(pack)
         except (OSError, StoreError) as error:
-            # Most of it may be of use, and is, as long as it stays.
+            # Most of it may be useful, as long as it stays.
             return replace(
-                fault, reason=f"{fault.reason}; left, as what is sound cannot be copied: {error}"
+                fault,
+                reason=f"{fault.reason}; left, since its intact blobs cannot be copied: {error}",
             )
         if copied and self._is_spare(fault.name, pack, size):
-            # Only what is beside the blobs was damaged: copied out, they made the same pack.
-            return replace(fault, repaired="written again from what is sound in it")
+            # Only bytes beside the blobs were damaged: copied out, the blobs made the same pack.
+            return replace(fault, repaired="written again from its intact blobs")
         if not copied:
             return self._quarantined(
-                fault, "; its artifacts are missed until a host that has them saves"
+                fault, "; its artifacts are missing until a host that has them saves"
             )
-        rest = f", {lost} missed until a host that has them saves" if lost else ""
+        rest = f", {lost} missing until a host that has them saves" if lost else ""
         return self._quarantined(fault, f"; {copied} of its blobs copied out first{rest}")
 
     def _put_back(self, spare: str, pack: PackId, size: int) -> bool:
@@ -119,7 +122,7 @@ class Repair:
         try:
             self._remote.rename(spare, pack_path(pack))
         except OSError:
-            # The answer to a rename that was done may be lost, so the name decides.
+            # A rename can succeed although its answer is lost, so the name decides.
             return self._is_there(pack, size)
         return True
 
@@ -139,12 +142,12 @@ class Repair:
     def _quarantined(self, fault: Problem, consequence: str) -> Problem:
         base = fault.name.rpartition("/")[2]
         try:
-            # The file of that name may be intact by now, and the client have been wrong.
+            # By now the file of that name may be intact, and the client may have been wrong.
             taken = base in self._remote.list(QUARANTINE)
             mark = f"{_AGAIN}{os.urandom(8).hex()}" if taken else ""
             target = f"{QUARANTINE}/{base}{mark}"
             with contextlib.suppress(OSError):
-                # It stays for a time that begins now, and not when it was written.
+                # Its time in quarantine begins now, not when it was written.
                 self._remote.touch(fault.name)
             self._remote.rename(fault.name, target)
         except FileNotFoundError:
@@ -155,7 +158,7 @@ class Repair:
 
 
 def _find_spares(remote: Remote) -> Mapping[PackId, Sequence[str]]:
-    """Packs in trash and quarantine, which may be intact."""
+    """Return packs in trash and quarantine, which may be intact."""
     spares: defaultdict[PackId, list[str]] = defaultdict(list)
     found = [(folder.path, file) for folder in read_trash(remote) for file in sorted(folder.files)]
     found += [(QUARANTINE, file) for file in sorted(remote.list(QUARANTINE))]

@@ -1,6 +1,7 @@
-"""The plan of a garbage collection: functions from what is stored to what may go.
+"""Plan a garbage collection: functions from what is stored to what may be removed.
 
-A manifest is superseded for an hour before it goes: every listing shows one of the two (I2).
+A manifest is removed only an hour after it was superseded, so that every listing shows one of the
+two (I2).
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ class GcPolicy:
 
     Attributes:
         max_age_seconds: an address that nobody loaded for this long expires; 0: never.
-        max_store_bytes: beyond this size of all packs, addresses expire, those that were loaded
-            longest ago first; 0: no limit. The one loaded last is always kept.
+        max_store_bytes: when all packs together exceed this size, addresses expire; the one whose
+            last load is longest ago comes first, and the one loaded last is always kept. 0: no
+            limit.
     """
 
     max_age_seconds: float = 30 * 86400.0
@@ -36,12 +38,12 @@ class GcPolicy:
 
 @dataclass(frozen=True, slots=True)
 class GcPlan:
-    """The manifests that may go.
+    """The manifests that may be removed.
 
     Attributes:
-        superseded: others carry on all that they hold; oldest first.
-        expired: nobody loaded them for long, or there is no room for them.
-        addresses: of the expired ones.
+        superseded: manifests whose entries others carry on; oldest first.
+        expired: manifests that nobody loaded for long, or for which there is no space.
+        addresses: the addresses of the expired ones.
     """
 
     superseded: tuple[SnapshotName, ...]
@@ -50,11 +52,11 @@ class GcPlan:
 
     @property
     def names(self) -> tuple[SnapshotName, ...]:
-        """All of them, in the order in which they go: what is superseded first, oldest first."""
+        """All of them in the order of removal: superseded ones first, oldest first."""
         return tuple(dict.fromkeys((*self.superseded, *self.expired)))
 
     def only(self, gone: Collection[SnapshotName]) -> GcPlan:
-        """Those that really went; an address has expired when all that it had is gone."""
+        """Return those that were really removed; an address expired if all its manifests were."""
         staying = {name.address for name in self.expired if name not in gone}
         return GcPlan(
             tuple(name for name in self.superseded if name in gone),
@@ -64,12 +66,12 @@ class GcPlan:
 
 
 def choose_departures(found: References, policy: GcPolicy, now: float) -> GcPlan:
-    """Decide which manifests may go.
+    """Decide which manifests may be removed.
 
     Args:
-        found: every manifest.
+        found: all manifests.
         policy: what is kept.
-        now: seconds since the epoch, by the store's filesystem.
+        now: the time by the store's filesystem, in seconds since the epoch.
     """
     by_address = found.by_address()
     superseded = [
@@ -91,7 +93,7 @@ def choose_departures(found: References, policy: GcPolicy, now: float) -> GcPlan
 def referenced_packs(
     found: References, without: Collection[SnapshotName] = ()
 ) -> frozenset[PackId]:
-    """Return the packs that manifests reference, but for manifests that may go."""
+    """Return the packs that manifests reference, ignoring manifests that may be removed."""
     gone = frozenset(without)
     return frozenset(
         pack for referrer in found.referrers if referrer.name not in gone for pack in referrer.packs
@@ -99,9 +101,10 @@ def referenced_packs(
 
 
 def choose_packs(unreferenced: Mapping[PackId, FileStat], now: float) -> tuple[PackId, ...]:
-    """Which of the packs that no manifest references may go: not what a save may just have written.
+    """Choose the unreferenced packs that may be removed; a save may just have written new ones.
 
-    A save that takes longer starts over, or uploads what it misses: this is economy.
+    If a save takes longer, it starts over, or uploads the missing packs again: this is economy, not
+    safety.
     """
     return tuple(
         sorted(
@@ -126,9 +129,9 @@ class _Part(NamedTuple):
     """Manifests of one address that expire together.
 
     Attributes:
-        is_trusted: whether they are sealed as this host seals; True for all where it has no keys.
+        is_trusted: whether a key of this host sealed them; True for all when it has no keys.
         loaded_at: when the last of them was loaded.
-        address: of all of them.
+        address: the address of all of them.
         referrers: the manifests.
     """
 
@@ -139,9 +142,9 @@ class _Part(NamedTuple):
 
 
 def _parts(found: References) -> list[_Part]:
-    """The manifests by address and trust: what expires first where room is short comes first.
+    """Group the manifests by address and trust; those that expire first come first.
 
-    A manifest that somebody planted must not drive out what was signed, nor keep it.
+    A planted manifest must neither push out signed ones nor protect others.
     """
     groups: defaultdict[tuple[Address, bool], list[Reference]] = defaultdict(list)
     for referrer in found.referrers:
@@ -176,7 +179,7 @@ def _expired(parts: Sequence[_Part], policy: GcPolicy, now: float) -> list[_Part
 
 
 def _pack_users(parts: Iterable[_Part]) -> tuple[Counter[PackId], dict[PackId, int]]:
-    """How many of the parts reference each pack, and how large it is."""
+    """Return how many of the parts reference each pack, and its size."""
     users: Counter[PackId] = Counter()
     sizes: dict[PackId, int] = {}
     for part in parts:

@@ -33,9 +33,9 @@ class Reference:
     Attributes:
         name: its name.
         supersedes: the snapshots that it carries on.
-        packs: size of each pack that it references, in bytes.
-        loaded_at: when it was loaded last, in seconds since the epoch, by the store's filesystem.
-        is_trusted: whether its seal is one that this host goes by.
+        packs: the size of each pack that it references, in bytes.
+        loaded_at: when it was last loaded, in seconds since the epoch, by the store's filesystem.
+        is_trusted: whether this host believes its seal.
         changed_at: see `FileStat.changed`.
     """
 
@@ -48,7 +48,7 @@ class Reference:
 
     @property
     def published_at(self) -> float:
-        """When it was given its name, or later; see `layout.published_at`."""
+        """When it was published, or a later time; see `names.published_at`."""
         return published_at(self.name.snapshot, self.changed_at)
 
 
@@ -58,8 +58,8 @@ class References:
 
     Attributes:
         referrers: the manifests.
-        problems: why what was read is not all of them; then nothing may be concluded from it.
-        has_keys: whether this host has keys, so that others' manifests are told from its own.
+        problems: why not all could be read; then nothing may be concluded from the rest.
+        has_keys: whether this host has keys, which tell its own manifests from others'.
         half_dead: packs that are at least half unused.
     """
 
@@ -77,10 +77,10 @@ class References:
 
 
 def superseders(referrers: Sequence[Reference]) -> Mapping[SnapshotId, float]:
-    """Return the superseded manifests of one address, and since when they are.
+    """Return the superseded manifests of one address, and when each was superseded.
 
-    Only a manifest that can be trusted supersedes, and is superseded: whoever can write to the
-    store could plant one that claims to carry on all others.
+    Only a trusted manifest supersedes, and is superseded: anybody who can write to the store could
+    plant one that claims to carry on all others.
 
     Returns:
         For each superseded snapshot, when the first that carries it on was published.
@@ -108,16 +108,16 @@ def survey(
 ) -> References:
     """Read every manifest of a store, whoever signed it.
 
-    A signature that this host cannot check, or does not know, is no reason to let the packs go that
-    a manifest references.
+    A manifest protects its packs even if this host cannot check its signature, or does not know its
+    key.
 
     Args:
         remote: the store.
         scratch: a local folder for databases while they are read.
         keys: of this host; see `Store`.
-        may_go_on: asked now and then; when it says no, the survey ends with a problem.
-        now: by the store's filesystem; nothing was loaded later.
-        measures: whether the sizes of packs are those of their files, and not what manifests claim.
+        may_go_on: asked now and then; when it returns False, the survey ends with a problem.
+        now: the time by the store's filesystem; nothing was loaded later.
+        measures: whether to measure the sizes of packs, instead of believing manifests.
 
     Raises:
         OSError: the store cannot be listed.
@@ -160,7 +160,7 @@ class _Surveyor:
         self._keys = keys
         self._may_go_on = may_go_on
         self._known: dict[SnapshotName, Reference] = {}
-        # By pack: the size of each blob in use by its offset, and the size of the whole.
+        # By pack: the size of each used blob by its offset, and the size of the whole.
         self._used: defaultdict[PackId, dict[int, int]] = defaultdict(dict)
         self._raw_sizes: dict[PackId, int] = {}
 
@@ -186,12 +186,12 @@ class _Surveyor:
         problems: list[Problem] = []
         for start in range(0, len(wanted), _BATCH):
             if not self._may_go_on():
-                late = "there was no time to read them all"
+                late = "the time was too short to read them all"
                 return [*problems, Problem(MANIFESTS, Damage.UNREAD, late)]
-            # A reader of its own for each batch: together they may not fit into memory.
+            # Each batch has a reader of its own, because together they may not fit into memory.
             batch = wanted[start : start + _BATCH]
             for name, result in zip(batch, self._reader().read_many(batch), strict=True):
-                # A manifest that is too much beside others may fit alone.
+                # A manifest that is too large beside others may fit alone.
                 is_unread = isinstance(result, Problem) and result.damage is Damage.UNREAD
                 problems += self._note(self._reader().try_read(name) if is_unread else result)
         return problems
@@ -220,10 +220,10 @@ class _Surveyor:
         return []
 
     def _is_nobodys(self, problem: Problem) -> bool:
-        """Whether what cannot be used was signed with none of this host's keys.
+        """Return whether an unusable manifest was signed with none of this host's keys.
 
-        Whoever can write to the store can plant such files every day; without a key, what cannot be
-        read may as well be somebody's own. One that is short may be so for this client alone.
+        Anybody who can write to the store can plant such files every day. Without keys, an
+        unreadable manifest may belong to us. One that is short may be short only for this client.
         """
         if not self._keys or problem.damage in (Damage.MISSING, Damage.UNREAD):
             return False

@@ -1,4 +1,4 @@
-"""Taking one address out of a store, and putting it back while it is still in trash."""
+"""Remove one address from a store, and restore it while it is still in trash."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _LOOKS = 3
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The files that came back from trash.
+    """The result of a restore.
 
     Attributes:
         manifests: how many.
         packs: how many.
-        missing: packs that these manifests reference and that are gone: their artifacts are misses.
+        missing: packs of these manifests that are gone; their artifacts are misses.
         unusable: manifests that are damaged and stay in trash.
     """
 
@@ -47,7 +47,7 @@ class Restored:
 def remove(remote: Remote, reader: ManifestReader, address: Address) -> int:
     """Move every manifest of an address to trash; its packs follow when nothing references them.
 
-    A save that is running may publish what it had read before.
+    A running save may publish again what it read before.
 
     Returns:
         How many manifests were moved.
@@ -63,7 +63,7 @@ def remove(remote: Remote, reader: ManifestReader, address: Address) -> int:
         moved |= doubtful.difference(left)
         if not left:
             return len(moved)
-        # The oldest first: what is left over when this is stopped supersedes what is gone.
+        # The oldest goes first: if this is stopped, the rest supersedes what is gone.
         for name in left:
             is_moved = _move_away(remote, name, folder)
             if is_moved:
@@ -73,16 +73,16 @@ def remove(remote: Remote, reader: ManifestReader, address: Address) -> int:
                 break
     left = [name for name in reader.names() if name.address == address and name not in moved]
     if left:
-        raise OSError(errno.EAGAIN, "listed, and not found when it was to be moved", str(left[0]))
+        raise OSError(errno.EAGAIN, "listed, but not found when it was to be moved", str(left[0]))
     return len(moved)
 
 
 def _move_away(remote: Remote, name: SnapshotName, folder: str) -> bool | None:
-    """Whether a manifest was moved to a folder of trash; None when only another look tells."""
+    """Return whether a manifest was moved to a trash folder; None if another look must tell."""
     try:
         remote.rename(name.manifest_path, f"{folder}/{name}.manifest")
     except FileNotFoundError:
-        # Moved by somebody else, or it is the folder in trash that a client does not see yet.
+        # Somebody else moved it, or the client does not see the trash folder yet.
         return False
     except OSError as error:
         if not is_passing(error):
@@ -101,9 +101,9 @@ def trashed_manifests(remote: Remote) -> list[SnapshotName]:
 
 
 def restore(remote: Remote, scratch: str, address: Address) -> Restored:
-    """Put the manifests of an address back that are still in trash, and the packs they reference.
+    """Restore the manifests of an address that are still in trash, and the packs they reference.
 
-    Manifests that another one of them carries on stay in trash.
+    Manifests that another of them supersedes stay in trash.
 
     Raises:
         OSError: the store cannot be read or written.
@@ -125,7 +125,7 @@ class _Undo:
 
     def run(self) -> Restored:
         for look in range(_LOOKS):
-            # A collection that adopts a folder of trash renames it, with all that is in it.
+            # A collection that adopts a trash folder renames it, with everything in it.
             if self._bring_back(_Trashed(self._remote), is_last=look == _LOOKS - 1):
                 break
         return Restored(
@@ -136,7 +136,7 @@ class _Undo:
         )
 
     def _bring_back(self, trashed: _Trashed, *, is_last: bool) -> bool:
-        """Bring back what is where it was listed; returns whether that was everything."""
+        """Restore the files that are where they were listed; return whether these were all."""
         found = self._read_all(trashed)
         self._superseded |= superseded_by(found.values())
         there = trashed.listed_packs()
@@ -144,7 +144,7 @@ class _Undo:
         for name, manifest in found.items():
             if name.snapshot in self._superseded:
                 continue
-            # Before the manifest: a collection at work must not delete what that names.
+            # Packs come before the manifest: a running collection must not delete what it names.
             lacking = {
                 pack
                 for pack in manifest.packs
@@ -160,7 +160,7 @@ class _Undo:
         return everything
 
     def _read_all(self, trashed: _Trashed) -> dict[SnapshotName, Manifest]:
-        """The manifests of the address, oldest first."""
+        """Return the manifests of the address, oldest first."""
         found: dict[SnapshotName, Manifest] = {}
         for name in trashed.of(self._address):
             try:
@@ -192,13 +192,13 @@ class _Undo:
             return False
         self._manifests.add(name)
         with contextlib.suppress(OSError):
-            # As good as loaded now: what expired would else expire again at the next visit.
+            # Count it as loaded now: otherwise an expired one would expire again at the next visit.
             self._remote.touch(name.manifest_path)
         return True
 
 
 class _Trashed:
-    """Where things are in trash."""
+    """The places of files in trash."""
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
@@ -213,16 +213,16 @@ class _Trashed:
                     self._packs[pack] = f"{folder.path}/{file}"
 
     def of(self, address: Address) -> list[SnapshotName]:
-        """The manifests of an address, oldest first."""
+        """Return the manifests of an address, oldest first."""
         return sorted(name for name in self.manifests if name.address == address)
 
     def listed_packs(self) -> frozenset[PackId]:
-        """The packs that are where they belong."""
+        """Return the packs that are in packs/."""
         parsed = (parse_pack_name(name) for name in self._remote.list(PACKS))
         return frozenset(pack for pack in parsed if pack is not None)
 
     def bring_back(self, pack: PackId) -> bool:
-        """Put a pack back; False when it is not in trash any more."""
+        """Put a pack back; return False when it is no longer in trash."""
         location = self._packs.get(pack)
         if location is None:
             return False

@@ -1,4 +1,4 @@
-"""Moving blobs out of packs that are to go, by a save that changes nothing else."""
+"""Move blobs out of packs that will be removed, by a save that changes nothing else."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ _SPOOL_PREFIX = "b10-rewrite-"
 
 
 class Moved(NamedTuple):
-    """The outcome for the blobs that an address has in some packs.
+    """The result for the blobs that an address has in some packs.
 
     Attributes:
-        blobs: how many lie in new packs now.
-        lost: how many could not be read, or are not what their digest says.
-        stored_bytes: of the new packs.
+        blobs: how many are in new packs now.
+        lost: how many could not be read, or do not match their digest.
+        stored_bytes: the size of the new packs.
     """
 
     blobs: int = 0
@@ -69,7 +69,7 @@ def rewrite_packs(
     """Repack packs that are mostly unused: see `move_blobs`.
 
     Returns:
-        How many bytes the new packs have; 0 when nothing was published.
+        The size of the new packs, in bytes; 0 when nothing was published.
 
     Raises:
         OSError, StoreError: nothing was published.
@@ -87,13 +87,13 @@ def move_blobs(
     address: Address,
     packs: Collection[PackId],
 ) -> Moved:
-    """Move what an address has in some packs to new ones, and publish that.
+    """Move the blobs that an address has in some packs to new ones, and publish that.
 
-    Nothing else changes, and what cannot be read stays where it is.
+    Nothing else changes, and unreadable blobs stay where they are.
 
     Args:
         remote: the store.
-        scratch: a local folder with room for what is moved.
+        scratch: a local folder with space for the moved blobs.
         keys: of this host; the first seals the manifest.
         address: whose entries to move.
         packs: the packs to leave.
@@ -120,7 +120,7 @@ def move_blobs(
 
 
 def _remove_abandoned(scratch: str) -> None:
-    """Remove the folders of rewrites that were killed long ago."""
+    """Remove the folders of repacks that were killed long ago."""
     with contextlib.suppress(OSError):
         for item in os.scandir(scratch):
             if not item.name.startswith(_SPOOL_PREFIX) or item.is_symlink():
@@ -169,7 +169,7 @@ def _publish_moved(
 
 @dataclass(frozen=True, slots=True)
 class _Spooled:
-    """A blob in a local file; a `pack.Upload`."""
+    """A blob in a local file; an `Upload` of `packs.writer`."""
 
     digest: Digest
     size: int
@@ -186,7 +186,7 @@ def _fetch(
 ) -> list[_Spooled]:
     spool = _Spool(folder)
     fetched = read_blobs(remote, stored.packs, entries, spool, workers=_WORKERS)
-    # In the order of the old pack, in which like lies beside like.
+    # Keep the order of the old pack, in which similar blobs are neighbours.
     ordered = sorted(entries, key=lambda entry: entry.location)
     return [
         _Spooled(entry.digest, entry.size, spool.location(entry.digest))
@@ -196,7 +196,7 @@ def _fetch(
 
 
 class _Spool:
-    """A `fetch.Sink` into files of a folder."""
+    """A `Sink` that writes blobs to files of a folder."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -215,7 +215,7 @@ class _Spool:
 
 
 class _SpoolStream:
-    """A `fetch.BlobStream` into a file."""
+    """A `BlobStream` into a file."""
 
     def __init__(self, location: str) -> None:
         self._location = location
@@ -230,14 +230,14 @@ class _SpoolStream:
             self._file.close()
 
     def discard(self) -> None:
-        # A blob that could not be written is tried once more; the folder goes in any case.
+        # A blob that could not be written is tried again; the folder is removed in any case.
         with contextlib.suppress(OSError):
             self._file.close()
 
 
 @contextlib.contextmanager
 def _naming(location: str) -> Generator[None]:
-    """Let an error of a write, which does not, name the file: it is this host that lacks room."""
+    """Add the file's name to errors of a write: it is this host that has too little space."""
     try:
         yield
     except OSError as error:

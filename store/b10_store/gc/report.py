@@ -11,27 +11,28 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class GcReport:
-    """The effects of a visit, or, for a dry run, what they would be.
+    """The effects of a visit, or of a dry run what they would be.
 
     Attributes:
-        refused: why nothing was condemned or deleted, a line each.
-        unwritten: why packs that are at least half unused could not be repacked, a line each.
+        refused: why nothing was moved to trash or deleted, one line each.
+        unwritten: why packs that are at least half unused could not be repacked, one line each.
         condemned_packs: packs that no manifest references; moved to trash.
         condemned_bytes: their size.
-        superseded: manifests that others carry on; moved to trash.
+        superseded: manifests whose entries others carry on; moved to trash.
         expired: addresses whose every manifest was moved to trash.
-        freed_files: packs and manifests deleted.
+        freed_files: packs and manifests that were deleted.
         freed_bytes: their size.
-        restored: packs that went back from trash, since a manifest references them.
-        rewritten_bytes: new packs that hold what was used of packs at least half unused.
-        verified_bytes: packs whose every byte was read.
-        damaged: packs among them that are damaged, and how that shows, a line each.
+        restored: packs that were put back from trash, because a manifest references them.
+        rewritten_bytes: the size of new packs with the used blobs of packs that were at least half
+            unused.
+        verified_bytes: the size of the packs whose every byte was read.
+        damaged: the damaged packs among them, and how the damage shows, one line each.
         fenced: sessions that can no longer publish.
         swept: temporary files of dead processes, and old files in fenced/ and quarantine/.
         waiting_files: packs and manifests in trash.
         free_at: when the last of them may be deleted, in seconds since the epoch, at the earliest;
             None when there are none.
-        is_complete: whether there was time for everything.
+        is_complete: whether the time was enough for everything.
     """
 
     refused: list[str] = field(default_factory=list[str])

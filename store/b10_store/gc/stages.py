@@ -1,4 +1,4 @@
-"""The stages of a folder of trash, from condemned to deleted; see `b10_store.gc.visit`."""
+"""The stages of a trash folder, from condemned to deleted; see `b10_store.gc.visit`."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _WITNESS_LIMIT = 16 << 20
 
 
 class Stages:
-    """Takes folders of trash further, for one visit."""
+    """Advances trash folders, for one visit."""
 
     def __init__(self, remote: Remote, report: GcReport, may_go_on: Callable[[], bool]) -> None:
         """Do nothing yet.
 
         Args:
             remote: the store.
-            report: what is done is counted here.
+            report: counts what is done.
             may_go_on: asked before each file that is deleted.
         """
         self._remote = remote
@@ -47,8 +47,8 @@ class Stages:
         self._may_go_on = may_go_on
 
     def advance(self, folder: TrashFolder, now: float) -> None:
-        """Take a folder one stage further, if that is witness or fence."""
-        # One that is gone was adopted by another visit, which goes on with it.
+        """Advance a folder by one stage, if that is witness or fence."""
+        # If it is gone, another visit has adopted it and goes on with it.
         with contextlib.suppress(FileNotFoundError):
             if folder.stage is Stage.CONDEMNED:
                 self._witness(folder)
@@ -56,9 +56,10 @@ class Stages:
                 self._fence(folder, now)
 
     def restart(self, folder: TrashFolder, now: float) -> None:
-        """Let a stage that was reached in the future begin now: nobody would live to see its end.
+        """Let a stage that was reached in the future begin now, since it would never end.
 
-        Unlike elsewhere, far away is not long ago: a stage that is too short could cost blobs.
+        Unlike elsewhere, a time in the future does not count as the past: a stage that is too short
+        could lose blobs.
         """
         for stage, reached in folder.marks.items():
             if reached > now + STAGE_DISTANCE_SECONDS:
@@ -66,7 +67,7 @@ class Stages:
                     self._remote.touch(f"{folder.path}/{stage.mark}")
 
     def adopt(self, folder: TrashFolder) -> TrashFolder | None:
-        """Make a folder this visit's own; None when another visit was faster."""
+        """Adopt a folder for this visit; return None when another visit was faster."""
         name = str(new_snapshot_id(self._remote.now()))
         try:
             self._remote.rename(folder.path, f"{TRASH}/{name}")
@@ -75,11 +76,11 @@ class Stages:
         return TrashFolder(name, folder.files, folder.marks, folder.leftovers)
 
     def empty(self, folder: TrashFolder, referenced: frozenset[PackId]) -> None:
-        """Delete what is in an adopted folder; what is referenced goes back.
+        """Delete the files in an adopted folder; put referenced ones back.
 
         Args:
-            folder: as adopted.
-            referenced: by all manifests, read after the adoption.
+            folder: the adopted folder.
+            referenced: the packs that all manifests, read after the adoption, reference.
         """
         for item in sorted(folder.files):
             if not self._may_go_on():
@@ -89,7 +90,7 @@ class Stages:
                 self.put_back(f"{folder.path}/{item}", pack)
             else:
                 self._delete(f"{folder.path}/{item}")
-        # The marks go last: until then another visit goes on where this one is stopped.
+        # The marks go last: until then another visit can continue if this one is stopped.
         for item in (*folder.leftovers, *(stage.mark for stage in sorted(folder.marks))):
             with contextlib.suppress(FileNotFoundError):
                 self._remote.delete(f"{folder.path}/{item}")
@@ -107,15 +108,15 @@ class Stages:
                 self._remote.delete(nobody)
             self.mark(folder, Stage.WITNESSED, json.dumps(names).encode())
             return
-        # Two empty files for no session: a store that is full takes these too, and a list that was
-        # cut short is not taken for it.
+        # Two empty files mean no session: a full store can hold them, too, and a list that was cut
+        # short is not mistaken for them.
         self._remote.create(folder.path, NOBODY, [])
         self.mark(folder, Stage.WITNESSED)
 
     def _fence(self, folder: TrashFolder, now: float) -> None:
         witnessed = self._witnessed(folder)
         if witnessed is None:
-            # Witnessed once more: later does no harm.
+            # It is witnessed again; a later witness does no harm.
             self._witness(folder)
             return
         overdue = now - folder.marks[Stage.WITNESSED] > OLDEST_SESSION_SECONDS
@@ -139,7 +140,7 @@ class Stages:
         return [name for name in parsed if name is not None]
 
     def _witnessed(self, folder: TrashFolder) -> frozenset[str] | None:
-        """The sessions that were written down; None when that is damaged."""
+        """Return the sessions that were written down; None when the list is damaged."""
         mark = f"{folder.path}/{Stage.WITNESSED.mark}"
         try:
             data = read_bounded(self._remote, mark, _WITNESS_LIMIT)
@@ -153,9 +154,9 @@ class Stages:
         return frozenset(str(name) for name in cast("list[object]", names))
 
     def put_back(self, source: str, pack: PackId) -> bool:
-        """Move a pack from trash back; returns whether it is in packs/ now."""
+        """Move a pack from trash back; return whether it is in packs/ now."""
         if exists(self._remote, pack_path(pack)):
-            # Somebody wrote it once more meanwhile: that one was verified.
+            # Somebody wrote it again meanwhile, and that one was verified.
             with contextlib.suppress(FileNotFoundError):
                 self._remote.delete(source)
             return True

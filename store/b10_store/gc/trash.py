@@ -1,4 +1,4 @@
-"""The folders in trash/, each on its way from condemned to deleted."""
+"""The folders in trash/, each between condemned and deleted."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ NOBODY = "nobody"
 
 
 class Stage(enum.IntEnum):
-    """How far a folder of trash has come. Each stage but the first leaves a file of its name.
+    """The stage of a trash folder. Each stage except the first leaves a file of its name.
 
     Attributes:
         FILLING: files are moved into it.
-        CONDEMNED: nothing is moved into it any more.
-        WITNESSED: the sessions that might rely on what is in it are written down.
+        CONDEMNED: no more files are moved into it.
+        WITNESSED: the sessions that might rely on its files are written down.
         FENCED: none of these sessions exists any more.
     """
 
@@ -43,13 +43,13 @@ class Stage(enum.IntEnum):
 
     @property
     def mark(self) -> str:
-        """The name of the file that says so."""
+        """The name of the file that marks the stage."""
         return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
 class TrashFolder:
-    """A folder of trash, as read at one moment.
+    """A trash folder, as read at one moment.
 
     Attributes:
         name: its name below trash/.
@@ -91,21 +91,21 @@ class TrashFolder:
 
 
 def read_trash(remote: Remote, may_go_on: Callable[[], bool] = lambda: True) -> list[TrashFolder]:
-    """The folders in trash/, by name: the oldest first.
+    """Return the folders in trash/ by name, the oldest first.
 
     Args:
         remote: the store.
-        may_go_on: asked before each folder; when it says no, the rest is left out.
+        may_go_on: asked before each folder; when it returns False, the rest is left out.
 
     Raises:
-        OSError: one cannot be listed.
+        OSError: a folder cannot be listed.
     """
     names = sorted(name[:-1] for name in remote.list(TRASH) if name.endswith("/"))
     folders: list[TrashFolder] = []
     for name in names:
         if not may_go_on():
             break
-        # One that vanishes meanwhile was adopted by another visit, which goes on with it.
+        # If it vanishes meanwhile, another visit has adopted it and goes on with it.
         with contextlib.suppress(FileNotFoundError):
             folders.append(_read_folder(remote, name))
     return folders

@@ -1,4 +1,4 @@
-"""Verifying a few packs at each visit: damage is found before a load needs the bytes."""
+"""Verify a few packs at each visit, to find damage before a load needs the bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from b10_store.remote.protocol import Remote
 
 VERIFIED_BYTES = 64 << 20
-"""About this much is read by one visit: all of a small store."""
+"""About how many bytes one visit reads: all of a small store."""
 
 
 def verify_some(
@@ -28,14 +28,14 @@ def verify_some(
     now: float,
     has_time: Callable[[], bool],
 ) -> None:
-    """Read packs in random order until `VERIFIED_BYTES` are read: each one's day comes.
+    """Read packs in random order until `VERIFIED_BYTES` are read; in time every pack is read.
 
     Args:
         remote: the store.
-        packs: those that manifests reference.
-        report: what is damaged is named here.
+        packs: the packs that manifests reference.
+        report: receives the damaged packs.
         now: by the store's filesystem, in seconds since the epoch; see `VERIFY_AGE_SECONDS`.
-        has_time: asked after each block that is read; when it says no, the rest is left.
+        has_time: asked after each block that is read; when it returns False, the rest is skipped.
     """
     shuffled = list(packs)
     random.SystemRandom().shuffle(shuffled)
@@ -45,7 +45,7 @@ def verify_some(
         try:
             known = remote.stat(pack_path(pack))
         except OSError:
-            continue  # in trash, or gone: a check names those
+            continue  # in trash, or gone: a check reports those
         if age(known.mtime, now) < VERIFY_AGE_SECONDS:
             continue
         fault = wrong_twice(partial(_fault, remote, pack, known.size, has_time))
@@ -62,4 +62,4 @@ def _fault(remote: Remote, pack: PackId, size: int, has_time: Callable[[], bool]
         return ""
     except OSError as error:
         return f"cannot be read: {error}"
-    return "its bytes are not those that it is named by"
+    return "its bytes do not match its name"

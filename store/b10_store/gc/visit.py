@@ -1,7 +1,7 @@
 """Garbage collection: move unreferenced packs to trash; delete them a day later.
 
-No run waits. Each visit takes every folder of trash at most one stage further, and any host may
-make the next visit. The stages, each at least ten minutes after the one before (the second twenty):
+No run waits. Each visit advances every trash folder by at most one stage, and any host may make the
+next visit. The stages, each at least ten minutes after the one before (the second twenty):
 
 1. condemn: packs and manifests are renamed into a folder of this visit's own;
 2. witness: the sessions that exist now are written down. A session that is born later cannot have
@@ -12,8 +12,8 @@ make the next visit. The stages, each at least ten minutes after the one before 
    visit works on it; all manifests are read again, what one references goes back, and the rest is
    deleted.
 
-Whoever dies on the way leaves a folder that the next visit goes on with. The stages keep I1 and I6;
-that a manifest which cannot be read ends the visit before it condemns or deletes keeps I7.
+A visit that dies leaves a folder with which the next visit goes on. The stages keep I1 and I6. A
+manifest that cannot be read ends the visit before it condemns or deletes, which keeps I7.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def visit(
     seconds: float = float("inf"),
     rewrites: bool = True,
 ) -> GcReport:
-    """Take every folder of trash one stage further, and condemn what may go.
+    """Advance every trash folder by one stage, and condemn what may be removed.
 
     Args:
         remote: the store.
@@ -112,13 +112,13 @@ class _Visit:
         self._stages = Stages(remote, self._report, self._may_go_on)
 
     def _may_go_on(self) -> bool:
-        """Whether there is time left; once there was not, the visit is not complete."""
+        """Return whether there is time left; if not, the visit counts as incomplete."""
         if not self._has_time():
             self._report.is_complete = False
         return self._report.is_complete
 
     def ask(self) -> GcReport:
-        """Find out what would be condemned; nothing is written, so the local clock has to do."""
+        """Find out what would be condemned; without writing, only the local clock is available."""
         now = time.time()
         found = self._survey(now)
         if self._is_sound(found):
@@ -142,8 +142,8 @@ class _Visit:
                 self._stages.advance(folder, now)
         fenced = [folder for folder in due if folder.stage is Stage.FENCED and self._may_go_on()]
         adopted = [folder for folder in map(self._stages.adopt, fenced) if folder is not None]
-        # Read after the adoption, and ten minutes or more after the last fence: whatever a fenced
-        # or ended session published shows.
+        # This is read after the adoption, and at least ten minutes after the last fence: everything
+        # that a fenced or ended session published shows.
         found = self._survey(now)
         if self._is_sound(found):
             for folder in adopted:
@@ -151,7 +151,8 @@ class _Visit:
             self._condemn(found, [item for item in folders if item.stage is Stage.FILLING], now)
             self._sweep(now)
             verify_some(self._remote, referenced_packs(found), self._report, now, self._has_time)
-            # Last, since it may take long, and fail for want of room on this host.
+            # This comes last, because it may take long, and may fail when this host has too little
+            # space.
             if rewrites:
                 self._rewrite(found)
         self._tell_waiting()
@@ -168,19 +169,19 @@ class _Visit:
         )
 
     def _is_sound(self, found: References) -> bool:
-        """Whether anything may be concluded from the manifests."""
+        """Return whether conclusions may be drawn from the manifests."""
         refused = self._report.refused
         refused += [f"{problem.name}: {problem.reason}" for problem in found.problems]
         if not found.referrers:
             refused.append(
-                "there is no manifest: this may be the wrong folder, or an empty mount (delete the "
-                "folder of a store that is not needed any more)"
+                "there is no manifest: this may be the wrong folder, or an empty mount (if the "
+                "store is no longer needed, delete its folder)"
             )
         self._may_go_on()
         return not refused
 
     def _renames_are_atomic(self) -> bool:
-        """Try what everything rests on: a rename moves, and fails for a source that was moved."""
+        """Try what everything depends on: a rename moves, and fails if its source was moved."""
         mark = f"probe{TEMPORARY_MARK}{os.urandom(8).hex()}"
         first, second = f"{SESSIONS}/{mark}-1", f"{SESSIONS}/{mark}-2"
         try:
@@ -202,8 +203,8 @@ class _Visit:
         departures = choose_departures(found, self._policy, now)
         packs = self._unreferenced(found, departures, now)
         own = TrashFolder(str(new_snapshot_id(now)), frozenset(), {})
-        # The order matters to whoever dies on the way: a manifest goes before its packs, and after
-        # those of its packs that another visit had moved to trash are back.
+        # The order matters if this visit dies: a manifest goes before its packs, and only after its
+        # packs that another visit had moved to trash are back.
         held_back = self._put_back_packs(found, departures)
         gone = {
             name
@@ -216,7 +217,7 @@ class _Visit:
             for pack, known in packs.items()
             if self._moves(pack_path(pack), f"{own.path}/{pack}.pack")
         }
-        # Files that a removal, or a visit that died, left in folders of its own.
+        # These are files that a removal, or a visit that died, left in its folders.
         taken = [
             file
             for item in filling
@@ -230,14 +231,14 @@ class _Visit:
         self._count(departures.only(gone), moved)
 
     def _put_back_packs(self, found: References, departures: GcPlan) -> frozenset[SnapshotName]:
-        """Put packs back that lie in trash and that departing manifests reference.
+        """Put back packs in trash that are referenced by manifests which will be removed.
 
         A session that nobody witnessed for the pack's folder may have read such a manifest, and
-        carry its entries on. While the manifest is listed, the pack is not deleted; and once it is
+        carry on its entries. While the manifest is listed, the pack is not deleted; and when it is
         condemned again, that session is witnessed.
 
         Returns:
-            Manifests that must stay: a pack of theirs could not be put back.
+            The manifests that must stay, because a pack of theirs could not be put back.
         """
         if not departures.names:
             return frozenset()
@@ -253,7 +254,7 @@ class _Visit:
         return frozenset(name for name in departures.names if needed[name] & away)
 
     def _moves(self, source: str, target: str) -> bool:
-        """Move a file, if there is time and it is still there; returns whether it was moved."""
+        """Move a file, if there is time and it still exists; return whether it was moved."""
         if not self._may_go_on():
             return False
         try:
@@ -265,7 +266,7 @@ class _Visit:
     def _unreferenced(
         self, found: References, departures: GcPlan, now: float
     ) -> dict[PackId, FileStat]:
-        """The packs that may go, with their sizes."""
+        """Return the packs that may be removed, with their sizes."""
         referenced = referenced_packs(found, departures.names)
         known: dict[PackId, FileStat] = {}
         for name in self._remote.list(PACKS):
@@ -284,7 +285,7 @@ class _Visit:
         self._report.condemned_bytes = sum(known.size for known in packs.values())
 
     def _rewrite(self, found: References) -> None:
-        """Move what is used of half-dead packs into new ones; a later visit condemns the old."""
+        """Move the used blobs of half-dead packs into new ones; a later visit condemns the old."""
         for address, referrers in found.by_address().items():
             packs = found.half_dead.intersection(pack for item in referrers for pack in item.packs)
             if not packs or not self._may_go_on():
@@ -328,7 +329,7 @@ class _Visit:
     def _sweep_folder(
         self, folder: str, is_own: Callable[[str], bool], now: float, older_than: float
     ) -> None:
-        """Delete what is old; nothing but files of a name that only this engine gives."""
+        """Delete old files, but only those with names that only this engine gives."""
         for name in self._remote.list(folder):
             if not self._may_go_on():
                 return
@@ -336,7 +337,7 @@ class _Visit:
                 continue
             path = f"{folder}/{name}" if folder else name
             if name.endswith("/"):
-                # One that is in use is not empty, or is made again.
+                # A folder in use is not empty, or is created again.
                 self._remote.remove_folder(path[:-1])
                 continue
             with contextlib.suppress(FileNotFoundError):

@@ -43,7 +43,7 @@ def test_a_visit_names_a_pack_that_is_damaged_and_changes_nothing_of_it(both: Gc
     both.advance(DAY + HOUR)
     before = both.files("packs")
     report = both.visit()
-    assert report.damaged == [f"{pack_path(first)}: its bytes are not those that it is named by"]
+    assert report.damaged == [f"{pack_path(first)}: its bytes do not match its name"]
     assert report.verified_bytes == sum(map(len, before.values()))
     assert both.files("packs") == before
     assert second in both.packs()

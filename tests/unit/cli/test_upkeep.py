@@ -166,7 +166,7 @@ def test_gc_names_a_damaged_pack_and_ends_with_1(
     for file in site.files("packs"):
         os.utime(file, (then, then))
     out = ran(arguments, capsys, FOUND_PROBLEMS)
-    assert f"packs/{pack.name}: its bytes are not" in " ".join(out.split())
+    assert f"packs/{pack.name}: its bytes do not match" in " ".join(out.split())
     assert site.files("packs")[0] == pack
 
 

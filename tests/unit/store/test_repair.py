@@ -115,7 +115,7 @@ def test_a_pack_whose_blobs_are_all_sound_is_written_again(store: CheckedStore) 
     data = store.get(name)
     store.place.put(name, data[:-1])
     (fault,) = store.check(repair=True).faults
-    assert fault.repaired == "written again from what is sound in it"
+    assert fault.repaired == "written again from its intact blobs"
     assert store.get(name) == data
     assert store.in_folder("quarantine") == []
     assert store.faults(read_data=True) == []

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from b10_store import CANONICAL_LIMIT, Skipped, read_file
-from b10_transfer.caches.relocation import group_children, is_group
+from b10_transfer.caches.relocation import GROUP_PREFIX, group_children, is_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,13 +24,14 @@ def find_incomplete(found: Sequence[FoundFile]) -> tuple[frozenset[str], list[Sk
 
 
 def _incomplete_groups(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[str]:
+    groups = [item for item in found if GROUP_PREFIX in item.path and is_group(item.path)]
+    if not groups:
+        return
     sizes: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for item in found:
         folder, _, name = item.path.rpartition("/")
         sizes[folder][name] = item.fingerprint.size
-    for item in found:
-        if not is_group(item.path):
-            continue
+    for item in groups:
         folder = item.path.rpartition("/")[0]
         try:
             children = group_children(_read_small(item))

@@ -259,6 +259,8 @@ def _harmful(
             and is_library(path)
         ):
             harmful[path] = OTHER_HOST
+    if not harmful:
+        return harmful
     bundles = Bundles(root.kind, (item.path for item in found))
     torn = {bundles.of(path): reason for path, reason in harmful.items()}
     torn.pop("", None)

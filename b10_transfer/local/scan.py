@@ -163,20 +163,20 @@ def common_with_store(root: CacheRoot) -> frozenset[str]:
 
 def _with_records(scan: LocalScan, records: Mapping[str, Loaded]) -> LocalScan:
     """Add the records of the loads into the roots, by name."""
+    finished_ns = max((record.finished_ns for record in records.values()), default=0)
     loaded: dict[Identity, Digest] = {}
-    for item in scan.artifacts:
-        identity = item.file.identity
+    reused = 0
+    kinds: Counter[str] = Counter()
+    for file, _, size, *_ in scan.artifacts:
+        identity = file.identity
         digest = records[identity.root].digests.get(identity.path)
         if digest is not None:
             loaded[identity] = digest
-    finished_ns = max((record.finished_ns for record in records.values()), default=0)
-    # An empty file is a marker, which its compiler may touch at each use.
-    anew = [
-        item
-        for item in scan.artifacts
-        if item.size and item.file.found.fingerprint.ctime_ns > finished_ns
-    ]
-    kinds = Counter(artifact_kind(item.file.identity.path) for item in anew)
+        # An empty file is a marker, which its compiler may touch at each use.
+        if not size or file.found.fingerprint.ctime_ns <= finished_ns:
+            reused += digest is not None
+        elif finished_ns:
+            kinds[artifact_kind(identity.path)] += 1
     return scan._replace(
         loaded=loaded,
         distrusted=frozenset(pair for record in records.values() for pair in record.distrusted),
@@ -186,7 +186,7 @@ def _with_records(scan: LocalScan, records: Mapping[str, Loaded]) -> LocalScan:
             for name, record in records.items()
             for path, digest in record.broken.items()
         },
-        reused=len(loaded.keys() - {item.file.identity for item in anew}),
+        reused=reused,
         recompiled=dict(kinds) if finished_ns else None,
     )
 
@@ -201,6 +201,8 @@ def _needs_of(known: Mapping[str, Hashed], libraries: HostLibraries, item: Found
 def _made_here(found: Sequence[FoundFile], origin: Origin) -> tuple[list[FoundFile], list[Skipped]]:
     """Split files into those that were made for this machine, and those left out."""
     reasons = origin.left_out
+    if not reasons:
+        return list(found), []
     own = [item for item in found if item.path not in reasons]
     others = [Skipped(item.location, reasons[item.path]) for item in found if item.path in reasons]
     return own, others
@@ -210,6 +212,8 @@ def _without_older_profiles(
     found: Sequence[FoundFile],
 ) -> tuple[list[FoundFile], list[Skipped]]:
     older = older_profiles(found, _PROFILES)
+    if not older:
+        return list(found), []
     return (
         [item for item in found if item.path not in older],
         [

@@ -34,23 +34,28 @@ def is_renewal_due(
     entries: Mapping[Identity, Entry], here: Collection[Identity], use: Use, now_ms: int
 ) -> bool:
     """Whether something that is in use has been found so, so long ago that it might expire."""
+    if not use.max_age_ms:
+        return False
     oldest = now_ms - use.max_age_ms // _RENEWALS_PER_AGE
-    return use.max_age_ms > 0 and any(
-        entries[identity].saved_ms < oldest for identity in use.wanted(here) if identity in entries
-    )
+    old = [identity for identity, entry in entries.items() if entry.saved_ms < oldest]
+    return bool(old) and not use.wanted(here).isdisjoint(old)
 
 
 def renew(
     entries: Mapping[Identity, Entry], here: Collection[Identity], use: Use, now_ms: int
 ) -> Entries:
     """Note that what is here is in use, at most once a day; a time in the future is none."""
-    wanted = use.wanted(here)
-    return {
-        identity: entry._replace(saved_ms=now_ms)
-        if entry.saved_ms > now_ms or (identity in wanted and entry.saved_ms < now_ms - _DAY_MS)
-        else entry
-        for identity, entry in entries.items()
-    }
+    renewed = dict(entries)
+    old = [
+        entry
+        for entry in entries.values()
+        if entry.saved_ms > now_ms or entry.saved_ms < now_ms - _DAY_MS
+    ]
+    wanted = use.wanted(here) if old else frozenset()
+    for entry in old:
+        if entry.saved_ms > now_ms or entry.identity in wanted:
+            renewed[entry.identity] = entry._replace(saved_ms=now_ms)
+    return renewed
 
 
 def expire_unused(

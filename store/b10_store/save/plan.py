@@ -6,6 +6,7 @@ Whatever the parents hold is kept, unless an addition takes its place (I2).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.format.manifest import GENERATION_LIMIT, Entry, Identity, Location
@@ -48,7 +49,7 @@ class Addition(NamedTuple):
     location: Location | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SavePlan:
     """The difference between the heads and the manifest to be published.
 
@@ -62,15 +63,14 @@ class SavePlan:
     additions: tuple[Addition, ...]
     moves: Mapping[Digest, int] = field(default_factory=dict["Digest", int])
 
-    @property
+    @cached_property
     def uploads(self) -> dict[Digest, int]:
         """Size of each blob that is to be written, each once."""
-        new = {
-            addition.candidate.digest: addition.candidate.size
-            for addition in self.additions
-            if addition.location is None
-        }
-        return {**self.moves, **new}
+        uploads = dict(self.moves)
+        for candidate, _, location in self.additions:
+            if location is None:
+                uploads[candidate.digest] = candidate.size
+        return uploads
 
     @property
     def upload_bytes(self) -> int:
@@ -83,8 +83,8 @@ class SavePlan:
         One whose file changed before it could be uploaded is missing, with its whole bundle.
         """
         found = [
-            item if item.location else item._replace(location=uploaded.get(item.candidate.digest))
-            for item in self.additions
+            Addition(candidate, generation, location or uploaded.get(candidate.digest))
+            for candidate, generation, location in self.additions
         ]
         torn = {_bundle_of(item) for item in found if item.location is None}
         if not torn:

@@ -359,7 +359,7 @@ def _without_expired(
 
 
 def _identities(request: SaveRequest) -> frozenset[Identity]:
-    return frozenset(item.identity for item in request.artifacts)
+    return frozenset(file.identity for file, *_ in request.artifacts)
 
 
 def _nothing_new(view: _View, request: SaveRequest) -> SaveOutcome:
@@ -384,7 +384,8 @@ def _outcome(
     done: Sequence[Addition],
     written: Written,
 ) -> SaveOutcome:
-    superseded = sum(item.candidate.identity in view.stored.entries for item in done)
+    before = view.stored.entries
+    superseded = sum(item.candidate.identity in before for item in done) if before else 0
     return SaveOutcome(
         published=manifest.name,
         store_state=StoreState(
@@ -419,8 +420,12 @@ def _left_out(view: _View, done: Sequence[Addition], written: Written) -> tuple[
 def _stored_digests(
     request: SaveRequest, entries: Mapping[Identity, Entry]
 ) -> dict[Identity, Digest]:
-    identities = (item.identity for item in request.artifacts)
-    return {identity: entries[identity].digest for identity in identities if identity in entries}
+    stored: dict[Identity, Digest] = {}
+    for file, *_ in request.artifacts:
+        entry = entries.get(file.identity)
+        if entry is not None:
+            stored[file.identity] = entry.digest
+    return stored
 
 
 def _pack_sizes(packs: Mapping[PackId, Pack]) -> dict[PackId, int]:

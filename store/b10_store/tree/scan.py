@@ -232,28 +232,40 @@ def hash_files(
     Returns:
         The hashed artifacts in the order of `files`, what changed, and what is not whole.
     """
-    results: dict[int, _Result] = {}
+    results: list[_Result | None] = [None] * len(files)
     fresh: list[int] = []
     for place, file in enumerate(files):
-        before = known.get(file.found.path)
-        if before is not None and before.fingerprint == file.found.fingerprint:
+        found = file.found
+        before = known.get(found.path)
+        if before is not None and before.fingerprint == found.fingerprint:
             results[place] = Scanned(file, before.digest, before.size)
         else:
             fresh.append(place)
+    if fresh:
+        _hash_fresh(files, fresh, workers, ahead, results)
+    return (
+        [result for result in results if isinstance(result, Scanned)],
+        [result for result in results if isinstance(result, Skipped)],
+        [result for result in results if isinstance(result, Broken)],
+    )
+
+
+def _hash_fresh(
+    files: Sequence[LocalFile],
+    fresh: list[int],
+    workers: int,
+    ahead: FramesAhead | None,
+    results: list[_Result | None],
+) -> None:
+    """Hash the files at some places, and put the results there."""
     if ahead is not None:
         fresh.sort(key=lambda place: layout_order(files[place].found.path))
     batches = list(share_frames(fresh, lambda place: files[place].found.fingerprint.size))
-    if batches:
-        with ThreadPoolExecutor(workers, "b10-hash") as pool:
-            work = partial(_hash_some, files, ahead)
-            for batch, hashed in zip(batches, pool.map(work, count(), batches), strict=True):
-                results.update(zip(batch, hashed, strict=True))
-    ordered = [results[place] for place in range(len(files))]
-    return (
-        [result for result in ordered if isinstance(result, Scanned)],
-        [result for result in ordered if isinstance(result, Skipped)],
-        [result for result in ordered if isinstance(result, Broken)],
-    )
+    with ThreadPoolExecutor(workers, "b10-hash") as pool:
+        work = pool.map(partial(_hash_some, files, ahead), count(), batches)
+        for batch, hashed in zip(batches, work, strict=True):
+            for place, result in zip(batch, hashed, strict=True):
+                results[place] = result
 
 
 def read_file(location: str, limit: int, dir_fd: int | None = None) -> bytes:

@@ -31,7 +31,7 @@ from b10_transfer.status import OperationStatus
 from b10_transfer.units import count_text, until_text
 
 if TYPE_CHECKING:
-    from b10_store import Digest, SaveOutcome, Skipped, Wait
+    from b10_store import Digest, FramesAhead, SaveOutcome, Skipped, Wait
     from b10_transfer.operations.context import Context
     from b10_transfer.operations.progress import ProgressCallback
 
@@ -63,25 +63,19 @@ def save_artifacts(
         and context.store.is_unchanged(context.address, last.store_state)
     ):
         return _unchanged_report(context, last, started)
-    ahead = context.store.frames_ahead(context.address)
-    scan = scan_tree(
-        tree,
-        context.environment,
-        HostLibraries(context.settings.variables),
-        worker_count(),
-        context.settings.max_age_days,
-        ahead,
-    )
-    scan.skipped.extend(links)
-    if not scan.artifacts:
-        return _save_report(context, scan, None, started)
-    meter = Meter(on_progress)
-    request = _request(context, scan, wait=wait)
-    is_made = not os.path.isdir(os.path.dirname(context.settings.store))
-    outcome = context.store.save(replace(request, ahead=ahead, on_progress=meter.move_to))
-    meter.finish()
-    if is_made:
-        _warn_of_local_store(context.settings.store)
+    with context.store.frames_ahead(context.address) as ahead:
+        scan = scan_tree(
+            tree,
+            context.environment,
+            HostLibraries(context.settings.variables),
+            worker_count(),
+            context.settings.max_age_days,
+            ahead,
+        )
+        scan.skipped.extend(links)
+        if not scan.artifacts:
+            return _save_report(context, scan, None, started)
+        outcome = _publish(context, scan, ahead, on_progress, wait=wait)
     _remember(context, scan, outcome)
     note_newest(context, (name.snapshot for name in outcome.store_state.heads))
     # A manifest that was refused is reported by every save, so the next one must look again. What
@@ -102,6 +96,24 @@ def save_artifacts(
             ),
         )
     return _save_report(context, scan, outcome, started)
+
+
+def _publish(
+    context: Context,
+    scan: LocalScan,
+    ahead: FramesAhead,
+    on_progress: ProgressCallback | None,
+    *,
+    wait: bool,
+) -> SaveOutcome:
+    meter = Meter(on_progress)
+    request = _request(context, scan, wait=wait)
+    is_made = not os.path.isdir(os.path.dirname(context.settings.store))
+    outcome = context.store.save(replace(request, ahead=ahead, on_progress=meter.move_to))
+    meter.finish()
+    if is_made:
+        _warn_of_local_store(context.settings.store)
+    return outcome
 
 
 @paused_collector()

@@ -128,7 +128,7 @@ class Store:
         from b10_store.save.foresight import expected_uploads
         from b10_store.tree.frames_ahead import FramesAhead
 
-        return FramesAhead(expected_uploads(self._reader, address))
+        return FramesAhead(expected_uploads(self._reader, address), self._scratch)
 
     def save(self, request: SaveRequest) -> SaveOutcome:
         """Publish new artifacts; see `b10_store.save.save.save`."""

@@ -59,7 +59,7 @@ class StoredFrame(NamedTuple):
         goes_on: whether the last blob in it goes on in the next frame.
     """
 
-    stored: bytes | memoryview
+    stored: bytes
     raw_size: int
     pieces: tuple[Piece, ...]
     goes_on: bool = False

@@ -226,7 +226,7 @@ class _PackBuilder:
             if frame.stored:
                 self._sizes.append((len(frame.stored), frame.raw_size))
                 self._raw_size += frame.raw_size
-                yield self._count(bytes(frame.stored))
+                yield self._count(frame.stored)
                 self._on_written(frame.raw_size)
             if self.size >= PACK_CLOSE_SIZE and not frame.goes_on:
                 break

@@ -288,8 +288,9 @@ def _upload(
     wanted = plan.uploads
     if not wanted:
         return Written()
-    ready = [] if request.ahead is None else request.ahead.take(wanted)
-    in_frames = {piece.digest for frame in ready for piece in frame.pieces}
+    in_frames, ready = (
+        request.ahead.take(wanted) if request.ahead is not None else (set(), iter(()))
+    )
     by_digest = {item.digest: item for item in artifacts if item.digest in wanted}
     uploads = [item for digest, item in by_digest.items() if digest not in in_frames]
     uploads.sort(key=lambda item: layout_order(item.identity.path))

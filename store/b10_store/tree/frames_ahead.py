@@ -2,59 +2,80 @@
 
 from __future__ import annotations
 
-import mmap
+import contextlib
+import shutil
+import tempfile
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
+from b10_store.digest import digest_of
 from b10_store.format.frame import compress_frame
 from b10_store.format.names import FRAME_RAW_LIMIT
 from b10_store.format.pack_footer import Piece, StoredFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Container, Generator, Iterable, Iterator
+
+    from typing_extensions import Self
 
     from b10_store.digest import Digest
     from b10_store.format.manifest import Identity
 
-_HELD_BYTES = 64 << 20
-"""Most compressed bytes that are kept in memory; what comes after them is read again."""
+_KEPT_BYTES = 256 << 20
+"""Most compressed bytes that are kept; the files of further frames are read again."""
+
+_PART_OF_FREE_SPACE = 4
 
 
-class _Held(NamedTuple):
-    """A frame that is kept: where, and as in `StoredFrame`."""
+class _Kept(NamedTuple):
+    """A frame in the file: where, the digest of its compressed bytes, and as in `StoredFrame`."""
 
     start: int
-    end: int
+    length: int
+    digest: Digest
     raw_size: int
     pieces: tuple[Piece, ...]
 
 
 class FramesAhead:
-    """The frames of artifacts that will probably be uploaded. Safe to use from many threads.
+    """The frames of artifacts that will probably be uploaded. Closed by `with`.
+
+    Safe to use from many threads.
 
     It is local work alone: a save takes those frames whose every blob it uploads, and reads the
-    other files again. So a wrong guess costs time, and nothing else.
+    other files again. So a wrong guess costs time, and nothing else. They are kept in a file that
+    has no name, so that memory stays small and a killed process leaves nothing behind.
     """
 
-    def __init__(self, expects: Callable[[Identity], bool]) -> None:
+    def __init__(self, expects: Callable[[Identity], bool], scratch: str) -> None:
         """Make none yet.
 
         Args:
             expects: whether an artifact will probably be uploaded.
+            scratch: a local folder; where it cannot take the frames, none are kept.
         """
         self.expects = expects
-        # One region for all of them, which takes no memory before it is written to: in the heap
-        # each would leave a gap behind it, and pin the memory of what was read around it.
-        self._region = mmap.mmap(-1, _HELD_BYTES)
+        self._scratch = scratch
+        self._file: IO[bytes] | None = None
+        self._opened = contextlib.ExitStack()
         self._used = 0
-        self._frames: dict[int, _Held] = {}
+        self._limit = _KEPT_BYTES
+        self._kept: dict[int, _Kept] = {}
         self._places: dict[Digest, int] = {}
         self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Let go of the frames when the block ends."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the frames."""
+        self._opened.close()
 
     @property
     def is_full(self) -> bool:
         """Whether no frame is sure to fit in any more."""
-        return self._used + FRAME_RAW_LIMIT > _HELD_BYTES
+        return self._used + FRAME_RAW_LIMIT > self._limit
 
     def make(self, number: int, blobs: Iterable[tuple[Digest, bytes]]) -> None:
         """Make a frame of blobs; what does not fit, or is in another one, is left out.
@@ -75,19 +96,60 @@ class FramesAhead:
         if size:
             self._keep(number, compress_frame(b"".join(parts)), size, tuple(pieces))
 
-    def take(self, wanted: Container[Digest]) -> list[StoredFrame]:
-        """Return the frames in which every blob is wanted; no digest is in two of them."""
-        region = memoryview(self._region)
-        return [
-            StoredFrame(region[held.start : held.end], held.raw_size, held.pieces)
-            for _, held in sorted(self._frames.items())
-            if all(piece.digest in wanted for piece in held.pieces)
+    def take(self, wanted: Container[Digest]) -> tuple[set[Digest], Iterator[StoredFrame]]:
+        """Take the frames in which every blob is wanted; no digest is in two of them.
+
+        Returns:
+            The digests in them, and the frames, read one by one. Then nothing is kept any more.
+        """
+        taken = [
+            kept
+            for _, kept in sorted(self._kept.items())
+            if all(piece.digest in wanted for piece in kept.pieces)
         ]
+        return {piece.digest for kept in taken for piece in kept.pieces}, self._read(taken)
+
+    def _read(self, taken: list[_Kept]) -> Iterator[StoredFrame]:
+        if self._file is None:
+            return
+        with self._opened:
+            for kept in taken:
+                self._file.seek(kept.start)
+                stored = self._file.read(kept.length)
+                # Nothing looks at the blobs again before they are published.
+                if digest_of(stored) != kept.digest:
+                    raise OSError(f"the work folder {self._scratch} gives back other bytes")
+                yield StoredFrame(stored, kept.raw_size, kept.pieces)
 
     def _keep(self, number: int, stored: bytes, size: int, pieces: tuple[Piece, ...]) -> None:
         with self._lock:
-            start, end = self._used, self._used + len(stored)
-            if end <= _HELD_BYTES:
-                self._region[start:end] = stored
-                self._frames[number] = _Held(start, end, size, pieces)
-                self._used = end
+            try:
+                start = self._append(stored)
+            except OSError:
+                self._limit = 0
+            else:
+                self._kept[number] = _Kept(start, len(stored), digest_of(stored), size, pieces)
+
+    def _append(self, stored: bytes) -> int:
+        """Write bytes to the file; returns where they begin.
+
+        Raises:
+            OSError: there is no room for them.
+        """
+        if self._file is None:
+            free = shutil.disk_usage(self._scratch).free
+            self._limit = min(_KEPT_BYTES, free // _PART_OF_FREE_SPACE)
+            self._file = self._opened.enter_context(_spool(self._scratch))
+        start, end = self._used, self._used + len(stored)
+        if end > self._limit:
+            raise OSError("no further frames are kept")
+        self._used = end
+        if self._file.write(stored) != len(stored):
+            raise OSError("a frame was written in part")
+        return start
+
+
+@contextlib.contextmanager
+def _spool(scratch: str) -> Generator[IO[bytes]]:
+    with tempfile.TemporaryFile(dir=scratch, buffering=0) as file:
+        yield file

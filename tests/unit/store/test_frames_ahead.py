@@ -17,6 +17,7 @@ from tests.support.packed import memory_store
 from tests.support.values import ADDRESS, OTHER_ADDRESS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from b10_store.digest import Digest
@@ -40,7 +41,7 @@ def scan_ahead(host: EngineHost, ahead: FramesAhead) -> list[Scanned]:
     return hash_files(files, {}, 2, ahead)[0]
 
 
-def blobs_in(frames: list[StoredFrame]) -> dict[Digest, bytes]:
+def blobs_in(frames: Iterable[StoredFrame]) -> dict[Digest, bytes]:
     return {
         piece.digest: raw[piece.offset : piece.offset + piece.size]
         for frame in frames
@@ -55,38 +56,47 @@ def host(tmp_path: Path) -> EngineHost:
 
 
 def test_small_files_come_into_frames_while_they_are_hashed(host: EngineHost) -> None:
-    ahead = FramesAhead(anything)
+    ahead = FramesAhead(anything, str(host.scratch))
     scanned = scan_ahead(host, ahead)
     assert {item.file.identity.path: item.digest for item in scanned} == {
         path: digest_of(data) for path, data in TREE.items()
     }
-    frames = ahead.take({item.digest for item in scanned})
+    digests, frames = ahead.take({item.digest for item in scanned})
     assert blobs_in(frames) == {digest_of(data): data for data in SMALL.values()}
+    assert digests == {digest_of(data) for data in SMALL.values()}
 
 
 def test_what_is_not_expected_is_hashed_alone(host: EngineHost) -> None:
-    ahead = FramesAhead(lambda identity: identity.path == "ab/two.py")
+    ahead = FramesAhead(lambda identity: identity.path == "ab/two.py", str(host.scratch))
     scanned = scan_ahead(host, ahead)
     assert len(scanned) == len(TREE)
-    frames = ahead.take({item.digest for item in scanned})
+    _, frames = ahead.take({item.digest for item in scanned})
     assert list(blobs_in(frames).values()) == [TREE["ab/two.py"]]
 
 
-def test_a_frame_of_which_a_blob_is_not_wanted_is_not_taken() -> None:
-    ahead = FramesAhead(anything)
+@pytest.mark.parametrize(
+    ("wanted", "taken"),
+    [((b"one", b"two", b"three"), (b"three", b"one", b"two")), ((b"one", b"three"), (b"three",))],
+)
+def test_a_frame_of_which_a_blob_is_not_wanted_is_not_taken(
+    tmp_path: Path, wanted: tuple[bytes, ...], taken: tuple[bytes, ...]
+) -> None:
+    ahead = FramesAhead(anything, str(tmp_path))
     one, two, three = (digest_of(data) for data in (b"one", b"two", b"three"))
     ahead.make(7, [(one, b"one"), (two, b"two")])
     ahead.make(3, [(three, b"three"), (one, b"one")])
-    assert [frame.pieces[0].digest for frame in ahead.take({one, two, three})] == [three, one]
-    assert blobs_in(ahead.take({one, three})) == {three: b"three"}
-    assert ahead.take(()) == []
+    digests, frames = ahead.take({digest_of(data) for data in wanted})
+    assert list(blobs_in(frames).items()) == [(digest_of(data), data) for data in taken]
+    assert digests == {digest_of(data) for data in taken}
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_no_frame_is_larger_than_a_frame_may_be() -> None:
-    ahead = FramesAhead(anything)
+def test_no_frame_is_larger_than_a_frame_may_be(tmp_path: Path) -> None:
+    ahead = FramesAhead(anything, str(tmp_path))
     blobs = [(digest_of(data), data) for data in (noise(FRAME_RAW_LIMIT - 9), b"x" * 10, b"y" * 9)]
     ahead.make(0, blobs)
-    (frame,) = ahead.take({digest for digest, _ in blobs})
+    _, frames = ahead.take({digest for digest, _ in blobs})
+    (frame,) = frames
     assert frame.raw_size == FRAME_RAW_LIMIT
     assert [piece.digest for piece in frame.pieces] == [blobs[0][0], blobs[2][0]]
 
@@ -94,20 +104,47 @@ def test_no_frame_is_larger_than_a_frame_may_be() -> None:
 def test_what_is_beyond_the_memory_for_frames_is_read_again(
     host: EngineHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("b10_store.tree.frames_ahead._HELD_BYTES", 64)
-    ahead = FramesAhead(anything)
+    monkeypatch.setattr("b10_store.tree.frames_ahead._KEPT_BYTES", 64)
+    ahead = FramesAhead(anything, str(host.scratch))
     assert ahead.is_full
     scanned = scan_ahead(host, ahead)
     data = noise(100)
     ahead.make(0, [(digest_of(data), data)])
-    assert ahead.take({digest_of(data), *(item.digest for item in scanned)}) == []
+    digests, frames = ahead.take({digest_of(data), *(item.digest for item in scanned)})
+    assert (digests, list(frames)) == (set(), [])
+
+
+def test_where_the_work_folder_takes_nothing_files_are_read_again(host: EngineHost) -> None:
+    ahead = FramesAhead(anything, str(host.folder / "gone"))
+    outcome = host.save(artifacts=scan_ahead(host, ahead), ahead=ahead)
+    assert outcome.added == len(TREE)
+    assert ahead.is_full
+
+
+def test_a_frame_that_the_work_folder_damaged_is_not_uploaded(host: EngineHost) -> None:
+    ahead = FramesAhead(anything, str(host.scratch))
+    artifacts = scan_ahead(host, ahead)
+    file = ahead._file  # pyright: ignore[reportPrivateUsage]
+    assert file is not None
+    file.seek(5)
+    file.write(b"?")
+    with pytest.raises(OSError, match="gives back other bytes"):
+        host.save(artifacts=artifacts, ahead=ahead)
+    assert host.remote.list("manifests") == []
+
+
+def test_frames_that_nobody_takes_are_let_go_of(host: EngineHost) -> None:
+    with FramesAhead(anything, str(host.scratch)) as ahead:
+        scanned = scan_ahead(host, ahead)
+    assert len(scanned) == len(TREE)
+    assert list(host.scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize("changed", ["", "ab/two.py"])
 def test_a_save_that_uploads_frames_made_ahead_stores_what_was_hashed(
     host: EngineHost, changed: str
 ) -> None:
-    ahead = FramesAhead(anything)
+    ahead = FramesAhead(anything, str(host.scratch))
     request = host.request(artifacts=scan_ahead(host, ahead), ahead=ahead)
     if changed:
         (host.root / changed).write_bytes(b"something else by now")
@@ -120,7 +157,7 @@ def test_a_save_that_uploads_frames_made_ahead_stores_what_was_hashed(
 
 def test_a_frame_made_ahead_of_a_blob_that_is_stored_is_not_uploaded(host: EngineHost) -> None:
     host.save()
-    ahead = FramesAhead(anything)
+    ahead = FramesAhead(anything, str(host.scratch))
     host.write({"ab/two.py": TREE["ab/two.py"], "ef/new.py": b"new"})
     outcome = host.save(artifacts=scan_ahead(host, ahead), ahead=ahead)
     assert outcome.added == 1

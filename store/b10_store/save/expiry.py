@@ -51,7 +51,7 @@ def renew(
         for entry in entries.values()
         if entry.saved_ms > now_ms or entry.saved_ms < now_ms - _DAY_MS
     ]
-    wanted = use.wanted(here) if old else frozenset()
+    wanted = use.wanted(here)
     for entry in old:
         if entry.saved_ms > now_ms or entry.identity in wanted:
             renewed[entry.identity] = entry._replace(saved_ms=now_ms)

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from b10_store.format.keys import Key
     from b10_store.format.manifest import Entry, Identity, Location, Pack
     from b10_store.format.names import PackId, SnapshotName
+    from b10_store.format.pack_footer import StoredFrame
     from b10_store.manifests.merge import MergedView
     from b10_store.manifests.reader import Heads, ManifestReader
     from b10_store.remote.protocol import Remote
@@ -288,9 +289,10 @@ def _upload(
     wanted = plan.uploads
     if not wanted:
         return Written()
-    in_frames, ready = (
-        request.ahead.take(wanted) if request.ahead is not None else (set(), iter(()))
-    )
+    in_frames: set[Digest] = set()
+    ready: Iterable[StoredFrame] = ()
+    if request.ahead is not None:
+        in_frames, ready = request.ahead.take(wanted)
     by_digest = {item.digest: item for item in artifacts if item.digest in wanted}
     uploads = [item for digest, item in by_digest.items() if digest not in in_frames]
     uploads.sort(key=lambda item: layout_order(item.identity.path))

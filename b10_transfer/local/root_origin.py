@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from b10_store import FoundFile
     from b10_transfer.caches.roots import CacheRoot
+    from b10_transfer.local.record import Hashed
     from b10_transfer.machine.environment import Environment
 
 _RECORD = "environment"
@@ -101,6 +102,7 @@ def look_at(
     found: Sequence[FoundFile],
     environment: Environment,
     before_ns: int | None = None,
+    known: Mapping[str, Hashed] | None = None,
 ) -> Origin:
     """Find out which files of a cache root belong to this machine, and note it.
 
@@ -109,11 +111,14 @@ def look_at(
         found: its files.
         environment: of this host.
         before_ns: what `settled_before_ns` returned; by default it is found out.
+        known: the files that were hashed before, by path; by default they are read.
     """
     before = _read_note(root.folder)
     if before_ns is None:
         before_ns = settled_before_ns(root.folder) if found else 0
-    origin, note = _examine(root, found, environment, before, before_ns)
+    if known is None:
+        known = read_hashed(root.folder)
+    origin, note = _examine(root, found, environment, (before, known), before_ns)
     if note != before:
         _write_note(root.folder, note)
     return origin
@@ -121,23 +126,24 @@ def look_at(
 
 def peek(root: CacheRoot, found: Sequence[FoundFile], environment: Environment) -> Origin:
     """Find out the same without noting it."""
-    return _examine(root, found, environment, _read_note(root.folder), 0)[0]
+    noted = _read_note(root.folder), read_hashed(root.folder)
+    return _examine(root, found, environment, noted, 0)[0]
 
 
 def _examine(
     root: CacheRoot,
     found: Sequence[FoundFile],
     environment: Environment,
-    note: Note | None,
+    noted: tuple[Note | None, Mapping[str, Hashed]],
     before_ns: int,
 ) -> tuple[Origin, Note]:
     here = Machine(environment.key, environment.requirement)
+    note, known = noted
     judged: dict[str, Fingerprint] = {}
-    vouched: dict[str, Fingerprint] = {}
+    unjudged = found
     if note is not None and note.machine == here:
         judged = note.judged
-        vouched = {**judged, **_hashed(root.folder)}
-    unjudged = [item for item in found if vouched.get(item.path) != item.fingerprint]
+        unjudged = [item for item in found if not _is_vouched(item, judged, known)]
     verdicts = judge_files(unjudged, environment)
     strange = _from_elsewhere(found) if note is None else frozenset[str]()
     others = _others(note, found, here, verdicts, strange)
@@ -183,9 +189,14 @@ def origin_lines(folder: str, origin: Origin) -> list[str]:
     return lines
 
 
-def _hashed(folder: str) -> dict[str, Fingerprint]:
-    """Return the files that were saved or loaded, by path."""
-    return {path: item.fingerprint for path, item in read_hashed(folder).items()}
+def _is_vouched(
+    item: FoundFile, judged: Mapping[str, Fingerprint], known: Mapping[str, Hashed]
+) -> bool:
+    """Return whether a file was saved, brought by a load, or judged before, as it is."""
+    before = known.get(item.path)
+    if before is not None and before.fingerprint == item.fingerprint:
+        return True
+    return judged.get(item.path) == item.fingerprint
 
 
 def _is_bad(verdict: Verdict) -> bool:

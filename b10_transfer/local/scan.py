@@ -126,11 +126,11 @@ def scan_tree(
     scan = LocalScan([], [], {}, frozenset(), 0, None, unfinished=False, harmful=[])
     for root, found in tree:
         before_ns = settled_before_ns(root.folder) if found else 0
-        origin = look_at(root, found, environment, before_ns) if found else NOTHING
+        known = read_hashed(root.folder) if found else {}
+        origin = look_at(root, found, environment, before_ns, known) if found else NOTHING
         own, others = _made_here(found, origin)
         own, older = _without_older_profiles(own)
         fit, unproven = leave_unproven(root, own, kernel_ns, records[root.name])
-        known = read_hashed(root.folder) if fit else {}
         files, left_out = select_artifacts(
             root, fit, requirement, partial(_needs_of, known, libraries)
         )

@@ -117,7 +117,6 @@ def plan_save(stored: MergedView, local: Sequence[Scanned], inputs: PlanInputs) 
     - An artifact whose stored bytes cannot be read is uploaded again. One whose bytes are not whole
       is no longer carried on, whether or not something takes its place.
     """
-    known_blobs = _trusted_locations(stored, inputs)
     groups = GroupPolicy(stored, local, inputs)
     additions: list[Addition] = []
     for candidate in local:
@@ -132,8 +131,8 @@ def plan_save(stored: MergedView, local: Sequence[Scanned], inputs: PlanInputs) 
         else:
             generation = min(present.generation + 1, GENERATION_LIMIT)
         if generation is not None:
-            additions.append(Addition(candidate, generation, known_blobs.get(candidate.digest)))
-    return SavePlan(groups.kept_entries(), tuple(additions))
+            additions.append(Addition(candidate, generation, None))
+    return SavePlan(groups.kept_entries(), _located(additions, stored, inputs))
 
 
 def _stays(present: Entry, candidate: Scanned, inputs: PlanInputs) -> bool:
@@ -155,12 +154,23 @@ def _replacing_delay_ms(present: Entry) -> int:
     return min(HOUR_MS << min(times_too_many, 8), _LONGEST_DELAY_MS)
 
 
-def _trusted_locations(stored: MergedView, inputs: PlanInputs) -> dict[Digest, Location]:
-    locations = dict(inputs.elsewhere)
+def _located(
+    additions: Sequence[Addition], stored: MergedView, inputs: PlanInputs
+) -> tuple[Addition, ...]:
+    """Return the additions with where their bytes are, where these are stored already."""
+    wanted = {addition.candidate.digest for addition in additions}
+    locations = {
+        digest: location for digest, location in inputs.elsewhere.items() if digest in wanted
+    }
     for entry in stored.entries.values():
-        if inputs.trusts(entry):
+        if entry.digest in wanted and inputs.trusts(entry):
             locations[entry.digest] = entry.location
-    return locations
+    if not locations:
+        return tuple(additions)
+    return tuple(
+        Addition(candidate, generation, locations.get(candidate.digest))
+        for candidate, generation, _ in additions
+    )
 
 
 def finish_entries(

@@ -1,9 +1,9 @@
-"""The memory of this host beside a cache root: what was loaded, and what was hashed.
+"""The record of this host in a cache root: what was loaded, and what was hashed.
 
-`<root>/.b10_transfer/loaded`, `hashed` and `environment` are JSON. They only save work or sharpen a
-decision: one that is missing, damaged or from another release counts as empty. What is known of
-many thousands of files is one string of paths and one of rows: read and written at once, where JSON
-takes as long for a row as for the string.
+`<root>/.b10_transfer/loaded`, `hashed` and `environment` are JSON. They only save work or improve a
+decision: a record that is missing, damaged or from another release counts as empty. What is known
+of many thousands of files is one string of paths and one of rows: read and written at once, where
+JSON takes as long for a row as for the string.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _VERSION = 1
 _RECORD_LIMIT = 1 << 30
 TEMPORARY_SUFFIX = ".tmp"
 _AHEAD_NS = 5 * 60 * 10**9
-"""By so much the clock of a file server may be ahead of this one."""
+"""How far the clock of a file server may be ahead of this one."""
 FORMS = 1
-"""Goes up when `file_forms` finds more to be broken: what was hashed before is looked at again."""
+"""Raised when `file_forms` recognises more broken files, so that all are checked again."""
 
 _HASHED = struct.Struct("<QqqQQ32s")
 """A row: the fingerprint, the size of the canonical bytes, and their digest."""
@@ -62,12 +62,12 @@ UNUSABLE = (
     StoreError,
     struct.error,
 )
-"""The errors of reading a record that is damaged, or of another release."""
+"""The errors of reading a record that is damaged or from another release."""
 
 
 @dataclass(slots=True)
 class Loaded:
-    """The artifacts that loads brought into a cache root.
+    """The artifacts that were loaded into a cache root.
 
     Attributes:
         finished_ns: when the last load ended, by the filesystem's clock; 0: there was none.
@@ -100,12 +100,12 @@ class Hashed(NamedTuple):
 
 
 def read_loaded(folder: str) -> Loaded:
-    """Return what is remembered of the loads into a cache root."""
+    """Return the record of the loads into a cache root."""
     content = read_record(folder, "loaded")
     try:
         finished_ns = int(content["finished_ns"])
         return Loaded(
-            # Noted while a clock was ahead, it would take all that is compiled for loaded.
+            # If it was noted while a clock was ahead, everything compiled would count as loaded.
             finished_ns=finished_ns if finished_ns < time.time_ns() + _AHEAD_NS else 0,
             digests=dict(
                 zip(
@@ -128,7 +128,7 @@ def read_loaded(folder: str) -> Loaded:
 
 
 def write_loaded(folder: str, loaded: Loaded) -> None:
-    """Remember what was loaded; failing to is of no consequence beyond work done twice."""
+    """Record what was loaded; a failure only means that work is done twice."""
     content = {
         "finished_ns": loaded.finished_ns,
         "paths": _join(loaded.digests),
@@ -140,7 +140,7 @@ def write_loaded(folder: str, loaded: Loaded) -> None:
 
 
 def filesystem_now_ns(folder: str) -> int:
-    """The time by the clock that stamps the files of a cache root, ns since the epoch.
+    """Return the time by the clock that stamps a cache root's files, in ns since the epoch.
 
     It may be another host's, and the clock here may be set to another time at any moment.
     """
@@ -177,7 +177,7 @@ def read_hashed(folder: str) -> dict[str, Hashed]:
 
 
 def write_hashed(folder: str, hashed: Mapping[str, Hashed]) -> None:
-    """Remember hashed files; failing to is of no consequence beyond work done twice."""
+    """Record hashed files; a failure only means that work is done twice."""
     try:
         rows = [_pack(item) for item in hashed.values()]
     except struct.error:
@@ -218,10 +218,10 @@ def _from_base64(text: str) -> bytes:
 
 
 def read_record(folder: str, name: str) -> dict[str, Any]:
-    """A record of a cache root; empty when there is none, or none that can be used.
+    """Return a record of a cache root; empty when there is none, or it cannot be used.
 
-    One that others could have written is not believed: it could have a save publish a path with
-    bytes that are not the file's, or keep files from being saved.
+    A record that others could have written is not believed: it could make a save publish a path
+    with other bytes than the file's, or keep files from being saved.
     """
     try:
         record = parse_object(_read_private(folder, name))
@@ -231,9 +231,9 @@ def read_record(folder: str, name: str) -> dict[str, Any]:
 
 
 def write_record(folder: str, name: str, content: Mapping[str, object]) -> None:
-    """Replace a record of a cache root; failing to is of no consequence beyond work done twice."""
+    """Replace a record of a cache root; a failure only means that work is done twice."""
     data = json.dumps({"version": _VERSION, **content}, separators=(",", ":"))
-    # There is nothing to remember of a cache root that does not exist.
+    # There is nothing to record for a cache root that does not exist.
     with contextlib.suppress(OSError), open_folder(folder) as root, open_own_folder(root) as own:
         if _is_private(own.status):
             _replace(own, name, data)
@@ -253,7 +253,7 @@ def _replace(own: OpenFolder, name: str, data: str) -> None:
 
 
 def _read_private(folder: str, name: str) -> bytes:
-    """The bytes of a file of our own folder, where nobody else can have put them there.
+    """Return the bytes of a file in our own folder, if nobody else can have written them.
 
     Raises:
         OSError: there is none, or it cannot be read.
@@ -266,7 +266,7 @@ def _read_private(folder: str, name: str) -> bytes:
 
 
 def _is_private(status: os.stat_result) -> bool:
-    """Whether something belongs to this user or root, and nobody else may write to it."""
+    """Return whether a file belongs to this user or root, and nobody else may write to it."""
     if own_uid() is None:
-        return True  # Windows tells no owners and no modes
+        return True  # Windows has no owners or modes
     return foreign_owner(status) is None and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -37,17 +37,17 @@ STRANGE_BUNDLE = "a part of the same kernel is here, with other bytes than the s
 """Why a part of a bundle is not placed that is here in part."""
 
 _LARGEST_PART = 1 << 30
-"""No part of a bundle that is larger is compared with the stored one."""
+"""A part of a bundle that is larger than this is not compared with the stored one."""
 
 
 class Chosen(NamedTuple):
     """The stored artifacts, from the view of one host.
 
     Attributes:
-        targets: what this host can use, and where it belongs.
+        targets: the artifacts that this host can use, and their places.
         not_for_host: how many artifacts are of a cache root that is not used here, or native code
             for other machines alone.
-        lacking: what this host lacks of what native code needs, and of how many artifacts.
+        lacking: libraries that native code needs and this host lacks, with the number of artifacts.
     """
 
     targets: list[RestoreTarget]
@@ -61,13 +61,13 @@ def choose_targets(
     libraries: HostLibraries,
     entries: Iterable[Entry],
 ) -> Chosen:
-    """Choose what of the stored artifacts this host can use.
+    """Choose the stored artifacts that this host can use.
 
     Args:
         roots: the cache roots of this host, by name.
         environment: of this host.
         libraries: of this host.
-        entries: what is stored.
+        entries: the stored artifacts.
     """
     own: dict[str, dict[str, Entry]] = {name: {} for name in roots}
     aside: dict[tuple[str, str], str] = {}
@@ -80,11 +80,11 @@ def choose_targets(
         if chosen is None or host not in ("", environment.requirement):
             aside.setdefault((name, path), "")
         elif not takes[name](path):
-            continue  # what this host would not save, it does not place
+            continue  # this host does not place what it would not save
         elif needs and (lack := lacks(needs)):
             aside[name, path] = lack
         elif path not in chosen or needed > chosen[path].identity.requirement:
-            # Where several would do, the same one for all files of a bundle.
+            # If several fit, choose the same one for all files of a bundle.
             chosen[path] = entry
     targets = [
         target
@@ -129,7 +129,7 @@ def _is_united(root: CacheRoot, entry: Entry) -> bool:
 
 @paused_collector()
 def not_here(targets: Sequence[RestoreTarget]) -> list[RestoreTarget]:
-    """Return those that are not here, and timings where the store has more than this host."""
+    """Return artifacts that are not here, and timings of which the store has more."""
     names = {folder: LocalNames(folder) for folder in {item.folder for item in targets}}
     digests: dict[str, dict[str, Digest]] = {}
     wanted: list[RestoreTarget] = []

@@ -1,4 +1,4 @@
-"""Loading: what is stored for an environment becomes files in this host's cache roots."""
+"""Load: stored artifacts of an environment become files in this host's cache roots."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _NOTHING_HERE = "nothing is stored for this environment yet"
 def load_artifacts(
     context: Context, started: float, on_progress: ProgressCallback | None = None
 ) -> LoadReport:
-    """Put what is stored for this host, and not here yet, into its cache roots.
+    """Load the artifacts that are stored for this host, and not here yet, into its cache roots.
 
     Args:
         context: of this host.
@@ -70,7 +70,7 @@ def load_artifacts(
     """
     problems = [*context.problems, *_examine_roots(context)]
     if not context.settings.load_enabled:
-        # As if nothing were stored, so that what is compiled now is saved, and supersedes.
+        # Report as if nothing were stored, so that what is compiled now is saved and supersedes.
         problems += ["loading is turned off by B10_CACHE_LOAD=0", *_not_cold(context)]
         return nothing_stored(context, "nothing was loaded", problems, started)
     warn_when_unsigned(context.settings)
@@ -120,14 +120,14 @@ def _restore(
     problems: list[str],
     on_progress: ProgressCallback | None,
 ) -> tuple[Counts, LoadOutcome]:
-    """Put into the cache roots what is not there yet, and note it in their records."""
+    """Restore missing artifacts into the cache roots, and note them in the records."""
     _remove_placeholders(context, targets)
     lacking = not_here(targets)
     sweep_idle({item.folder for item in targets} - {item.folder for item in lacking})
     with contextlib.ExitStack() as locks:
         folders = {item.folder for item in lacking}
         usable = open_roots(locks, context, folders, problems)
-        # Another load of this host may have put everything there while the lock was waited for.
+        # Another load of this host may have placed everything during the wait for the lock.
         wanted = not_here([item for item in lacking if item.folder in usable])
         fit, strange = part_strange(wanted, targets)
         outcome = _fetch(context, stored, fit, usable, on_progress)
@@ -142,17 +142,18 @@ def _restore(
 
 def _lacking_libraries(lacking: Mapping[str, int]) -> list[str]:
     return [
-        f"{count_text(count, 'artifact')} of native code need {lack}, which is not here, and will "
-        "be compiled: install it, or use the image of the replica that saves"
+        f"{count_text(count, 'artifact')} of native code need {lack}, which this host lacks, and "
+        "will be compiled: install it, or use the image of the replica that saves"
         for lack, count in sorted(lacking.items())
     ]
 
 
 def _not_cold(context: Context) -> list[str]:
-    """A line for each cache root that holds artifacts although the start is to be cold."""
+    """Return a line for each cache root that has artifacts although the start should be cold."""
     return [
-        f"{root.folder} already holds {count_text(len(found), 'artifact')}, which compilers use "
-        f"whatever is loaded: to start cold, `b10-transfer clear --roots {root.name} --yes` first"
+        f"{root.folder} already has {count_text(len(found), 'artifact')}, which compilers use "
+        f"whatever is loaded: to start cold, run `b10-transfer clear --roots {root.name} --yes` "
+        "first"
         for root in context.roots
         if (found := find_files(root))
     ]
@@ -174,7 +175,7 @@ def _examine_roots(context: Context) -> list[str]:
 
 
 def _host_problems(context: Context, targets: Iterable[RestoreTarget]) -> list[str]:
-    """Return what on this machine would keep its compilers from using the artifacts."""
+    """Return what keeps the compilers of this machine from using the artifacts."""
     paths: defaultdict[str, list[str]] = defaultdict(list)
     for target in targets:
         paths[target.entry.identity.root].append(target.entry.identity.path)

@@ -1,4 +1,4 @@
-"""Saving: the artifacts of this host's cache roots become a manifest."""
+"""Save: the artifacts of this host's cache roots become a manifest."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _logger = logging.getLogger("b10_transfer")
 def save_artifacts(
     context: Context, started: float, *, wait: bool, on_progress: ProgressCallback | None = None
 ) -> SaveReport:
-    """Publish what is here and not stored yet.
+    """Publish the local artifacts that are not stored yet.
 
     Args:
         context: of this host.
         started: when the operation began, by time.monotonic().
         wait: see `b10_transfer.operations.transfer.save`.
-        on_progress: likewise.
+        on_progress: see `b10_transfer.operations.transfer.save`.
 
     Raises:
         StoreError, OSError: nothing was published.
@@ -118,7 +118,7 @@ def _publish(
 
 @paused_collector()
 def _remember(context: Context, scan: LocalScan, outcome: SaveOutcome) -> None:
-    """Note what this host and the store now have in common, and which suspicions are void."""
+    """Note what this host and the store now have in common, and which packs are fine again."""
     common: defaultdict[str, dict[str, Digest]] = defaultdict(dict)
     for file, digest, *_ in scan.artifacts:
         # A member of a variant group that was offered once is not offered again.
@@ -170,7 +170,7 @@ def _tell_wait(slots: int, wait: Wait) -> None:
 
 
 def _warn_of_local_store(store: str) -> None:
-    """Say that a store was made, with the folders above it, where nothing shared is mounted."""
+    """Warn that a store was created, with the folders above it, where nothing shared is mounted."""
     mounted = filesystem_of(os.path.realpath(store))
     if mounted is not None and mounted.is_local:
         _logger.warning(
@@ -182,7 +182,7 @@ def _warn_of_local_store(store: str) -> None:
 
 
 def _not_cold(context: Context, scan: LocalScan) -> tuple[str, ...]:
-    """Say that a start was not cold: artifacts from an earlier load were here."""
+    """Warn that a start was not cold, because artifacts from an earlier load were here."""
     if context.settings.load_enabled or not scan.reused:
         return ()
     return (

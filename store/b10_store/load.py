@@ -1,4 +1,4 @@
-"""Bringing artifacts from packs into local cache roots."""
+"""Restore artifacts from packs into local cache roots."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 PACKS_AT_ONCE = 8
 _FRAMES_IN_FLIGHT_PER_WORKER = 8
 _PATIENCE_SECONDS = 0.1
-"""How long what is being written, and then its removal, is waited for after Ctrl-C."""
+"""How long, after Ctrl-C, to wait for files that are being written, and then for their removal."""
 
 
 @dataclass(slots=True)
 class LoadOutcome:
-    """The outcome for the artifacts that were to be loaded.
+    """The result for the artifacts that were to be loaded.
 
     Attributes:
         placed: see `Placed`.
         damaged: blobs that failed verification twice, the second time through a fresh open, and the
             pack that each lies in.
-        unread: blobs that could not be read, and why; FileNotFoundError where the pack is lost.
+        unread: blobs that could not be read, and why; FileNotFoundError if the pack is lost.
     """
 
     placed: Placed
@@ -66,18 +66,18 @@ def load(
     readers: int = PACKS_AT_ONCE,
     roots: Mapping[str, OpenRoot] | None = None,
 ) -> LoadOutcome:
-    """Read, verify, write aside, and move into place.
+    """Read, verify, stage and place artifacts.
 
-    A blob that cannot be read is not an error: its artifacts are in neither list of `Placed`.
+    An unreadable blob is not an error: its artifacts are in neither list of `Placed`.
 
     Args:
         remote: the store.
         placements: artifacts that are not here yet.
-        packs: the packs that their entries lie in.
+        packs: the packs that hold their entries.
         watch: see `Staging`.
-        refresh: reads the heads once more; asked at most once, when a blob could not be read.
+        refresh: reads the heads again; called at most once, when a blob could not be read.
         workers: threads that decompress and write.
-        readers: packs that are read at once, a thread each.
+        readers: how many packs are read at once, in a thread each.
         roots: see `Staging`.
 
     Raises:
@@ -109,9 +109,9 @@ def load(
 
 @contextlib.contextmanager
 def _ending_soon(pool: ThreadPoolExecutor, fetcher: Fetcher) -> Generator[None]:
-    """Wait for the threads of a pool in the end, but not after Ctrl-C.
+    """Wait for the threads of a pool at the end, but not after Ctrl-C.
 
-    A read from a slow mount may take long, and what comes of it is dropped.
+    A read from a slow mount may take long, and its result would be dropped.
     """
     try:
         yield
@@ -139,12 +139,12 @@ class _PackReader:
         refresh: Callable[[], Sequence[Manifest]],
         result: LoadOutcome,
     ) -> None:
-        """Read every entry's blob; look again where one is missing or damaged."""
+        """Read every entry's blob; look again if one is missing or damaged."""
         wanted = {entry.digest: entry for entry in entries}
         self._read(wanted, packs, result)
         if not (result.damaged or result.unread):
             return
-        # Another head may have the same blob in another pack, and a saver may have moved it since.
+        # Another head may have the same blob in another pack, or a saver may have moved it since.
         tried = {(digest, entry.location) for digest, entry in wanted.items()}
         for head in refresh():
             lacking = result.damaged.keys() | result.unread.keys()
@@ -178,7 +178,7 @@ class _PackReader:
                 result.unread.update(outcome.unread)
 
     def _read_pack(self, pack: PackId, frames: FrameTable, wanted: Sequence[Wanted]) -> _Outcome:
-        """Read from the pack, once more through a fresh open, then from where gc may put it."""
+        """Read from the pack, then through a fresh open, then from where gc may have put it."""
         left, fetched = self._try(pack_path(pack), frames, wanted)
         if left and not isinstance(fetched.error, FileNotFoundError):
             left, fetched = self._try(pack_path(pack), frames, left)

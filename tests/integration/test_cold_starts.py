@@ -35,7 +35,7 @@ def test_a_cold_start_over_what_is_here_names_the_folder_and_the_way_out(site: S
     report = host.load(B10_CACHE_LOAD="0")
     assert report.status is OperationStatus.DOES_NOT_EXIST
     (line,) = [line for line in report.problems if str(host.root) in line]
-    assert "already holds 1 artifact, " in line
+    assert "already has 1 artifact, " in line
     assert "clear --roots inductor --yes" in line
 
 
@@ -52,7 +52,7 @@ def test_a_cold_start_in_empty_folders_says_nothing_and_leads_out(site: Site) ->
     host = with_the_wrong_one(site, "second")
     for root in open_context(host.settings()).roots:
         clear_root(root)
-    assert not [line for line in host.load(B10_CACHE_LOAD="0").problems if "already holds" in line]
+    assert not [line for line in host.load(B10_CACHE_LOAD="0").problems if "already has" in line]
     host.write(RIGHT)
     report = host.save(B10_CACHE_LOAD="0")
     assert (report.superseded, report.expired, report.problems) == (1, 0, ())

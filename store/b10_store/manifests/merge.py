@@ -1,4 +1,4 @@
-"""The union of heads: one view of what savers published who did not know of each other."""
+"""Merge heads: one view of manifests whose savers did not know of each other."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class MergedView(NamedTuple):
-    """Everything that the heads of one address hold."""
+    """Everything that the heads of one address contain."""
 
     entries: Mapping[Identity, Entry]
     packs: Mapping[PackId, Pack]
 
 
 def superseded_by(manifests: Iterable[Manifest | Header]) -> frozenset[SnapshotId]:
-    """The snapshots that these manifests carry on.
+    """Return the snapshots that these manifests supersede.
 
-    A snapshot is never superseded by an older one, so that manifests which name each other, as none
-    of ours do, still leave the newest to be read.
+    An older snapshot never supersedes a newer one. So even manifests that name each other, which
+    ours never do, leave the newest one to be read.
     """
     return frozenset(
         ancestor
@@ -34,13 +34,13 @@ def superseded_by(manifests: Iterable[Manifest | Header]) -> frozenset[SnapshotI
 
 
 def merge(heads: Sequence[Manifest]) -> MergedView:
-    """Unite the heads of one address.
+    """Merge the heads of one address.
 
-    Where two heads have an artifact, the entry that superseded more often wins (it descends from
-    the other), else the one in the older head. So every reader decides alike, and a later,
-    independent compile does not replace what a host has loaded. The entry's time is the latest that
-    a head has for the same bytes. Two variant groups that share a member are united; groups that
-    share none were compiled independently and are decided whole.
+    If two heads have an artifact, the entry that superseded more often wins (it descends from the
+    other), or else the one in the older head. So all readers decide alike, and a later, independent
+    compile does not replace what a host has loaded. The entry's time is the latest that a head has
+    for the same bytes. Two variant groups that share a member are merged; groups that share none
+    were compiled independently, and one is chosen as a whole.
     """
     ordered = sorted(heads, key=lambda head: head.name.snapshot)
     entries: dict[Identity, Entry] = {}
@@ -63,15 +63,15 @@ def merge(heads: Sequence[Manifest]) -> MergedView:
 def with_good_packs(
     stored: MergedView, heads: Iterable[Manifest], good: Collection[PackId]
 ) -> MergedView:
-    """Take blobs whose pack is not good from another head that has the same bytes in a good one.
+    """Take blobs whose pack is not good from a head that has the same bytes in a good one.
 
-    Whoever publishes this union supersedes the heads: a location that is dropped here is known to
-    nobody any more.
+    A saver that publishes this view supersedes the heads, so a location that is dropped here is
+    lost.
 
     Args:
-        stored: the union of the heads.
-        heads: what it was made of.
-        good: packs that are there.
+        stored: the merged heads.
+        heads: the heads themselves.
+        good: the packs that exist.
     """
     lacking = {item.digest for item in stored.entries.values() if item.location.pack not in good}
     if not lacking:
@@ -90,7 +90,7 @@ def with_good_packs(
 
 
 def _credible_entries(head: Manifest, packs: Mapping[PackId, Pack]) -> Mapping[Identity, Entry]:
-    """Return the head's entries, but those in a pack that an older head describes otherwise.
+    """Return the head's entries, except those in a pack that an older head describes differently.
 
     A pack's id is the hash of its file, so two tables for one id cannot both be true.
     """
@@ -133,7 +133,7 @@ def _put(entries: dict[Identity, Entry], identity: Identity, entry: Entry) -> No
         return
     winner = entry if entry.generation > present.generation else present
     if entry.digest == present.digest:
-        # Whoever found it in use last is right for all.
+        # The latest time of use counts for all.
         latest = max(entry.saved_ms, present.saved_ms)
         winner = winner if winner.saved_ms == latest else winner._replace(saved_ms=latest)
     entries[identity] = winner

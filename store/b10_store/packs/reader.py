@@ -1,4 +1,4 @@
-"""Reading blobs out of packs: verified (I8), in few reads, in bounded memory."""
+"""Read blobs from packs: verified (I8), in few reads, in limited memory."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from b10_store.remote.protocol import Remote
 
 _GAP_LIMIT = 256 << 10
-"""Stored bytes that are rather read and dropped than skipped by another read."""
+"""A gap of at most this many stored bytes is read and dropped, instead of making another read."""
 _RANGE_LIMIT = 4 << 20
-"""Stored bytes asked for at once."""
+"""How many stored bytes one read requests."""
 
 
 class Wanted(NamedTuple):
@@ -42,15 +42,15 @@ class BlobStream(Protocol):
     """Takes a blob that spans several frames."""
 
     def write(self, data: bytes | memoryview) -> None:
-        """The next bytes."""
+        """Take the next bytes."""
         ...
 
     def commit(self) -> None:
-        """All bytes were written, and their digest is right."""
+        """Finish: all bytes were written, and their digest is right."""
         ...
 
     def discard(self) -> None:
-        """The bytes were wrong or did not come: leave nothing of them."""
+        """Undo: the bytes were wrong or incomplete, so leave nothing of them."""
         ...
 
 
@@ -58,11 +58,11 @@ class Sink(Protocol):
     """Takes blobs, from several threads at once. An error that it raises ends the fetch."""
 
     def put(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
-        """Whole, verified blobs of one frame."""
+        """Take complete, verified blobs of one frame."""
         ...
 
     def stream(self, digest: Digest) -> BlobStream:
-        """A blob that comes in parts."""
+        """Return a stream for a blob that comes in parts."""
         ...
 
 
@@ -72,8 +72,8 @@ class Fetched:
 
     Attributes:
         delivered: blobs that were verified and given to the sink.
-        damaged: blobs whose bytes were read and are not what their digest says.
-        error: what the filesystem said, where something could not be read.
+        damaged: blobs whose bytes were read and do not match their digest.
+        error: the filesystem's error, if something could not be read.
     """
 
     delivered: set[Digest] = field(default_factory=set[Digest])
@@ -82,7 +82,7 @@ class Fetched:
 
 
 class Fetcher:
-    """Reads packs of one store; decompresses, verifies and hands on in a pool of threads."""
+    """Reads packs of one store; decompresses, verifies and delivers blobs in a pool of threads."""
 
     def __init__(self, remote: Remote, pool: ThreadPoolExecutor, in_flight: int) -> None:
         """Share a pool.
@@ -90,7 +90,7 @@ class Fetcher:
         Args:
             remote: the store.
             pool: threads that decompress and hand on.
-            in_flight: most frames in memory at a time, of all packs together.
+            in_flight: the most frames in memory at a time, for all packs together.
         """
         self._remote = remote
         self._pool = pool
@@ -99,7 +99,7 @@ class Fetcher:
         self._stopped = threading.Event()
 
     def stop(self, seconds: float) -> None:
-        """End all fetches; wait so long at most for what is being handed on."""
+        """End all fetches; wait at most this long for blobs that are being delivered."""
         self._stopped.set()
         deadline = time.monotonic() + seconds
         free = 0
@@ -112,14 +112,14 @@ class Fetcher:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether nothing more is fetched."""
+        """Return whether all fetches have ended."""
         return self._stopped.is_set()
 
     def fetch(self, name: str, frames: FrameTable, wanted: Sequence[Wanted], sink: Sink) -> Fetched:
         """Read blobs of one pack through one open of its file; each digest once.
 
-        Whatever the pack holds or lacks raises nothing. An error of the sink does, and ends the
-        fetches of other packs too.
+        Nothing in the pack raises an exception. An error of the sink does, and ends the fetches of
+        other packs, too.
         """
         result = Fetched()
         plan = _Plan(frames, wanted, result)
@@ -148,9 +148,9 @@ class Fetcher:
     def _read_frames(
         self, name: str, frames: FrameTable, needed: Sequence[int], result: Fetched
     ) -> Iterator[tuple[int, memoryview]]:
-        """The stored bytes of each needed frame; too few where the file is cut short.
+        """Yield the stored bytes of each needed frame; too few if the file is cut short.
 
-        Ends early, and notes why, when the file cannot be read.
+        It ends early, and notes why, when the file cannot be read.
         """
         if not needed:
             return
@@ -189,7 +189,7 @@ class Fetcher:
 
     @contextlib.contextmanager
     def _stopping_all(self) -> Generator[None]:
-        """Stop every fetch when the block, that is the sink, raises."""
+        """Stop every fetch when the block, which calls the sink, raises."""
         try:
             yield
         except BaseException:
@@ -198,7 +198,7 @@ class Fetcher:
 
 
 class _Plan:
-    """Which frame is needed for what."""
+    """The frames that are needed, and for which blobs."""
 
     def __init__(self, frames: FrameTable, wanted: Sequence[Wanted], result: Fetched) -> None:
         self.empty: list[Wanted] = []
@@ -214,8 +214,8 @@ class _Plan:
                 continue
             room -= item.size
             if room < 0:
-                # Blobs of a pack do not overlap. For a manifest that says so, the work would be the
-                # number of its entries times the size of the pack.
+                # Blobs of a pack do not overlap. For a manifest with overlapping blobs, the work
+                # would be the number of its entries times the size of the pack.
                 result.damaged.add(item.digest)
                 continue
             if not covering:
@@ -262,7 +262,7 @@ class _Spanning:
             self._finish(self._stream)
 
     def close(self) -> None:
-        """Discard what is not whole."""
+        """Discard the blob if it is incomplete."""
         if not self._over and self._stream is not None:
             self._stream.discard()
         self._over = True
@@ -308,7 +308,7 @@ def _deliver(items: Sequence[Wanted], raw: bytes, start: int, sink: Sink, result
 
 
 def _runs(frames: FrameTable, needed: Sequence[int]) -> Iterator[list[int]]:
-    """Needed frames that are read at once."""
+    """Yield the runs of needed frames that are read at once."""
     run = [needed[0]]
     for index in needed[1:]:
         gap = frames.stored_start(index) - frames.stored_start(run[-1] + 1)

@@ -1,4 +1,4 @@
-"""Writing packs: many blobs, in shared frames, as immutable files."""
+"""Write packs: many blobs, in shared frames, as immutable files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Upload(Protocol):
-    """A blob that is here and is to be written into a pack."""
+    """A local blob to be written into a pack."""
 
     @property
     def digest(self) -> Digest:
@@ -48,9 +48,9 @@ class Written:
 
     Attributes:
         packs: the new packs.
-        locations: where each blob lies.
-        changed: blobs whose bytes were not what their digest says any more.
-        stored_bytes: bytes of the pack files.
+        locations: the place of each blob.
+        changed: blobs whose bytes no longer match their digest.
+        stored_bytes: the size of the pack files.
     """
 
     packs: dict[PackId, Pack] = field(default_factory=dict[PackId, Pack])
@@ -74,15 +74,15 @@ def write_packs(
     ready: Iterable[StoredFrame] = (),
     on_written: Callable[[int], None] = lambda _: None,
 ) -> Written:
-    """Write blobs into new packs, in the order given: similar blobs beside each other share frames.
+    """Write blobs into new packs, in the given order: similar neighbours share frames.
 
     Args:
         remote: the store.
         uploads: the blobs, each digest once.
         ready: frames of further blobs, each digest once; they come first.
         workers: threads that compress.
-        limit: most bytes that the packs may take together.
-        on_written: called with the raw bytes of each frame that is handed to the store.
+        limit: the most bytes that the packs may take together.
+        on_written: called with the number of raw bytes of each frame that is passed to the store.
 
     Raises:
         SizeLimitError: the packs would take more than `limit` bytes.
@@ -117,7 +117,7 @@ def _submit_frames(
 
 
 def _make_shared(group: Sequence[Upload], changed: list[Digest]) -> StoredFrame:
-    """One frame of small blobs, without those that are not what their digest says any more."""
+    """Return one frame of small blobs, without those that no longer match their digest."""
     parts: list[bytes] = []
     pieces: list[Piece] = []
     offset = 0
@@ -141,10 +141,10 @@ def _read_small(upload: Upload) -> bytes | None:
 
 
 def _cut_large(upload: Upload, changed: list[Digest]) -> Iterator[_RawFrame]:
-    """Frames of a blob of 1 MiB and more; it is read once, as a stream.
+    """Yield the frames of a blob of 1 MiB or more; it is read once, as a stream.
 
-    Whether the bytes are still those of its digest shows at the end only. If not, the frames are in
-    the pack but no blob is listed for them.
+    Only the end shows whether the bytes still match the digest. If not, the frames are in the pack,
+    but no blob is listed for them.
     """
     hasher = blake3()
     done = 0
@@ -167,7 +167,7 @@ def _cut_large(upload: Upload, changed: list[Digest]) -> Iterator[_RawFrame]:
 
 
 def _bounded(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """The blocks, up to the first that goes beyond `size`: a file may grow while it is read."""
+    """Yield the blocks up to the first one beyond `size`: a file may grow while it is read."""
     for block in blocks:
         yield block
         size -= len(block)
@@ -176,7 +176,7 @@ def _bounded(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 
 def _in_order(work: Iterator[Future[StoredFrame]], ahead: int) -> Iterator[StoredFrame]:
-    """The results, in order; at most `ahead` frames are in memory."""
+    """Yield the results in order; at most `ahead` frames are in memory."""
     waiting: deque[Future[StoredFrame]] = deque()
     try:
         for future in work:
@@ -196,7 +196,7 @@ def _compress(frame: _RawFrame) -> StoredFrame:
 
 
 class _PackBuilder:
-    """One pack, written as it is built."""
+    """A pack that is written while it is built."""
 
     def __init__(
         self,
@@ -218,7 +218,7 @@ class _PackBuilder:
         self.size = 0
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes of the file; takes frames until the pack closes."""
+        """Yield the bytes of the file; take frames until the pack closes."""
         frame: StoredFrame | None = self._first
         while frame is not None:
             for digest, offset, size in frame.pieces:
@@ -235,22 +235,22 @@ class _PackBuilder:
 
     @property
     def pack_id(self) -> PackId:
-        """Known once all chunks were taken."""
+        """The pack's id, known when all chunks were taken."""
         return pack_id_of(Digest(self._hasher.hexdigest()))
 
     def file_name(self) -> str:
-        """The name in packs/, known once all chunks were taken."""
+        """The name in packs/, known when all chunks were taken."""
         return f"{self.pack_id}.pack"
 
     def frame_table(self) -> FrameTable:
-        """The frames so far."""
+        """The table of the frames so far."""
         return FrameTable(tuple(self._sizes))
 
     def _too_large(self) -> SizeLimitError:
-        """Compress the rest as well: whoever raises the limit wants to know how far."""
+        """Compress the rest as well, to say how far the limit must be raised."""
         rest = sum(len(frame.stored) for frame in self._frames)
         needed = self._before + self.size + rest
-        return SizeLimitError("what is to be uploaded", needed, self._limit)
+        return SizeLimitError("the upload", needed, self._limit)
 
     def _count(self, chunk: bytes) -> bytes:
         self.size += len(chunk)

@@ -1,1 +1,1 @@
-"""Saving: from local artifacts to a published manifest."""
+"""Save: from local artifacts to a published manifest."""

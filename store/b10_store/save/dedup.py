@@ -1,4 +1,4 @@
-"""Blobs of other environments and namespaces that a save may refer to instead of uploading."""
+"""Find blobs of other environments and namespaces, to refer to instead of uploading."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from b10_store.remote.protocol import Remote
 
 WORTHWHILE_BYTES = 1 << 20
-"""Other environments' manifests are read only when more than this is to be uploaded."""
+"""Other environments' manifests are read only when more bytes than this would be uploaded."""
 
 _MANIFEST_LIMIT = 64
-# Reads that are not done when the time is up go on in the background.
+# Reads that are unfinished when the time is up go on in the background.
 _BYTES = 256 << 20
 _ENTRIES = 250_000
 _SECONDS = 1.0
@@ -43,16 +43,16 @@ def find_elsewhere(
 ) -> tuple[dict[Digest, Location], dict[PackId, Pack]]:
     """Look for blobs in the newest manifests of other addresses, for about a second at most.
 
-    Nothing found is an answer too: a duplicate is better than a save that takes long. A pack counts
-    only if its own footer lists the blob where the manifest says, and if enough of it is reused
-    that a load which then reads this pack as well is not the slower for it.
+    The result may be empty: a duplicate is better than a long save. A pack counts only if its own
+    footer lists the blob where the manifest says, and if enough of it is reused that a load, which
+    then has to read this pack as well, is not slower.
 
     Args:
         remote: the store.
         reader: reads its manifests.
-        address: of the saver; its own manifests are not looked at.
-        wanted: size of each blob that would be uploaded.
-        good_packs: packs known to be there.
+        address: the saver's address; its own manifests are not read.
+        wanted: the size of each blob that would be uploaded.
+        good_packs: packs that are known to exist.
 
     Returns:
         Where blobs are, and the packs that they are in.
@@ -65,7 +65,7 @@ def find_elsewhere(
         done, _ = wait(futures, timeout=_SECONDS)
         manifests: list[Manifest | Problem] = []
         for future in done:
-            # Where others' manifests do not fit the work folder, the own one still may.
+            # If others' manifests do not fit in the work folder, our own still may.
             with contextlib.suppress(StoreError):
                 manifests += future.result()
         found, packs = _blobs_of(manifests, wanted, good_packs)
@@ -100,7 +100,7 @@ def _blobs_of(
     wanted: Mapping[Digest, int],
     good_packs: Collection[PackId],
 ) -> tuple[dict[PackId, list[Entry]], dict[PackId, Pack]]:
-    """Entries worth referring to, by pack: enough of the pack must be of use."""
+    """Return the entries worth referring to, by pack: enough of the pack must be useful."""
     found: defaultdict[PackId, dict[Digest, Entry]] = defaultdict(dict)
     packs: dict[PackId, Pack] = {}
     for manifest in manifests:
@@ -120,7 +120,7 @@ def _blobs_of(
 
 
 def _confirmed(remote: Remote, pack: PackId, known: Pack, entries: Iterable[Entry]) -> list[Entry]:
-    """Those entries that the pack's own footer confirms."""
+    """Return the entries that the pack's own footer confirms."""
     try:
         frames, blobs = read_footer(remote, pack_path(pack))
     except (CorruptError, LimitError, OSError):

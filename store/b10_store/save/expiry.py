@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 _DAY_MS = 86_400_000
 
 CROWD_LIMIT = 128
-"""Most artifacts of a crowd, beyond those in use here."""
+"""The most artifacts of a crowd, beside those in use here."""
 
 _RENEWALS_PER_AGE = 3
-"""A manifest is published for the times alone when this part of the maximum age has passed: so what
-is in use is renewed twice, at least, before it would expire."""
+"""A manifest is published only for the times when this part of the maximum age has passed, so that
+artifacts in use are renewed at least twice before they would expire."""
 
 Entries = dict["Identity", "Entry"]
 
@@ -33,7 +33,7 @@ Entries = dict["Identity", "Entry"]
 def is_renewal_due(
     entries: Mapping[Identity, Entry], here: Collection[Identity], use: Use, now_ms: int
 ) -> bool:
-    """Whether something that is in use has been found so, so long ago that it might expire."""
+    """Return whether an artifact in use was last noted as such so long ago that it might expire."""
     if not use.max_age_ms:
         return False
     oldest = now_ms - use.max_age_ms // _RENEWALS_PER_AGE
@@ -44,7 +44,7 @@ def is_renewal_due(
 def renew(
     entries: Mapping[Identity, Entry], here: Collection[Identity], use: Use, now_ms: int
 ) -> Entries:
-    """Note that what is here is in use, at most once a day; a time in the future is none."""
+    """Note the use of local artifacts, at most once a day; times in the future are ignored."""
     renewed = dict(entries)
     old = [
         entry
@@ -61,11 +61,11 @@ def renew(
 def expire_unused(
     entries: Mapping[Identity, Entry], here: Collection[Identity], use: Use, now_ms: int
 ) -> Entries:
-    """Leave out what no saver found in use for the maximum age, whole units."""
+    """Leave out units that no saver found in use for the maximum age."""
     wanted, oldest = use.wanted(here), now_ms - use.max_age_ms
     if not use.max_age_ms or all(entry.saved_ms >= oldest for entry in entries.values()):
         return dict(entries)
-    # A unit is in use, too, when this host has a part of it that is not stored.
+    # A unit is also in use when this host has a part of it that is not stored.
     kept = {_unit(identity, use) for identity in wanted}
     kept |= {_unit(key, use) for key, entry in entries.items() if entry.saved_ms >= oldest}
     return {identity: entry for identity, entry in entries.items() if _unit(identity, use) in kept}
@@ -96,10 +96,10 @@ def expire_oldest(
     use: Use,
     limit: int,
 ) -> Entries:
-    """Leave out the oldest entries, whole units, until the stored bytes are within `limit`.
+    """Leave out the oldest units until the stored bytes are within `limit`.
 
     Raises:
-        SizeLimitError: what this host itself uses is over the limit, so nothing could be left out.
+        SizeLimitError: the artifacts that this host itself uses are over the limit.
     """
     # Entries account for no more than the whole packs, whose sizes are summed up sooner.
     if sum(pack.size for pack in packs.values()) <= limit:
@@ -111,7 +111,7 @@ def expire_oldest(
     if own > limit:
         raise SizeLimitError("what was compiled and is used here", own, limit)
     units = _oldest_first(entries, owned, use)
-    # The bytes shrink with every unit that goes, so the least number of them is found by bisection.
+    # The bytes shrink with every removed unit, so bisection finds the least number of them.
     enough, too_few = len(units), -1
     while enough - too_few > 1:
         middle = (enough + too_few) // 2
@@ -132,8 +132,8 @@ def _oldest_first(
 ) -> list[list[Identity]]:
     """Return units that expire together, oldest first; last those that may be in use here.
 
-    Units that are partly in use come after all others, without their parts in use: the limit holds
-    even where one unit has everything.
+    Units that are partly in use come after all others, without their used parts: the limit holds
+    even if one unit has everything.
     """
     units: defaultdict[tuple[str, str], list[Identity]] = defaultdict(list)
     kept_units: set[tuple[str, str]] = set()

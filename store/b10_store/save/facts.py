@@ -1,4 +1,4 @@
-"""The facts of a saver: the artifacts that are here, and the packs that it may rely on."""
+"""The facts of a saver: the local artifacts, and the packs that it may rely on."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class PlanInputs:
     """The facts that a saver has beside the manifests.
 
     Attributes:
-        good_packs: packs that are in the store, by a listing made while the token existed.
+        good_packs: packs in the store, by a listing that was made while the token existed.
         loaded: the stored digest of an artifact that this host and the store last had in common.
         distrusted: (digest, pack) that could not be read, or failed verification, here twice.
-        broken: root, path and digest of artifacts whose stored bytes are not whole.
+        broken: root, path and digest of artifacts whose stored bytes are broken.
         elsewhere: blobs of other environments' manifests that may be referenced.
-        dormant: what is here as it is stored, or was, and is not known to be in use.
-        cold: the user started without the cache on purpose, so that what is here replaces it.
-        now_ms: the time, ms since the epoch; None: nothing is put off.
+        dormant: local artifacts that are, or were, stored and are not known to be in use.
+        cold: whether the start was cold on purpose, so that local artifacts replace stored ones.
+        now_ms: the time, in ms since the epoch; None: nothing is delayed.
     """
 
     good_packs: frozenset[PackId]
@@ -41,7 +41,7 @@ class PlanInputs:
     now_ms: int | None = None
 
     def trusts(self, entry: Entry) -> bool:
-        """Whether a load could be given the entry's bytes, as far as is known here."""
+        """Return whether a load could get the entry's bytes, as far as is known here."""
         pack = entry.location.pack
         return (
             pack in self.good_packs
@@ -50,12 +50,12 @@ class PlanInputs:
         )
 
     def is_broken(self, entry: Entry) -> bool:
-        """Whether the entry's bytes are of no use to anybody, wherever they lie."""
+        """Return whether the entry's bytes are useless to everybody, in any pack."""
         identity = entry.identity
         return bool(self.broken) and (identity.root, identity.path, entry.digest) in self.broken
 
     def is_younger(self, entry: Entry, age_ms: int) -> bool:
-        """Whether the entry was saved less than `age_ms` ago; never so for 0.
+        """Return whether the entry was saved less than `age_ms` ago; never for 0.
 
         This host's clock may be behind the store's.
         """

@@ -1,4 +1,4 @@
-"""Artifacts that a compiler rewrites with what it learns: the local bytes and the stored ones."""
+"""Artifacts that a compiler extends and rewrites: merge the local and the stored bytes."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def unite_rewritten(
     parents: Sequence[Manifest] = (),
     cold: bool = False,
 ) -> tuple[Scanned, ...]:
-    """Add to such artifacts what the store knows and this host does not.
+    """Merge the stored versions of such artifacts into the local ones.
 
-    A file that cannot be read or united stays as it is. Most saves have none that differs, and
+    A file that cannot be read or merged stays unchanged. Most saves have none that differs, and
     read nothing.
 
     Args:
         remote: the store.
-        stored: what its heads hold.
-        artifacts: what is here.
+        stored: the merged heads.
+        artifacts: the local artifacts.
         good_packs: packs that may be read.
-        parents: the heads: of those that do not know each other, the union has one's bytes alone.
-        cold: whether the local bytes stand where both know the same, and not the stored ones.
+        parents: the heads; if they do not know each other, the merged view has the bytes of one.
+        cold: whether the local bytes win, instead of the stored ones, when both have the same key.
 
     Returns:
         The artifacts in their order.
@@ -74,7 +74,7 @@ def unite_rewritten(
 def _other_versions(
     item: Scanned, views: Sequence[MergedView], good_packs: Collection[PackId]
 ) -> list[Entry]:
-    """The stored bytes of an artifact that are not those which are here; the union's come last."""
+    """Return the stored versions that differ from the local one; the merged view's is last."""
     found: dict[Digest, Entry] = {}
     for view in reversed(views):
         entry = view.entries.get(item.identity)
@@ -95,8 +95,8 @@ def _united(item: Scanned, versions: Sequence[bytes], *, cold: bool) -> Scanned:
     try:
         content = b"".join(item.read())
         for stored in versions:
-            # Where both know something, the stored value stays: otherwise two hosts would replace
-            # each other's for ever.
+            # If both have a value, the stored one stays: otherwise two hosts would replace each
+            # other's forever.
             content = item.file.unite(stored, content) if cold else item.file.unite(content, stored)
     except (OSError, ValueError):
         return item
@@ -104,7 +104,7 @@ def _united(item: Scanned, versions: Sequence[bytes], *, cold: bool) -> Scanned:
 
 
 class _Collected:
-    """A `fetch.Sink` that keeps the blobs in memory."""
+    """A `Sink` that keeps the blobs in memory."""
 
     def __init__(self) -> None:
         self.blobs: dict[Digest, bytes] = {}
@@ -119,7 +119,7 @@ class _Collected:
 
 
 class _CollectedStream:
-    """A `fetch.BlobStream` into memory."""
+    """A `BlobStream` into memory."""
 
     def __init__(self, collected: _Collected, digest: Digest) -> None:
         self._collected = collected

@@ -1,6 +1,6 @@
-"""The plan of a save: a function from what is stored, here and known.
+"""The plan of a save: a function of the stored and the local artifacts and known facts.
 
-Whatever the parents hold is kept, unless an addition takes its place (I2).
+All entries of the parents are kept, unless an addition replaces them (I2).
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from b10_store.tree.scan import Scanned
 
 _REPLACED_FREELY = 4
-"""How often an artifact is superseded without delay. An artifact that a compiler rewrites at each
-start would be uploaded at each start, and serve nobody."""
+"""How often an artifact is superseded without delay. Otherwise an artifact that a compiler rewrites
+at each start would be uploaded each time, and help nobody."""
 
 _LONGEST_DELAY_MS = 24 * HOUR_MS
 
 SMALL_PACK_SIZE = 4 << 20
-"""Packs below this many bytes are worth putting together."""
+"""Packs below this size, in bytes, are worth combining."""
 
 SMALL_PACK_LIMIT = 8
-"""How many small packs one manifest may reference before they are put together."""
+"""How many small packs one manifest may reference before they are combined."""
 
 
 class Addition(NamedTuple):
-    """An artifact that the new manifest lists otherwise than the heads do.
+    """An artifact that the new manifest lists differently from the heads.
 
     Attributes:
-        candidate: what is here.
+        candidate: the local artifact.
         generation: see `Entry.generation`.
-        location: where its bytes are already, or None when they are to be uploaded.
+        location: where its bytes are stored already; None when they must be uploaded.
     """
 
     candidate: Scanned
@@ -51,12 +51,12 @@ class Addition(NamedTuple):
 
 @dataclass(frozen=True)
 class SavePlan:
-    """The difference between the heads and the manifest to be published.
+    """The difference between the heads and the manifest to publish.
 
     Attributes:
-        kept: entries carried on untouched, unless an addition takes their place.
-        additions: what is new, supersedes, or is healed.
-        moves: size of blobs that the store has, in packs so small that they are repacked.
+        kept: entries that are carried on unchanged, unless an addition replaces them.
+        additions: artifacts that are new, supersede others, or are healed.
+        moves: the sizes of stored blobs whose packs are so small that they are repacked.
     """
 
     kept: Mapping[Identity, Entry]
@@ -65,7 +65,7 @@ class SavePlan:
 
     @cached_property
     def uploads(self) -> dict[Digest, int]:
-        """Size of each blob that is to be written, each once."""
+        """Return the size of each blob to write, each once."""
         uploads = dict(self.moves)
         for candidate, _, location in self.additions:
             if location is None:
@@ -74,13 +74,13 @@ class SavePlan:
 
     @property
     def upload_bytes(self) -> int:
-        """Raw bytes of the uploads."""
+        """Return the raw bytes of the uploads."""
         return sum(self.uploads.values())
 
     def realized(self, uploaded: Mapping[Digest, Location]) -> list[Addition]:
         """The additions whose bytes are in the store, with where they are.
 
-        One whose file changed before it could be uploaded is missing, with its whole bundle.
+        An addition whose file changed before its upload is missing, with its whole bundle.
         """
         found = [
             Addition(candidate, generation, location or uploaded.get(candidate.digest))
@@ -105,24 +105,24 @@ def plan_save(stored: MergedView, local: Sequence[Scanned], inputs: PlanInputs) 
     """Decide what a save adds.
 
     - An artifact that no head has is added. A member of a variant group only when the group is new
-      or all its members that can be read are here: else this host compiled beside a cache that it
-      never loaded. It takes the place of members whose bytes failed verification here, since no
-      compiler makes those again.
-    - An artifact that is stored with other bytes stays as stored, since compilers do not write the
-      same bytes twice and fifty replicas must not store fifty variants; unless the compiler
-      replaced what this host had loaded, or the stored bytes cannot be read, or the start was cold
-      on purpose, or the local bytes hold all that the stored ones do. An artifact that is replaced
-      again and again is replaced ever more rarely, once a day in the end.
-    - An artifact that a load brought and nothing uses is not added again, once the store let it go.
-    - An artifact whose stored bytes cannot be read is uploaded again. One whose bytes are not whole
-      is no longer carried on, whether or not something takes its place.
+    or all its members that can be read are here: else this host compiled beside a cache that it
+    never loaded. It takes the place of members whose bytes failed verification here, since no
+    compiler makes those again. - An artifact that is stored with other bytes stays as stored, since
+    compilers do not write the same bytes twice and fifty replicas must not store fifty variants;
+    unless the compiler replaced what this host had loaded, or the stored bytes cannot be read, or
+    the start was cold on purpose, or the local bytes hold all that the stored ones do. An artifact
+    that is replaced again and again is replaced ever more rarely, once a day in the end. - An
+    artifact that was loaded and that nothing uses is not added again after the store dropped it. -
+    An artifact whose stored bytes cannot be read is uploaded again. One whose bytes are not whole
+    is no longer carried on, whether or not something takes its place.
     """
     groups = GroupPolicy(stored, local, inputs)
     additions: list[Addition] = []
     for candidate in local:
         present = stored.entries.get(candidate.identity)
         if present is None and stored.entries and candidate.identity in inputs.dormant:
-            # Savers let it expire. Offered again, it would push out what others need, in turns.
+            # Savers let it expire. If it were saved again, it would push out what others need, in
+            # turns.
             continue
         if present is None:
             generation = groups.generation_of_new(candidate)
@@ -147,7 +147,7 @@ def _stays(present: Entry, candidate: Scanned, inputs: PlanInputs) -> bool:
 
 
 def _replacing_delay_ms(present: Entry) -> int:
-    """How old an entry must be before bytes that a compiler made after a load replace it."""
+    """Return how old an entry must be before a compiler's new bytes replace it."""
     times_too_many = present.generation - _REPLACED_FREELY
     if times_too_many < 0:
         return 0
@@ -176,7 +176,7 @@ def _located(
 def finish_entries(
     plan: SavePlan, done: Iterable[Addition], uploaded: Mapping[Digest, Location], saved_ms: int
 ) -> dict[Identity, Entry]:
-    """The entries of the manifest to be published.
+    """Return the entries of the manifest to publish.
 
     Args:
         plan: the plan.
@@ -222,7 +222,7 @@ def _smallest(small: Iterable[PackId], packs: Mapping[PackId, Pack]) -> set[Pack
 def move_small_packs(
     plan: SavePlan, packs: Mapping[PackId, Pack], local: Iterable[Scanned]
 ) -> SavePlan:
-    """Repack many small packs into few, so that loads stay few reads.
+    """Repack many small packs into few, so that loads need few reads.
 
     Only packs whose every blob is local; otherwise a remainder would be repacked by each save. And
     only the smallest, none larger than those before it together (beyond what the limit asks for):

@@ -1,4 +1,4 @@
-"""The values that a save takes and gives: its request and its outcome."""
+"""The values of a save: its request and its outcome."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SaveRequest:
-    """A request to save: artifacts, and how.
+    """A request to save artifacts.
 
     Attributes:
         address: environment key and namespace.
         environment: (name, value) of the environment's fields, for the manifest's header.
-        recorded: (name, value) of what else may explain a miss, for the header too.
-        artifacts: what is here.
+        recorded: (name, value) of other facts that may explain a miss, for the header, too.
+        artifacts: the local artifacts.
         ahead: frames of them that were made while they were hashed.
         loaded: the stored digest of an artifact that this host and the store last had in common.
         distrusted: (digest, pack) that could not be read, or failed verification, here twice. These
             packs are verified before anything is planned.
         broken: see `PlanInputs.broken`.
-        cold: the start was cold on purpose: what is here replaces what is stored.
-        use: which of them are in use.
-        size_limit: most compressed bytes that one manifest may reference.
+        cold: whether the start was cold on purpose, so that local artifacts replace stored ones.
+        use: which artifacts are in use.
+        size_limit: the most compressed bytes that one manifest may reference.
         slots: how many saves may run at the same time in the store.
         wait_seconds: how long to let saves that began earlier go first; 0 at shutdown.
         workers: threads that compress.
         scratch: a local folder for the manifest while it is built.
-        on_progress: called with the raw bytes that were uploaded until now, and those to be.
-        on_wait: called when the save has been waiting for others for a moment.
+        on_progress: called with the raw bytes that were uploaded so far, and the total.
+        on_wait: called when the save has waited for others for a moment.
     """
 
     address: Address
@@ -70,13 +70,13 @@ class SaveOutcome:
     """The outcome of a save.
 
     Attributes:
-        published: the new manifest's name, or None when nothing was new.
+        published: the new manifest's name; None when nothing was new.
         added: artifacts that no head had.
         superseded: artifacts whose stored bytes were replaced or healed.
-        expired: entries that were left out, since nobody used them or there was no room.
+        expired: entries that were left out, because nobody used them or there was no space.
         uploaded_bytes: bytes of the new packs.
-        stored_bytes: compressed bytes that the newest manifest accounts for.
-        left_out: files of artifacts that were to be added and are not.
+        stored_bytes: the compressed bytes that the newest manifest accounts for.
+        left_out: files of artifacts that should have been added and were not.
         problems: manifests that could not be read.
         store_state: the state of the address in which nothing is left to save.
         stored: the digest that the store now has of each local artifact.

@@ -1,4 +1,4 @@
-"""Signing again: what an older key signed is published once more, signed with the first key."""
+"""Sign again: publish again, signed with the first key, what another key signed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
 
 def sign_again(remote: Remote, reader: ManifestReader, scratch: str, address: Address) -> bool:
-    """Publish what is stored for an address once more, unless the first key signed it already.
+    """Publish the entries of an address again, unless the first key signed them already.
 
-    Nothing but the signature changes, and nothing is signed that none of the reader's keys vouches
-    for.
+    Only the signature changes, and nothing is signed that none of the reader's keys signed.
 
     Args:
         remote: the store.

@@ -1,4 +1,4 @@
-"""The save protocol: from artifacts that are here to a manifest that every host can load."""
+"""The save protocol: from local artifacts to a manifest that every host can load."""
 
 from __future__ import annotations
 
@@ -61,16 +61,18 @@ _CREDIBLE_MS = 86_400_000
 
 
 class _View(NamedTuple):
-    """The store as read at one moment, and the plan made of it.
+    """The store as read at one moment, and the resulting plan.
 
     Attributes:
-        heads: of the address, as read.
-        parents: those of the heads that this saver may carry on.
-        stored: what the parents hold.
-        packs: what is known of the packs.
-        artifacts: what is here, those that a compiler rewrites united with what is stored.
-        plan: what to do.
-        is_renewal_due: whether that what is here is in use must be noted, for it not to expire.
+        heads: the heads of the address, as read.
+        parents: the heads that this saver may carry on.
+        stored: the merged parents.
+        packs: the packs that can be relied on.
+        artifacts: the local artifacts; those that a compiler rewrites are merged with the stored
+            ones.
+        plan: the plan of the save.
+        is_renewal_due: whether the use of local artifacts must be noted, so that they do not
+            expire.
     """
 
     heads: Heads
@@ -99,13 +101,13 @@ def save(remote: Remote, reader: ManifestReader, request: SaveRequest) -> SaveOu
     if not view.has_work:
         return _nothing_new(view, request)
     try:
-        # Before anything is written: whether this host can sign is known.
+        # Check before anything is written whether this host can sign.
         signer_of(reader.keys)
         return _publish(remote, reader, request, view)
     except (StoreError, OSError):
         if view.plan.additions:
             raise
-        # This host has nothing to save, so whether it could write does not matter to it.
+        # This host has nothing to save, so it does not matter whether it could write.
         return _nothing_new(view, request)
 
 
@@ -118,7 +120,7 @@ def _publish(
 
 @contextlib.contextmanager
 def _naming_needs(size: int) -> Generator[None]:
-    """Say how much was to be uploaded where the store is full."""
+    """Add the size of the upload to the error of a full store."""
     try:
         yield
     except OSError as error:
@@ -131,7 +133,7 @@ def _publish_in_sessions(
     remote: Remote, reader: ManifestReader, request: SaveRequest, first: _View
 ) -> SaveOutcome:
     write_format(remote)
-    # Only manifests that verified count: anybody can give a file a name of tomorrow.
+    # Only verified manifests count: anybody can give a file a name with a future time.
     newest = max((head.name.snapshot for head in first.heads.read), default=None)
     for attempt in range(FENCED_ATTEMPTS):
         session = open_session(remote, request.address, newest)
@@ -177,7 +179,7 @@ def _save_in_session(
     written = _upload(remote, request, view.artifacts, plan)
     done = plan.realized(written.locations)
     if view.plan.additions and not done:
-        # Every file that was to be added changed meanwhile: the next save takes them.
+        # Every file to add changed meanwhile; the next save takes them.
         session.abandon()
         return replace(_nothing_new(view, request), left_out=_left_out(view, done, written))
     with paused_collector():
@@ -272,7 +274,8 @@ def _with_elsewhere(
     if not packs:
         return view, packs
     distrusted = set(request.distrusted)
-    # What this address has not relied on yet is read first: that costs no more than to upload it.
+    # Packs that this address has not relied on yet are read first, which costs no more than
+    # uploading them.
     sound = look_at_packs(remote, _pack_sizes(packs), packs).good
     trusted = {
         digest: location
@@ -320,7 +323,7 @@ def _upload(
 
 
 def _largest(uploads: Iterable[Scanned]) -> str:
-    """Name the files that are most of an upload, with their sizes before compression."""
+    """Name the largest files of an upload, with their sizes before compression."""
     largest = sorted(uploads, key=lambda item: -item.size)[:_NAMED_FILES]
     return ", ".join(
         f"{item.file.found.location} ({item.size / (1 << 20):.1f} MB)" for item in largest
@@ -354,8 +357,8 @@ def _without_expired(
 ) -> dict[Identity, Entry]:
     here, use = _identities(request), request.use
     entries = renew(entries, here, use, now_ms)
-    # Where this host's clock and the store's differ by days, one of them is wrong, and so may be
-    # every age.
+    # If this host's clock and the store's differ by days, one of them is wrong, and every age may
+    # be wrong.
     if abs(time.time_ns() // 1_000_000 - now_ms) < _CREDIBLE_MS:
         entries = expire_unused(entries, here, use, now_ms)
     return expire_oldest(limit_crowds(entries, here, use), packs, here, use, request.size_limit)

@@ -1,4 +1,4 @@
-"""A save in flight: its token, the heartbeat, the turn it waits for, and the publishing rename."""
+"""A running save: its token, the heartbeat, waiting for its turn, and the publishing rename."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ _FIRST_POLL_SECONDS = 0.1
 _LAST_POLL_SECONDS = 2.0
 _TELL_SECONDS = 1.0
 _LOOKED_AT = 64
-"""Most sessions that are looked at, where there are not more slots: anybody can make thousands."""
+"""The most sessions that are read, unless there are more slots: anybody can create thousands."""
 
 
 class Wait(NamedTuple):
     """The sessions that a save waits for.
 
     Attributes:
-        rivals: earlier sessions of the same address, whose end is waited for.
-        running: earlier sessions of any address; one of them must end where there are too many.
-        seconds: how long it will wait yet, at most.
+        rivals: earlier sessions of the same address, for whose end the save waits.
+        running: earlier sessions of any address; one of them must end when there are too many.
+        seconds: how much longer it will wait at most.
     """
 
     rivals: int
@@ -57,9 +57,9 @@ class Wait(NamedTuple):
 class Session:
     """One attempt to publish a manifest.
 
-    The token is created before anything of the store is believed (I4), and becomes the manifest by
-    a rename. Whoever moves the token away first (gc fences it) makes that rename fail, and with it
-    everything that was believed on the way.
+    The token is created before anything in the store is believed (I4), and becomes the manifest by
+    a rename. If gc fences the session, it moves the token away first, so that the rename fails and
+    nothing that was believed has an effect.
     """
 
     def __init__(self, remote: Remote, name: SnapshotName, token: Token) -> None:
@@ -73,11 +73,11 @@ class Session:
         try:
             self._heartbeat.start()
         except RuntimeError:
-            # No more threads can be started. Without a heartbeat the worst is a fence.
+            # No thread can be started. Without a heartbeat the worst result is a fence.
             self._over.set()
 
     def is_overtaken(self) -> bool:
-        """Whether a later session is there already, which may not wait for this one.
+        """Return whether a later session exists already, which may not wait for this one.
 
         Between drawing an id and creating its token, another saver may draw a later id, create its
         token, and find nobody ahead. If neither of two sessions was overtaken, the later saw the
@@ -101,13 +101,15 @@ class Session:
 
         Waits while a live, earlier session of the same address exists, since it probably uploads
         the same artifacts, and while `slots` earlier sessions of any address live. When the time is
-        up it goes on: whoever can write to the store can make sessions that never end.
+        up it goes on, because anybody who can write to the store can create sessions that never
+        end.
 
         Args:
             slots: how many saves may run at the same time.
-            has_work: asked when an earlier session of the address ended: is anything left to save?
+            has_work: returns whether anything is left to save; asked when an earlier session of the
+                address ended.
             limit_seconds: the longest wait.
-            on_wait: told once, when there has been nothing but waiting for a moment.
+            on_wait: called once, when the save has only waited for a moment.
 
         Returns:
             False when another save left nothing to do.
@@ -151,7 +153,7 @@ class Session:
             try:
                 self._remote.rename(source, target)
             except OSError as error:
-                # The answer to a rename that was done may be lost, so the name decides.
+                # A rename can succeed although its answer is lost, so the name decides.
                 with contextlib.suppress(OSError):
                     if exists(self._remote, target):
                         return
@@ -164,7 +166,7 @@ class Session:
                 return
 
     def abandon(self) -> None:
-        """End without publishing, and leave no token behind where that is possible."""
+        """End without publishing, if possible without leaving a token behind."""
         self._stop_heartbeat()
         with contextlib.suppress(OSError):
             self._token.close()
@@ -174,10 +176,11 @@ class Session:
     def _earlier_sessions(self, most: int) -> set[SnapshotName]:
         """Return live sessions with a smaller id that began within the last minute.
 
-        An older one is not waited for, whatever signs of life it shows: it may take as long again.
+        A save does not wait for an older one, whatever signs of life it shows: it may take as long
+        again.
 
         Args:
-            most: so many are looked at, those of the own address and the first ones first.
+            most: how many are read; those of the same address and the earliest come first.
         """
         parsed = (parse_session_name(name) for name in self._remote.list(SESSIONS))
         own = (self.name.snapshot, self.name.address)
@@ -192,20 +195,20 @@ class Session:
         return {name for name in recent[:most] if self._lives(name, now)}
 
     def _lives(self, name: SnapshotName, now: float) -> bool:
-        """Whether it shows signs of life; on this machine, whether its process is there."""
+        """Return whether a session shows signs of life, or its process exists on this machine."""
         silence = self._silence(name, now)
         if silence > WAITING_DEAD_SECONDS:
             return False
         return not is_gone(self._mark_of(name)) and silence <= self._patience(name)
 
     def _patience(self, name: SnapshotName) -> float:
-        """How long a session may be silent: a saver that lives marks its token at once."""
+        """Return how long a session may be silent: a living saver marks its token at once."""
         return WAITING_DEAD_SECONDS if self._marks.get(name) else UNMARKED_DEAD_SECONDS
 
     def _mark_of(self, name: SnapshotName) -> bytes:
         mark = self._marks.get(name, b"")
         if not mark:
-            # Nothing is there yet for a moment after a token was created.
+            # For a moment after its creation a token is empty.
             with contextlib.suppress(OSError):
                 mark = self._marks[name] = read_bounded(self._remote, name.session_path, MARK_LIMIT)
         return mark
@@ -239,7 +242,7 @@ def open_session(remote: Remote, address: Address, after: SnapshotId | None = No
     Args:
         remote: the store.
         address: what will be published under.
-        after: the newest snapshot of the address, if any; the session's is later.
+        after: the newest snapshot of the address, if any; the session's id is later.
 
     Raises:
         OSError: the store cannot be written.
@@ -255,9 +258,9 @@ def open_session(remote: Remote, address: Address, after: SnapshotId | None = No
 
 
 def _try_open(remote: Remote, address: Address, after: SnapshotId | None) -> Session | None:
-    """None when another name is to be tried: the mount failed in passing, or the name is taken.
+    """Return None to try another name: the mount failed in passing, or the name is taken.
 
-    Random bits do not repeat, but a server's answer may be lost.
+    Random bits do not repeat, but the answer to a successful creation may be lost.
     """
     name = SnapshotName(address, new_snapshot_id(remote.now(), after))
     try:
@@ -275,12 +278,12 @@ def _create_token(remote: Remote, name: SnapshotName) -> Token:
     try:
         token = remote.open_token(name.session_path)
     except OSError:
-        # A token that was made although an error is returned would be waited for. It is ours:
-        # nobody else draws the same random bits.
+        # If the token was created although an error was returned, others would wait for it. It is
+        # ours: nobody else draws the same random bits.
         with contextlib.suppress(OSError):
             remote.delete(name.session_path)
         raise
     with contextlib.suppress(OSError):
-        # Without it others wait a little longer, if this process is killed.
+        # Without the mark, others wait a little longer if this process is killed.
         token.write([own_mark()])
     return token

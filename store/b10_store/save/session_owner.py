@@ -1,7 +1,7 @@
-"""Which process a session is of: noted in its token, so that its death shows on the same machine.
+"""The process of a session, noted in its token, so that its death shows on the same machine.
 
-It decides only whether a session is waited for. Whoever believes wrongly uploads what another saver
-uploads too: garbage collection goes by a token's last sign of life alone.
+It only decides whether others wait for a session. A wrong answer means that two savers upload the
+same: garbage collection only looks at a token's last sign of life.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from b10_store.digest import digest_of
 
 MARK_LIMIT = 256
-"""Most bytes of a mark."""
+"""The most bytes of a mark."""
 
 _MARK = re.compile(
     rb"b10-transfer session, machine ([0-9a-f]{32}), process ([1-9][0-9]{0,9}), "
@@ -21,7 +21,7 @@ _MARK = re.compile(
 )
 
 _ENDED = "ZX"
-"""States of processes that ended, and whose parent was not told yet."""
+"""The states of processes that have ended, but whose parent has not collected them."""
 
 _NAMES_NONE = b"b10-transfer session\n"
 
@@ -34,7 +34,7 @@ class _Process(NamedTuple):
 
 
 def own_mark() -> bytes:
-    """The mark of this process; one that names none where the system does not tell enough."""
+    """Return the mark of this process; it names none if the system does not tell enough."""
     machine, process = _machine(), _look_up(os.getpid())
     if not machine or process is None:
         return _NAMES_NONE
@@ -45,10 +45,10 @@ def own_mark() -> bytes:
 
 
 def is_gone(mark: bytes) -> bool:
-    """Whether a mark is of a process that ran on this machine and runs no more.
+    """Return whether a mark names a process that ran on this machine and has ended.
 
-    False wherever that cannot be told: on another machine, and in another container, whose
-    processes have numbers of their own.
+    False when that cannot be told: on another machine, and in another container, which has its own
+    process ids.
     """
     match = _MARK.fullmatch(mark)
     if match is None or match[1].decode() != _machine():
@@ -60,7 +60,7 @@ def is_gone(mark: bytes) -> bool:
 
 
 def _exists(number: int) -> bool:
-    """Whether a process exists, even one that /proc does not show to other users."""
+    """Return whether a process exists, even one that /proc hides from other users."""
     try:
         os.kill(number, 0)
     except ProcessLookupError:
@@ -71,7 +71,7 @@ def _exists(number: int) -> bool:
 
 
 def _machine() -> str:
-    """Return this boot and namespace, in which numbers of processes are unique; "" if unknown."""
+    """Return this boot and namespace, in which process ids are unique; "" if unknown."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             boot = file.read().strip()

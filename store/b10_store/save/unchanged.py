@@ -1,7 +1,7 @@
 """The state that a save relied on when it left nothing to do, and whether it still holds.
 
-A save with nothing new is asked for after every warm-up. When neither the local tree nor the store
-changed since the last one, it need not read and plan again.
+A save is requested after every warm-up, mostly with nothing new. When neither the local tree nor
+the store changed since the last one, it need not read and plan again.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class StoreState:
 
     Attributes:
         listed: every manifest of the address.
-        heads: those of them that were heads.
-        packs: size of each pack that the heads reference.
+        heads: the manifests that were heads.
+        packs: the size of each pack that the heads reference.
     """
 
     listed: frozenset[SnapshotName]
@@ -38,7 +38,7 @@ class StoreState:
 def is_unchanged(
     remote: Remote, reader: ManifestReader, address: Address, store_state: StoreState
 ) -> bool:
-    """Whether the store is as it was: the same manifests, none damaged, and no pack damaged.
+    """Return whether the store is unchanged: the same manifests, and nothing damaged.
 
     Raises:
         OSError: the store cannot be read.

@@ -1,4 +1,4 @@
-"""Variant groups: which new members they take, and which make room."""
+"""Variant groups: which new members they get, and which members make room."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from b10_store.tree.scan import Scanned
 
 GROUP_LIMIT = 8
-"""Most members of a variant group; the oldest go first."""
+"""The most members of a variant group; the oldest leave first."""
 
 
 class GroupPolicy:
-    """Which new artifacts variant groups take, and which members make room for them."""
+    """The rules for which new artifacts variant groups get, and which members make room."""
 
     def __init__(self, stored: MergedView, local: Sequence[Scanned], inputs: PlanInputs) -> None:
         self._stored = stored
@@ -34,7 +34,7 @@ class GroupPolicy:
         self._replaced: set[Group] = set()
 
     def generation_of_new(self, candidate: Scanned) -> int | None:
-        """0 for an artifact to be added, more if it replaces others, None if it is not added."""
+        """Return 0 for an artifact to add, more if it replaces others, None if it is not added."""
         group = candidate.group
         if group is None:
             return 0
@@ -44,19 +44,19 @@ class GroupPolicy:
                 return None
             self._replaced.add(group)
             return min(max(entry.generation for entry in members) + 1, GENERATION_LIMIT)
-        # A variant that was stored before and made room for others is not offered again: two
-        # hosts would push out each other's variants for ever.
+        # A variant that was stored before and made room for others is not saved again: two hosts
+        # would push out each other's variants forever.
         full = len(members) >= GROUP_LIMIT or self._added[group] >= GROUP_LIMIT
         if full and (not members or candidate.identity in self._knowledge.loaded):
             return None
         if full and any(self._knowledge.is_younger(entry, HOUR_MS) for entry in members):
-            # A variant more at each start is no variant that anybody finds again.
+            # If each start makes another variant, nobody finds one again.
             return None
         self._added[group] += 1
         return 0
 
     def kept_entries(self) -> dict[Identity, Entry]:
-        """The stored entries that stay: not broken, and not making room for others of a group."""
+        """Return the stored entries that stay: not broken, and not making room for others."""
         return {
             identity: entry
             for identity, entry in self._stored.entries.items()
@@ -65,7 +65,7 @@ class GroupPolicy:
         }
 
     def _is_missed(self, entry: Entry) -> bool:
-        """Whether the member can be read and is not here."""
+        """Return whether the member can be read but is not here."""
         return entry.identity not in self._here and self._knowledge.trusts(entry)
 
     def _makes_room(self, entry: Entry) -> bool:

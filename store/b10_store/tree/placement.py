@@ -1,6 +1,6 @@
-"""Moving staged files into a cache root beside a compiler that may be at work there.
+"""Move staged files into a cache root, in which a compiler may be at work.
 
-A file that is there already stays (I9). A lower order is in place before a higher one (I10).
+An existing file stays (I9). A lower order is placed before a higher one (I10).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _BINARY = getattr(os, "O_BINARY", 0)
 _OPEN_AT_ONCE = 32
-"""How many folders of a cache root are kept open: many files in a row belong into one."""
+"""How many folders of a cache root are kept open: many consecutive files belong to one."""
 
 _NO_LINKS = {
     errno.EXDEV,
@@ -41,20 +41,18 @@ _NO_LINKS = {
 
 
 class RestoreTarget(NamedTuple):
-    """Where and how one artifact comes to be on this host.
+    """The place of one artifact on this host, and how to restore it.
 
     Attributes:
         entry: the artifact.
         folder: the local cache root, absolute.
-        order: artifacts of a lower order are in place before those of a higher one.
-        restore: makes the bytes on disk of the stored ones; None when they are the same. Only
+        order: artifacts of a lower order are placed before those of a higher one.
+        restore: turns the stored bytes into those on disk; None when they are the same. Only
             artifacts under 1 MiB have one. Raises ValueError when the bytes cannot be used.
         bundle: artifacts of one root and bundle are placed together or not at all; "" for none.
-        unite: for a file that its compiler rewrites with what it learns, where there is one: makes
-            of the stored bytes and the local ones what takes its place. Raises ValueError when it
-            cannot.
-        check: makes, for a path, what judges whether the stored bytes are whole; those that are not
-            stay out.
+        unite: for a file that its compiler rewrites: merges the stored bytes and the local ones
+            into those that replace it. Raises ValueError when it cannot.
+        check: returns, for a path, the check of the stored bytes; broken ones are left out.
     """
 
     entry: Entry
@@ -73,15 +71,15 @@ class RestoreTarget(NamedTuple):
 
 @dataclass(slots=True)
 class Placed:
-    """The outcome for the artifacts of one cache root.
+    """The result for the artifacts of one cache root.
 
     Attributes:
         placed: artifacts now in place, with the fingerprint of their file.
-        kept: artifacts whose file was there already; it was left as it is.
+        kept: artifacts whose file existed already, and was left unchanged.
         failed: artifacts that could not be placed, and why.
-        torn: artifacts left out because another one of their bundle failed.
-        broken: artifacts whose stored bytes are not whole, and why: their saver's disk was at
-            fault, and every load gets the same.
+        torn: artifacts left out because another artifact of their bundle failed.
+        broken: artifacts whose stored bytes are broken, and why: their saver's disk was at fault,
+            and every load gets the same bytes.
     """
 
     placed: list[tuple[RestoreTarget, Fingerprint]] = field(
@@ -98,7 +96,7 @@ class OpenRoot(NamedTuple):
 
     Attributes:
         folder: the open folder.
-        bounds: what of it is not used.
+        bounds: the parts of it that are not used.
     """
 
     folder: OpenFolder
@@ -106,7 +104,7 @@ class OpenRoot(NamedTuple):
 
 
 class LocalNames:
-    """Which files of a cache root are there, asking the filesystem once a folder."""
+    """The existing files of a cache root; the filesystem is asked once per folder."""
 
     def __init__(self, folder: str) -> None:
         """Ask nothing yet."""
@@ -114,7 +112,7 @@ class LocalNames:
         self._names: dict[str, frozenset[str]] = {}
 
     def has(self, path: str) -> bool:
-        """Whether something is at `path`, a link that leads nowhere included."""
+        """Return whether something is at `path`, even a link that leads nowhere."""
         folder, _, name = path.rpartition("/")
         names = self._names.get(folder)
         return name in (self._list(folder) if names is None else names)
@@ -122,7 +120,7 @@ class LocalNames:
     def _list(self, folder: str) -> frozenset[str]:
         names = frozenset[str]()
         if not folder or self.has(folder):
-            # What is no folder, or cannot be read, placing will name.
+            # Placing will report anything that is not a folder or cannot be read.
             with contextlib.suppress(OSError):
                 names = frozenset(os.listdir(local_path(self._folder, folder)))
         self._names[folder] = names
@@ -130,7 +128,7 @@ class LocalNames:
 
 
 class _Unit(NamedTuple):
-    """The unit of one rename: a folder that is not in place yet, or a single file."""
+    """The unit of one rename: a new folder, or a single file."""
 
     relative: str
     is_folder: bool
@@ -145,9 +143,9 @@ def place_staged(
 ) -> None:
     """Move staged files of one cache root to their places, those of a lower order first.
 
-    A sub-folder that is not there yet comes in one rename. Where a compiler made it meanwhile, its
-    content is moved one level further down. A file that is there is never replaced. Nothing is
-    placed behind a link that another user made, whatever happens to names meanwhile.
+    A new sub-folder is placed by one rename. If a compiler made it meanwhile, its content is moved
+    one level further down. An existing file is never replaced. Nothing is placed behind a link that
+    another user made, whatever happens to names meanwhile.
     """
     mover = _Mover(staging, target, result)
     try:
@@ -194,7 +192,7 @@ class _Mover:
         return units
 
     def _first_missing(self, folder: str) -> str | None:
-        """Return the first folder on the way to, and with, `folder` that is not in place."""
+        """Return the first missing folder on the way to `folder`, which may be `folder` itself."""
         end = 0
         while folder and end >= 0:
             end = folder.find("/", end + 1)
@@ -216,7 +214,7 @@ class _Mover:
         return True
 
     def _enter(self, folder: str) -> OpenFolder:
-        """Open a folder of the cache root, as its compiler would, past no link of another user's.
+        """Open a folder of the cache root, as its compiler would, through no link of another user.
 
         Raises:
             OSError: there is none, or nothing may be placed in it.
@@ -253,7 +251,7 @@ class _Mover:
     def _move_content(self, unit: _Unit, error: OSError) -> None:
         above, _, name = unit.relative.rpartition("/")
         if error.errno == errno.EXDEV:
-            # The folder above is a mount of its own: what is staged is copied file by file.
+            # The folder above is a mount of its own: the staged files are copied one by one.
             with contextlib.suppress(OSError):
                 parent = self._enter(above)
                 os.mkdir(parent.at(name), dir_fd=parent.handle)
@@ -307,7 +305,7 @@ class _Name(NamedTuple):
 
 
 def _move_without_replacing(source: _Name, target: _Name) -> bool:
-    """Move a file unless there is one at `target` already. Returns whether it was moved."""
+    """Move a file unless `target` exists already. Returns whether it was moved."""
     try:
         os.link(
             source.at,
@@ -333,10 +331,10 @@ def _move_without_replacing(source: _Name, target: _Name) -> bool:
 
 
 def _move_united(source: _Name, target: _Name, unite: Callable[[bytes, bytes], bytes]) -> None:
-    """Put in the place of a file what it and the staged one hold together.
+    """Replace a file by the merged content of it and the staged one.
 
-    The file that is there is read last, so that what its compiler adds to it meanwhile is lost only
-    within the moment that this takes.
+    The existing file is read last, so that an addition of its compiler can be lost only in the
+    moment that this takes.
     """
     stored = read_file(source.at, UNITED_LIMIT, source.dir_fd)
     try:
@@ -355,7 +353,7 @@ def _move_united(source: _Name, target: _Name, unite: Callable[[bytes, bytes], b
 
 
 def _move_over(source: _Name, target: _Name) -> None:
-    """Rename, also into a folder that is a mount of its own, where it takes a copy."""
+    """Rename, or copy into a folder that is a mount of its own."""
     try:
         _rename(source, target)
     except OSError as error:

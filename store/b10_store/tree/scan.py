@@ -1,4 +1,4 @@
-"""From files on the local disk to hashed artifacts."""
+"""Turn files on the local disk into hashed artifacts."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 BLOCK_SIZE = FRAME_RAW_LIMIT
 CANONICAL_LIMIT = FRAME_RAW_LIMIT - 1
-"""Largest artifact that may have a canonical form of its own, in bytes."""
+"""The largest artifact that may have a canonical form of its own, in bytes."""
 
 UNITED_LIMIT = 4 << 20
-"""Largest artifact that is united with what is stored of it, in bytes: reading JSON can take two
+"""The largest artifact that is merged with its stored version, in bytes: reading JSON can take two
 hundred times as much memory."""
 
 JUDGED_LIMIT = 32 << 20
-"""Largest artifact that is looked through, in bytes."""
+"""The largest artifact that is searched, in bytes."""
 
 CHANGED = "changed while being read"
-"""Why a file is left out that a compiler is at work on: the next save takes it."""
+"""The reason for leaving out a file that a compiler is writing; the next save takes it."""
 
-INCOMPLETE = "of no use without a file that is left out"
-"""Why a file is left out that is whole, and one of a bundle that is not."""
+INCOMPLETE = "useless without a file that is left out"
+"""The reason for leaving out an intact file of a bundle that is not intact."""
 
 _FLAGS = (
     os.O_RDONLY
@@ -54,7 +54,7 @@ _NO_ACCESS_TIME = getattr(os, "O_NOATIME", 0)
 
 
 class Fingerprint(NamedTuple):
-    """Size, times in ns, and inode of a file: they differ once it was changed."""
+    """Size, times in ns, and inode of a file; a change makes them differ."""
 
     size: int
     mtime_ns: int
@@ -70,7 +70,7 @@ class FoundFile(NamedTuple):
         folder: the absolute path of the folder.
         fingerprint: as the walk saw it.
         executable: whether its owner may execute it.
-        accessed_ns: when it was last read, as far as its filesystem notes that.
+        accessed_ns: when it was last read, as far as its filesystem records that.
     """
 
     path: str
@@ -91,14 +91,13 @@ class LocalFile(NamedTuple):
     Attributes:
         identity: the artifact's identity.
         found: the file.
-        mtime_ns: to be restored by loads, or None.
+        mtime_ns: the modification time that loads restore, or None.
         group_length: see `Entry.group_length`.
         bundle: artifacts of one root and bundle are of use only together; "" for none.
-        canonical: makes the bytes that are stored of those on disk; None when they are the same.
-            Raises ValueError when the file is not what it should be.
-        unite: for a file that its compiler rewrites with what it learns: unites its bytes with
-            other ones, given last, which stand where both know the same. Raises ValueError when it
-            cannot.
+        canonical: turns the bytes on disk into the stored ones; None when they are the same. Raises
+            ValueError when the file is invalid.
+        unite: for a file that its compiler rewrites: merges its bytes with others, given last,
+            which win when both have the same key. Raises ValueError when it cannot.
         check: makes, given the path, what judges whether the bytes on disk are whole.
     """
 
@@ -113,13 +112,13 @@ class LocalFile(NamedTuple):
 
 
 class Scanned(NamedTuple):
-    """A hashed artifact: what a save plans with, and a source of its bytes.
+    """A hashed artifact: the value that a save plans with, and a source of its bytes.
 
     Attributes:
         file: the local file.
         digest: of the canonical bytes.
         size: of the canonical bytes.
-        content: the bytes, where they are not those of the file alone.
+        content: the bytes, when they are not only those of the file.
         is_united: they hold all that the stored ones hold, and may replace them.
     """
 
@@ -144,10 +143,10 @@ class Scanned(NamedTuple):
         return Group(root, path[:length], requirement)
 
     def read(self) -> Iterator[bytes]:
-        """The canonical bytes, in blocks of at most 1 MiB.
+        """Yield the canonical bytes, in blocks of at most 1 MiB.
 
         Raises:
-            OSError: the file is gone, or no regular file any more.
+            OSError: the file is gone, or is no longer a regular file.
         """
         if self.content is not None:
             for start in range(0, len(self.content), BLOCK_SIZE):
@@ -156,7 +155,7 @@ class Scanned(NamedTuple):
         if self.file.canonical is None:
             yield from _read_blocks(self.file.found.location)
             return
-        # It was one block when it was hashed; a file that goes on growing is not read to its end.
+        # It was one block when it was hashed; a file that keeps growing is not read to its end.
         data = b"".join(islice(_read_blocks(self.file.found.location), 2))
         try:
             yield self.file.canonical(data)
@@ -169,7 +168,7 @@ class Skipped(NamedTuple):
 
     Attributes:
         location: absolute.
-        reason: why, in a few words without the file's name: files are counted and shown by it.
+        reason: why, in a few words without the file's name; files are counted by it.
     """
 
     location: str
@@ -177,11 +176,11 @@ class Skipped(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A file that was read and is not whole.
+    """A file that was read and is broken.
 
     Attributes:
         file: the file.
-        digest: of its bytes: the store may hold the same.
+        digest: the digest of its bytes; the store may have the same.
         reason: see `Skipped.reason`.
     """
 
@@ -220,8 +219,8 @@ def hash_files(
 ) -> tuple[list[Scanned], list[Skipped], list[Broken]]:
     """Hash artifacts of one root in parallel, and look whether they are whole.
 
-    A file that changes while it is read is left out: the next save takes it. One hashed before was
-    whole.
+    A file that changes while it is read is left out; the next save takes it. A file that was hashed
+    before was intact.
 
     Args:
         files: the artifacts.
@@ -230,7 +229,7 @@ def hash_files(
         ahead: takes the bytes of those that it expects to be uploaded.
 
     Returns:
-        The hashed artifacts in the order of `files`, what changed, and what is not whole.
+        The hashed artifacts in the order of `files`, the changed files, and the broken ones.
     """
     results: list[_Result | None] = [None] * len(files)
     fresh: list[int] = []
@@ -269,10 +268,10 @@ def _hash_fresh(
 
 
 def read_file(location: str, limit: int, dir_fd: int | None = None) -> bytes:
-    """The bytes of a regular file; a link is not followed, and a pipe not waited for.
+    """Return the bytes of a regular file; links are not followed, and pipes are not read.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, or is not a regular file.
         ValueError: it has over `limit` bytes.
     """
     parts: list[bytes] = []
@@ -286,7 +285,7 @@ def read_file(location: str, limit: int, dir_fd: int | None = None) -> bytes:
 
 
 def open_unnoticed(location: str, dir_fd: int | None = None) -> int:
-    """Open a file for reading, leaving its access time alone: that tells what compilers use.
+    """Open a file for reading without changing its access time, which is the sign of use.
 
     Raises:
         OSError: it cannot be read, or is a link.
@@ -299,7 +298,7 @@ def open_unnoticed(location: str, dir_fd: int | None = None) -> int:
 
 
 def fingerprint_of(status: os.stat_result) -> Fingerprint:
-    """The fingerprint in a stat result."""
+    """Return the fingerprint in a stat result."""
     return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
@@ -392,7 +391,7 @@ def _read_blocks(location: str, dir_fd: int | None = None) -> Iterator[bytes]:
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(f"{location} is no regular file")
+            raise OSError(f"{location} is not a regular file")
         # A byte more than there should be shows that there is no more, without a second read.
         block = os.read(handle, min(status.st_size + 1, BLOCK_SIZE))
         while block:

@@ -1,8 +1,7 @@
-"""From verified blobs to files in a cache root: written aside, then moved into place.
+"""Turn verified blobs into files of a cache root: stage them, then place them.
 
-A compiler may read and write the same folders at the same moment. It never sees a file that is not
-whole, never loses one of its own, and never sees an artifact before the parts that it refers to
-(I9, I10).
+A compiler may read and write the same folders at the same time. It never sees an incomplete file,
+never loses one of its own, and never sees an artifact before the parts that it refers to (I9, I10).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from b10_store.tree.content_check import ContentCheck
 
 STAGING_PREFIX = "staging-"
-"""Begins the name of a load's private folder; the next load removes one that was left."""
+"""The prefix of a load's private folder; the next load removes one that was left behind."""
 
 _FLAGS = (
     os.O_WRONLY
@@ -55,7 +54,7 @@ class Staging:
 
         Args:
             watch: called with a cache root and a number of bytes before they are written there;
-                raises NoSpaceError when there is no room for them.
+                raises NoSpaceError when there is no space for them.
             roots: open cache roots, by the folder that placements name. Others are opened here.
         """
         self.watch = watch
@@ -69,7 +68,7 @@ class Staging:
         self._broken: list[tuple[RestoreTarget, str]] = []
 
     def expect(self, placements: Iterable[RestoreTarget]) -> None:
-        """Prepare folders for what will come.
+        """Prepare folders for artifacts that will come.
 
         Raises:
             NoSpaceError: there is no room for them.
@@ -117,7 +116,7 @@ class Staging:
         return StagedBlob(self, placements)
 
     def place(self) -> Placed:
-        """Move everything that was written to its place, in order; of a torn bundle, nothing."""
+        """Move everything that was written to its place, in order, except torn bundles."""
         result = Placed(failed=list(self._failed))
         for placement, flaw in self._broken:
             # A broken artifact adds nothing to a file that its compiler rewrites.
@@ -142,7 +141,7 @@ class Staging:
         return result
 
     def _torn_bundles(self) -> set[tuple[str, str]]:
-        """Return the bundles that lack a member, with their root."""
+        """Return the bundles with a missing member, and their roots."""
         expected = [item for placements in self._targets.values() for item in placements]
         expected += [placement for placement, _ in self._failed]
         if len(self._written) == len(expected):
@@ -160,7 +159,7 @@ class Staging:
         self._held.close()
 
     def abandon(self, seconds: float) -> None:
-        """Do the same beside the caller, who waits so long at most; the next load does the rest.
+        """Do the same in the background, and wait at most this long; the next load does the rest.
 
         Threads may still be writing: the descriptors stay open, so that no other folder gets their
         numbers.
@@ -170,7 +169,7 @@ class Staging:
         thread.join(seconds)
 
     def open_file(self, placement: RestoreTarget) -> int:
-        """Create the staged file of an artifact; returns its descriptor."""
+        """Create the staged file of an artifact; return its descriptor."""
         mode = 0o777 if placement.entry.executable else 0o666
         staging = self._folders[placement.folder]
         path = placement.entry.identity.path
@@ -192,20 +191,20 @@ class Staging:
             raise
 
     def finish_file(self, placement: RestoreTarget, handle: int) -> None:
-        """Note a staged file as whole."""
+        """Note that a staged file is complete."""
         if placement.entry.mtime_ns is not None:
             os.utime(handle, ns=(placement.entry.mtime_ns, placement.entry.mtime_ns))
-        # Appending takes no lock: it is one step, whatever other threads do.
+        # Appending needs no lock: it is one step, whatever other threads do.
         self._written.append((placement, fingerprint_of(os.fstat(handle))))
 
     def remove_file(self, placement: RestoreTarget) -> None:
-        """Remove a staged file that is not whole."""
+        """Remove a staged file that is incomplete."""
         staging = self._folders[placement.folder]
         with contextlib.suppress(OSError):
             os.unlink(staging.at(placement.entry.identity.path), dir_fd=staging.handle)
 
     def _remove_folder(self, placement: RestoreTarget) -> None:
-        """Remove the staged folder of an artifact, and those above it, once nothing is in them."""
+        """Remove the staged folder of an artifact, and those above it, if they are empty."""
         staging = self._folders[placement.folder]
         folder = placement.entry.identity.path.rpartition("/")[0]
         with contextlib.suppress(OSError):
@@ -214,10 +213,10 @@ class Staging:
                 folder = folder.rpartition("/")[0]
 
     def note_failure(self, placement: RestoreTarget, error: OSError) -> None:
-        """Note an artifact that this filesystem does not take (its name, say); the load goes on.
+        """Note an artifact that this filesystem refuses, such as for its name; the load goes on.
 
         Raises:
-            NoSpaceError: it is the filesystem that is full.
+            NoSpaceError: the filesystem is full.
         """
         if error.errno in OUT_OF_SPACE:
             raise self._full(placement, error) from error
@@ -231,7 +230,7 @@ class Staging:
         return NoSpaceError(error.strerror or str(error), placement.folder, needed)
 
     def note_broken(self, placement: RestoreTarget, flaw: str) -> None:
-        """Note an artifact whose stored bytes are not whole."""
+        """Note an artifact whose stored bytes are broken."""
         self._broken.append((placement, flaw))
 
     def _write_file(self, placement: RestoreTarget, data: bytes) -> None:
@@ -279,7 +278,7 @@ class Staging:
 
 
 class StagedBlob:
-    """A blob of several frames on its way into its files; a `fetch.BlobStream`."""
+    """A blob of several frames that is being written to its files; a `BlobStream`."""
 
     def __init__(self, staging: Staging, placements: Sequence[RestoreTarget]) -> None:
         """Create the files."""
@@ -331,7 +330,7 @@ class StagedBlob:
 
 
 def _check_length(location: str) -> None:
-    """Refuse what no compiler could open by its path, though it could be made from a descriptor.
+    """Refuse a path that compilers could not open, though it could be made from a descriptor.
 
     Raises:
         OSError: the path is too long.
@@ -341,7 +340,7 @@ def _check_length(location: str) -> None:
 
 
 def _make_folders(staging: OpenFolder, folder: str, made: set[str]) -> None:
-    """Make a folder below the staging folder, and those above it; `made` are there already."""
+    """Create a folder below the staging folder, and those above it; `made` exist already."""
     if not folder or folder in made:
         return
     _make_folders(staging, folder.rpartition("/")[0], made)

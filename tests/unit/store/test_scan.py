@@ -360,11 +360,11 @@ def test_what_took_the_place_of_a_file_is_not_read(tmp_path: Path) -> None:
         list(item.read())
     (tmp_path / "a").unlink()
     os.mkfifo(tmp_path / "a")
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         list(item.read())
     (tmp_path / "b").unlink()
     (tmp_path / "b").mkdir()
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         list(other.read())
 
 

@@ -131,6 +131,9 @@ def main(arguments: Sequence[str]) -> int:
 def _of_size(bed: Bed, files: int) -> None:
     _show(f"{files:,} artifacts: first save", bed.save(bed.tree))
     _show("save of nothing new", bed.save(bed.tree))
+    twin = bed.folder / "twin"
+    shutil.copytree(bed.tree, twin, ignore=shutil.ignore_patterns(".b10_transfer"))
+    _show("the same, by another replica", bed.save(twin))
     trees.add_to_tree(bed.tree, files // 20)
     _show("save of 5 % more", bed.save(bed.tree))
     _show("first load", bed.load("replica"))

@@ -2,8 +2,9 @@
 
 Trees are grown from real artifacts, compiled at the first run, and kept in ~/.cache. Each figure is
 the median of some rounds. The product runs in a new process each time: "seconds" includes its
-imports, "call" does not. Ratios are taken within a round. Use the quietest machine that there is:
-"low" is what it takes when nobody disturbs.
+imports, "call" does not. Ratios are of seconds, taken within a round. Use the quietest machine that
+there is: on one that others use, "low" and "cpu" (processor time, the interpreter's start included)
+say more than the medians.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ class Row:
         seconds: median; for ours, imports included.
         low: the quickest round.
         high: the slowest round.
+        cpu_seconds: the median of its processor time.
         call_seconds: the median of the product's call alone.
         peak_bytes: the most memory that a round took.
         ratios: medians of the rounds' ratios to each stick, which was measured beside it.
@@ -42,6 +43,7 @@ class Row:
     seconds: float
     low: float
     high: float
+    cpu_seconds: float
     call_seconds: float | None
     peak_bytes: int | None
     ratios: dict[str, float]
@@ -98,8 +100,9 @@ def as_table(result: Result) -> str:
     """A result as text: a line an operation, a column a ratio."""
     stored = ", ".join(f"{who} {size / 1e6:.1f} MB" for who, size in result.stored_bytes.items())
     besides = [stick for stick in _BESIDES if any(row.who == stick for row in result.rows)]
-    head = f"{'':38} {'seconds':>8}  {'low to high':15} {'call':>6} {'peak':>7}" + "".join(
-        f"{'/ ' + stick:>{len(stick) + 4}}" for stick in besides
+    head = (
+        f"{'':38} {'seconds':>8}  {'low to high':15} {'call':>6} {'cpu':>6} {'peak':>7}"
+        + "".join(f"{'/ ' + stick:>{len(stick) + 4}}" for stick in besides)
     )
     lines = [
         f"{result.place}: {result.files:,} artifacts, {result.raw_bytes / 1e6:.1f} MB "
@@ -119,7 +122,7 @@ def _line(row: Row, besides: Sequence[str]) -> str:
         f"{f'{row.ratios[stick]:.2f}' if stick in row.ratios else '':>{len(stick) + 4}}"
         for stick in besides
     )
-    return f"{name:38} {row.seconds:8.3f}  {spread:15} {call} {peak}{ratios}"
+    return f"{name:38} {row.seconds:8.3f}  {spread:15} {call} {row.cpu_seconds:6.2f} {peak}{ratios}"
 
 
 def _row(operation: str, who: str, series: Sequence[Took | None], figures: Figures) -> Row:
@@ -139,6 +142,7 @@ def _row(operation: str, who: str, series: Sequence[Took | None], figures: Figur
         seconds=statistics.median(seconds),
         low=min(seconds),
         high=max(seconds),
+        cpu_seconds=statistics.median(took.cpu_seconds for took in taken),
         call_seconds=statistics.median(calls) if calls else None,
         peak_bytes=max(peaks) if peaks else None,
         ratios=ratios,

@@ -7,7 +7,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.calls import Took
+from bench.calls import Took, cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +39,9 @@ def run(*command: str | Path) -> Took:
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    begin = time.perf_counter()
+    begin, before = time.perf_counter(), cpu_seconds()
     subprocess.run(command, check=True)
-    return Took(time.perf_counter() - begin)
+    return Took(time.perf_counter() - begin, cpu_seconds() - before)
 
 
 def copy(tree: Path, target: Path) -> Took:

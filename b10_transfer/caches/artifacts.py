@@ -169,7 +169,7 @@ def _unwritable(found: Sequence[FoundFile], skipped: list[Skipped]) -> Iterator[
 def _spread(
     unfit: set[str], found: Sequence[FoundFile], bundles: Bundles, skipped: list[Skipped]
 ) -> None:
-    """Add to what is unfit what is of no use without it."""
+    """Add to the unfit files those that are useless without them."""
     torn = {bundles.of(path) for path in unfit if not is_graph_list(path)} - {""}
     named = {item.location for item in skipped}
     for item in found:

@@ -24,7 +24,7 @@ SERVER_ENDED = 6
 """The server ended before it was ready."""
 
 INTERRUPTED = 130
-"""Ctrl-C."""
+"""The command was interrupted by Ctrl-C."""
 
 TERMINATED = 143
-"""SIGTERM."""
+"""The command was ended by SIGTERM."""

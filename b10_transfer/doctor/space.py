@@ -119,7 +119,7 @@ def _volume_findings(volume: _Volume) -> Iterator[Finding]:
             _SUBJECT,
             f"{volume.folder} ({_uses(volume)}): {size_text(volume.free)} free, about "
             f"{size_text(volume.need)} needed",
-            "`b10-transfer gc`, and look at B10_STORE_MAX_SIZE_MB; or enlarge it"
+            "run `b10-transfer gc` and set B10_STORE_MAX_SIZE_MB, or enlarge the filesystem"
             if is_store
             else "free some space, enlarge it, or put the cache roots and LOCAL_WORK_DIR elsewhere",
             **details,

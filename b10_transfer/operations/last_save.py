@@ -23,9 +23,9 @@ from b10_store import (
 from b10_transfer.local.record import FORMS, UNUSABLE, read_record, write_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from b10_store import Address
+    from b10_store import Address, Skipped
     from b10_transfer.local.scan import Tree
     from b10_transfer.operations.context import Context
 
@@ -58,9 +58,14 @@ class LastSave:
     recompiled: dict[str, int] | None
 
 
-def tree_state(tree: Tree) -> str:
-    """Return a digest of the files in cache roots, by their fingerprints."""
-    lines: list[str] = []
+def tree_state(tree: Tree, links: Iterable[Skipped]) -> str:
+    """Return a digest of the files in cache roots, and of the links that are not followed.
+
+    Args:
+        tree: the cache roots and their files, by whose fingerprints it goes.
+        links: every save reports them, so a new one must not look like no change.
+    """
+    lines = sorted(f"{link.location}\0{link.reason}" for link in links)
     for root, found in tree:
         lines.append(f"{root.name}\0{root.folder}")
         # One loop over plain values: this is most of what a save with nothing new does.

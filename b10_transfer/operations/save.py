@@ -55,7 +55,7 @@ def save_artifacts(
     warn_when_unsigned(context.settings)
     links: list[Skipped] = []
     tree = walk_roots(context.roots, links)
-    files = tree_state(tree)
+    files = tree_state(tree, links)
     last = read_last_save(tree, context.address) if context.settings.load_enabled else None
     if (
         last is not None

@@ -35,7 +35,7 @@ class Answer(NamedTuple):
 
     @property
     def is_ready(self) -> bool:
-        """Whether the server said yes."""
+        """Whether the server answered that it is ready."""
         return 200 <= self.status < 300
 
     @property

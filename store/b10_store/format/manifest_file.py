@@ -29,13 +29,13 @@ _BYTE_ORDER = "little-endian, 64 bit"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The part of a manifest that can be known without its body.
+    """The part of a manifest that is known without its body.
 
     Attributes:
-        name: of the manifest.
+        name: the manifest's name.
         lineage: its parents, ancestors and environment.
         summary: how much it lists.
-        raw_length: bytes of its database.
+        raw_length: the size of its database, in bytes.
         signed: whether it is sealed with a secret key.
     """
 

@@ -69,7 +69,7 @@ class Gcs:
             after = Gc(Doing.ADOPTED, number, fresh=gc.fresh)
             moved = with_gc(with_folder(state, number, adopted), me, after)
             yield f"adopts folder {number}", moved
-        elif folder.stage is Stage.CONDEMNED:
+        elif folder.stage is Stage.FILLED:
             late = self._flaw is Flaw.LATE_WITNESS
             for sessions in self._views.session_views(state):
                 after = Gc(
@@ -87,8 +87,8 @@ class Gcs:
         idle = Gc(fresh=gc.fresh)
         if gc.doing is Doing.TRASHING:
             yield from self._move_manifests(state, me, gc)
-        elif gc.doing is Doing.CONDEMNING:
-            yield from self._condemn(state, me, gc, idle)
+        elif gc.doing is Doing.FILLING:
+            yield from self._fill(state, me, gc, idle)
         elif gc.doing is Doing.FENCING:
             yield from self._fence(state, me, gc)
         elif gc.doing is Doing.ADOPTED:
@@ -112,7 +112,7 @@ class Gcs:
                 else:
                     sure |= 1 << pack
         for mask in subsets(sure, unsure):
-            after = gc._replace(doing=Doing.CONDEMNING, mask=mask)
+            after = gc._replace(doing=Doing.FILLING, mask=mask)
             yield f"lists unreferenced packs {bits(mask)}", with_gc(state, me, after)
 
     def _move_one(self, state: State, me: int, gc: Gc) -> Iterator[tuple[str, State]]:
@@ -148,7 +148,7 @@ class Gcs:
             gc.folder == number and gc.doing in (Doing.ADOPTED, Doing.DELETING) for gc in state.gcs
         )
 
-    def _condemn(self, state: State, me: int, gc: Gc, idle: Gc) -> Iterator[tuple[str, State]]:
+    def _fill(self, state: State, me: int, gc: Gc, idle: Gc) -> Iterator[tuple[str, State]]:
         own = state.folders[gc.folder]
         if gc.mask:
             pack = bits(gc.mask)[0]
@@ -171,8 +171,8 @@ class Gcs:
                 )
         marked = state
         if own.packs and own.stage is Stage.FILLING:
-            marked = with_folder(state, gc.folder, own._replace(stage=Stage.CONDEMNED, age=0))
-        yield f"marks folder {gc.folder} condemned", with_gc(marked, me, idle)
+            marked = with_folder(state, gc.folder, own._replace(stage=Stage.FILLED, age=0))
+        yield f"marks folder {gc.folder} filled", with_gc(marked, me, idle)
 
     def _fence(self, state: State, me: int, gc: Gc) -> Iterator[tuple[str, State]]:
         alive = [i for i in bits(gc.mask) if state.savers[i].token is Token.OPEN]
@@ -191,11 +191,11 @@ class Gcs:
         marked = folder
         if gc.doing is Doing.WITNESSING:
             what = f"writes down who was witnessed for folder {gc.folder}"
-            if folder.stage in (Stage.CONDEMNED, Stage.WITNESSED):
+            if folder.stage in (Stage.FILLED, Stage.WITNESSED):
                 marked = folder._replace(stage=Stage.WITNESSED, age=0, witnessed=gc.mask)
         else:
             what = f"marks folder {gc.folder} fenced"
-            if folder.stage in (Stage.CONDEMNED, Stage.WITNESSED):
+            if folder.stage in (Stage.FILLED, Stage.WITNESSED):
                 age = self._timing.stage if self._flaw is Flaw.LATE_WITNESS else 0
                 marked = folder._replace(stage=Stage.FENCED, age=age, witnessed=0)
         return what, with_gc(with_folder(state, gc.folder, marked), me, idle)

@@ -99,8 +99,8 @@ class Protocol:
             gcs=(Gc(),) * scenario.gcs,
         )
         if scenario.late:
-            condemned = Folder(Stage.CONDEMNED, self._stage, packs=1)
-            start = with_gc(with_folder(start, 0, condemned), 0, Gc(fresh=False))
+            filled = Folder(Stage.FILLED, self._stage, packs=1)
+            start = with_gc(with_folder(start, 0, filled), 0, Gc(fresh=False))
         return start
 
     # What must never be.

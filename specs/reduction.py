@@ -119,7 +119,7 @@ class Reduction:
     def _moot_gc(self, state: State, me: int, gc: Gc, alive: int) -> Gc:
         stage = state.folders[gc.folder].stage
         if gc.doing in (Doing.WITNESSING, Doing.FENCED):
-            if stage not in (Stage.CONDEMNED, Stage.WITNESSED):
+            if stage not in (Stage.FILLED, Stage.WITNESSED):
                 return Gc(fresh=gc.fresh)
             return gc._replace(mask=gc.mask & alive)
         if gc.doing is Doing.FENCING:

@@ -16,7 +16,7 @@ class Flaw(enum.Enum):
     LATE_SESSION = "the token is created after the packs were listed"
     EARLY_BELIEF = "a pack counts as there if a listing before the token showed it"
     TRASH_COUNTS = "a pack counts as there when it is in trash"
-    SHARED_TRASH = "all gcs condemn into one folder"
+    SHARED_TRASH = "all gcs move packs to one folder"
     UNREADABLE_IGNORED = "a manifest that cannot be read is passed over"
     NO_AGE = "what a manifest supersedes goes to trash at once"
     AGE_OF_SESSION = "a manifest's age counts from the creation of its token"
@@ -55,14 +55,14 @@ class Scenario(NamedTuple):
 
     Attributes:
         savers: for each, which contested pack its artifact lies in; None: one of its own, which
-            nobody condemns. Savers of one pack stand side by side.
-        gcs: how many gcs, each of which condemns once and takes any folder further.
+            nobody moves it to trash. Savers of one pack stand side by side.
+        gcs: how many gcs, each of which fills one once and takes any folder further.
         packs: how many contested packs.
         attempts: how often a saver begins; all but the first after it was fenced.
         supersedes: whether superseded manifests are moved to trash.
         expires: whether an old manifest of pack 0 is there, which the gcs expire.
         late: whether an old manifest of pack 0 is there, and was published by a witnessed saver
-            after the first gc had condemned the pack, which is in trash.
+            after the first gc had moved the pack to trash.
         owners: savers that have the bytes of every artifact: of what lies in a pack that is not
             there, they store the bytes once more, in a pack of their own.
         timing: see `Timing`.

@@ -88,7 +88,7 @@ class Stage(enum.IntEnum):
     """How far a folder of trash has come."""
 
     FILLING = 0
-    CONDEMNED = 1
+    FILLED = 1
     WITNESSED = 2
     FENCED = 3
     GONE = 4
@@ -113,7 +113,7 @@ class Doing(enum.IntEnum):
 
     NOTHING = 0
     TRASHING = 1  # mask: packs that are referenced
-    CONDEMNING = 2  # mask: packs still to be moved
+    FILLING = 2  # mask: packs still to be moved
     WITNESSING = 3  # mask: sessions
     FENCING = 4  # mask: sessions that were witnessed
     FENCED = 5
@@ -122,7 +122,7 @@ class Doing(enum.IntEnum):
 
 
 class Gc(NamedTuple):
-    """A gc: what it does, on which folder, what it remembers, and whether it may still condemn."""
+    """A gc: what it does, on which folder, what it remembers, and whether it may still fill one."""
 
     doing: Doing = Doing.NOTHING
     folder: int = 0

@@ -213,8 +213,8 @@ PROTECTIONS = (
     _simple(
         "what a manifest references leaves trash before the manifest goes there",
         _STORE + "gc/visit.py",
-        "        if not departures.names:\n            return frozenset()",
-        "        if departures is not None:\n            return frozenset()",
+        "        if not plan.names:\n            return frozenset()",
+        "        if plan is not None:\n            return frozenset()",
         "tests/integration/gc/test_gc_carried.py",
         invariant="I1",
     ),
@@ -702,7 +702,7 @@ PROTECTIONS = (
     _simple(
         "twenty minutes between moving away and the witness",
         _STORE + "gc/trash.py",
-        "        if self.stage is Stage.CONDEMNED:\n            due += STAGE_DISTANCE_SECONDS\n",
+        "        if self.stage is Stage.FILLED:\n            due += STAGE_DISTANCE_SECONDS\n",
         "",
         *_GC,
         invariant="I6",
@@ -710,8 +710,8 @@ PROTECTIONS = (
     _simple(
         "a day in trash",
         _STORE + "gc/trash.py",
-        "            due = max(due, condemned + TRASH_SECONDS)\n",
-        "            due = max(due, condemned)\n",
+        "            due = max(due, filled + TRASH_SECONDS)\n",
+        "            due = max(due, filled)\n",
         *_GC,
         invariant="I6",
     ),

@@ -160,8 +160,8 @@ def _print_visit(console: Console, report: GcReport) -> None:
 def _visit_lines(report: GcReport) -> list[str]:
     moved = [
         (
-            report.condemned_packs,
-            f"{count_text(report.condemned_packs, 'pack')} ({size_text(report.condemned_bytes)})",
+            report.trashed_packs,
+            f"{count_text(report.trashed_packs, 'pack')} ({size_text(report.trashed_bytes)})",
         ),
         (report.superseded, count_text(report.superseded, "superseded manifest")),
         (len(report.expired), count_text(len(report.expired), "expired environment")),

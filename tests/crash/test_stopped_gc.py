@@ -105,7 +105,7 @@ def check_saves(world: GcWorld, saves: list[tuple[EngineHost, dict[str, bytes]]]
 @pytest.mark.parametrize(
     ("pauses", "expected"),
     [
-        pytest.param((25 * HOUR,), 11, id="condemn"),
+        pytest.param((25 * HOUR,), 11, id="move to trash"),
         pytest.param((WITNESS,), 10, id="witness"),
         pytest.param((WITNESS, STAGE), 9, id="fence"),
         pytest.param((WITNESS, STAGE, 25 * HOUR), 14, id="delete"),
@@ -184,7 +184,7 @@ def put_pack(store: Path, digit: str) -> Path:
 
 
 def fill(world: World) -> None:
-    """A store with a folder of trash at every stage, each of them ripe, and more to condemn."""
+    """A store with a folder of trash at every stage, each of them due, and more to move there."""
     store = world.host.store
     for number in range(3):
         put_artifacts(world.host, dict(list(compiled(f"model {number}").items())[:2]))
@@ -198,8 +198,8 @@ def fill(world: World) -> None:
     witness = f'["{dead}"]'.encode()
     put_pack(store, "a")
     put_trash(store, trash_name(1), {}, 0, put_pack(store, "b"))
-    put_trash(store, trash_name(2), {"condemned": b""}, 1, put_pack(store, "c"))
-    marks = {"condemned": b"", "witnessed": witness}
+    put_trash(store, trash_name(2), {"filled": b""}, 1, put_pack(store, "c"))
+    marks = {"filled": b"", "witnessed": witness}
     put_trash(store, trash_name(3), marks, 1, put_pack(store, "d"))
     marks["fenced"] = b""
     put_trash(store, trash_name(4), marks, 25, put_pack(store, "e"), packs[0])

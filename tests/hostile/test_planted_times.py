@@ -72,17 +72,17 @@ def test_what_was_moved_away_in_the_future_is_swept(world: World) -> None:
 
 def test_a_pack_from_the_future_is_collected(world: World) -> None:
     world.plant(f"packs/{'a' * 64}.pack")
-    assert world.visit().condemned_packs == 1
+    assert world.visit().trashed_packs == 1
 
 
 def test_a_stage_that_was_reached_in_the_future_begins_now(world: World) -> None:
     world.plant(f"packs/{'a' * 64}.pack")
     world.visit()
     (folder,) = read_trash(world.remote)
-    mark = world.store / folder.path / Stage.CONDEMNED.mark
+    mark = world.store / folder.path / Stage.FILLED.mark
     os.utime(mark, (YEAR_2100, YEAR_2100))
     world.visit()
-    assert world.stages() == [Stage.CONDEMNED]
+    assert world.stages() == [Stage.FILLED]
     reports = world.visits(WITNESS, STAGE, 25 * HOUR)
     assert sum(report.freed_files for report in reports) == 1
 
@@ -133,7 +133,7 @@ def test_a_planted_manifest_that_nobody_can_read_does_not_stop_who_has_keys(
     world.plant(f"packs/{'a' * 64}.pack")
     assert world.visit().refused != []
     report = world.visit(keys=(KEY,))
-    assert (report.refused, report.condemned_packs) == ([], 1)
+    assert (report.refused, report.trashed_packs) == ([], 1)
 
 
 def test_a_pipe_or_a_link_in_the_place_of_a_manifest_does_not_stop_who_has_keys(

@@ -144,7 +144,7 @@ def test_a_collection_without_room_for_manifests_names_the_work_folder_and_delet
     assert pack.exists()
     after = {name: facts for name, facts in snapshot(site.store).items() if name.endswith("t")}
     assert after == before
-    assert upkeep.collect(saver.settings()).condemned_packs == 1
+    assert upkeep.collect(saver.settings()).trashed_packs == 1
 
 
 @pytest.mark.parametrize("room", [256 << 10, MIB, 2 * MIB])

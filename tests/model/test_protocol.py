@@ -38,7 +38,7 @@ UNIONS = {
     "two savers, a gc": Scenario((0, None), 1, supersedes=True, timing=FINE),
 }
 
-# The pack of an old manifest was condemned before that was published. Saver 0 reads the manifest
+# The pack of an old manifest went to trash before that was published. Saver 0 reads the manifest
 # and carries its entry on; saver 1 has the bytes, stores them once more, and supersedes it.
 LATE = Scenario((None, None), 2, supersedes=True, late=True, owners=(1,))
 
@@ -162,7 +162,7 @@ def test_a_manifest_that_goes_to_trash_before_its_pack_is_put_back_loses_it() ->
 
 
 def test_stages_no_further_apart_than_a_view_may_be_stale_lose_a_pack() -> None:
-    """One may miss the condemned pack's move, the other the token: both are stale at once."""
+    """One may miss the move of the pack, the other the token: both are stale at once."""
     assert_safe(Scenario((0,), 1, timing=FINE))
 
     found = Protocol(Scenario((0,), 1, timing=CLOSE)).explore().found

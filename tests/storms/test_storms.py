@@ -65,7 +65,7 @@ def assert_nobody_failed(noted: Journals, counts: Counter[str]) -> None:
 
 def missing_from(noted: Journals, counts: Counter[str], seconds: float) -> list[str]:
     """What did not happen, so that it was no storm; a short one may not get to deleting."""
-    collected = ("visits", "condemned_packs", "freed_files")
+    collected = ("visits", "trashed_packs", "freed_files")
     happened = {
         "killed": counts["killed"],
         "stopped": counts["stopped"],

@@ -100,11 +100,11 @@ def prepare_save_and_visit(world: World) -> State:
     state = prepare_later_save(world)
     dead = world.host.store / SnapshotName(ADDRESS, snapshot(1_600_000_000_000)).session_path
     dead.touch()
-    folder = world.host.store / "trash" / "condemned"
+    folder = world.host.store / "trash" / "filled"
     folder.mkdir(parents=True)
     superseded = folder / f"{SnapshotName(ADDRESS, snapshot(1_600_000_000_001))}.manifest"
     superseded.write_bytes(b"superseded")
-    mark = folder / "condemned"
+    mark = folder / "filled"
     mark.touch()
     for path, hours in ((dead, 48), (mark, 1)):
         past = time.time() - hours * _HOUR
@@ -174,10 +174,10 @@ def prepare_load_from_trash(world: World) -> State:
     """A store of which gc has just moved a pack that is still referenced."""
     stored = _put_heads(world)
     store = world.host.store
-    for name in ("condemned", "another"):
+    for name in ("filled", "another"):
         (store / "trash" / name).mkdir(parents=True)
     pack = min(store.glob("packs/*.pack"))
-    pack.rename(store / "trash" / "condemned" / pack.name)
+    pack.rename(store / "trash" / "filled" / pack.name)
     return State(stored, {})
 
 

@@ -57,7 +57,7 @@ def saver_goes_on_after_all(world: UpkeepWorld, expected: Expectation) -> Iterat
 def saver_wakes_up(world: UpkeepWorld, expected: Expectation) -> Iterator[str]:
     """Savers that stood still show signs of life for most of a day, and then publish.
 
-    What was condemned before is deleted by then, and no session is fenced yet for its age alone.
+    What was in trash before is deleted by then, and no session is fenced yet for its age alone.
     """
     for pause in (WITNESS, STAGE, 12 * HOUR, 11 * HOUR + 10 * MINUTE):
         world.store.advance(pause)
@@ -98,7 +98,7 @@ def put_back(world: UpkeepWorld, expected: Expectation) -> Iterator[str]:
 def _to_the_end(
     world: UpkeepWorld, expected: Expectation, published: Sequence[Stored] = ()
 ) -> Iterator[str]:
-    """As many visits as everything needs that was condemned."""
+    """As many visits as everything needs that is in trash."""
     for report in world.store.to_the_end(MONTH):
         if report.refused or report.unwritten or not report.is_complete:
             yield f"a later visit says {report}"
@@ -124,7 +124,7 @@ def _empty(world: UpkeepWorld) -> Iterator[str]:
     """Nothing is left but what manifests reference."""
     world.store.advance(15 * DAY)
     report = world.store.visits(0, STAGE, policy=MONTH)[-1]
-    if report.condemned_packs or report.superseded or report.expired or report.rewritten_bytes:
+    if report.trashed_packs or report.superseded or report.expired or report.rewritten_bytes:
         yield f"the last visit still finds {report}"
     for name in world.store.names():
         folder = name.partition("/")[0] if "/" in name else ""

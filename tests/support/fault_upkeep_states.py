@@ -51,10 +51,10 @@ class Expectation:
 
 
 def every_stage(world: UpkeepWorld) -> Expectation:
-    """Folders of trash at every stage, each ripe for the next, and more to be condemned.
+    """Folders of trash at every stage, each ripe for the next, and more to go to trash.
 
     The oldest of them holds a pack that is referenced again, one that is in its place again, and
-    one that goes; those that were condemned later hold packs that savers rely on which stand still.
+    one that goes; the later ones hold packs that savers rely on which stand still.
     """
     store = world.store
     old = tree("old", 2)
@@ -68,7 +68,7 @@ def every_stage(world: UpkeepWorld) -> Expectation:
     store.advance(8 * DAY)
     world.put_dead_pack(b"to be deleted")
     store.advance(2 * DAY - 9 * HOUR - 5 * MINUTE)
-    world.put_dead_pack(b"to be condemned")
+    world.put_dead_pack(b"to go to trash")
     store.advance(5 * MINUTE)
     # A month and an hour later: the first has expired, the third will within a day.
     again = store.hosts.new(
@@ -93,7 +93,7 @@ def every_stage(world: UpkeepWorld) -> Expectation:
     store.advance(STAGE + MINUTE)
     by_a_save = SnapshotName(ADDRESS, snapshot(1_600_000_000_000))
     world.remote.create("trash/by-a-save", f"{by_a_save}.manifest", [b"superseded"])
-    assert store.stages() == [Stage.FENCED, Stage.WITNESSED, Stage.CONDEMNED, Stage.FILLING]
+    assert store.stages() == [Stage.FENCED, Stage.WITNESSED, Stage.FILLED, Stage.FILLING]
     return Expectation([(kept, Part.WHOLE), (Stored(again, again.tree()), Part.WHOLE)], stalled)
 
 
@@ -107,20 +107,20 @@ def witnessing_a_saver(world: UpkeepWorld) -> Expectation:
     )
     world.store.visits(2 * MINUTE, policy=MONTH)
     world.store.advance(WITNESS)
-    assert world.store.stages() == [Stage.CONDEMNED]
+    assert world.store.stages() == [Stage.FILLED]
     return Expectation([(kept, Part.WHOLE)], [stalled])
 
 
 def witnessing_nobody(world: UpkeepWorld) -> Expectation:
     """A folder of trash to be witnessed, and no session."""
-    kept = _condemned(world)
+    kept = _trashed(world)
     world.store.advance(WITNESS)
     return Expectation([(kept, Part.WHOLE)])
 
 
 def fencing_nobody(world: UpkeepWorld) -> Expectation:
     """A folder of trash whose list of witnessed sessions is empty."""
-    kept = _condemned(world)
+    kept = _trashed(world)
     world.store.visits(WITNESS)
     world.store.advance(STAGE)
     return Expectation([(kept, Part.WHOLE)])
@@ -194,7 +194,7 @@ def to_be_removed(world: UpkeepWorld) -> Expectation:
 
 
 def to_be_restored(world: UpkeepWorld) -> Expectation:
-    """The same, removed; its packs were condemned and its folders of trash are far on."""
+    """The same, removed; its packs went to trash and its folders of trash are far on."""
     expected = to_be_removed(world)
     assert expected.target is not None
     assert expected.target.host.store().remove(SECOND) == 2
@@ -225,7 +225,7 @@ def _put_what_is_there(world: UpkeepWorld, stored: Stored) -> None:
         world.remote.create(f"trash/{folder}", f"{pack}.pack", [data])
 
 
-def _condemned(world: UpkeepWorld) -> Stored:
+def _trashed(world: UpkeepWorld) -> Stored:
     kept = _save(world, ADDRESS, tree("kept", 1))
     world.put_dead_pack(b"nothing references it")
     world.store.visits(25 * HOUR)

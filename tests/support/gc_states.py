@@ -43,7 +43,7 @@ def during_publish(inner: Remote, happen: Callable[[], object]) -> Meanwhile:
 
 
 def ripe_in_every_way(world: GcWorld) -> EngineHost:
-    """A store in which a visit would fence, delete, condemn and sweep."""
+    """A store in which a visit would fence, delete, move to trash and sweep."""
     old, kept = expired_beside_kept(world)
     world.visits(0, WITNESS, STAGE, policy=MONTH)
     put_pack(world, b"unreferenced")

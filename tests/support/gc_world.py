@@ -72,7 +72,7 @@ class GcWorld:
         return reports
 
     def to_the_end(self, policy: GcPolicy = KEEP_ALL) -> list[GcReport]:
-        """As many visits as a condemned file needs, from whatever stage, and one more."""
+        """As many visits as a file in trash needs, from whatever stage, and one more."""
         return self.visits(WITNESS, 25 * HOUR, WITNESS, STAGE, 25 * HOUR, STAGE, policy=policy)
 
     def names(self, folder: str = "") -> set[str]:

@@ -42,7 +42,7 @@ STAGES = st.sampled_from(
         (25 * HOUR, WITNESS, STAGE, 25 * HOUR),
     ]
 )
-"""Pauses before visits in a row, as a condemned file sees them."""
+"""Pauses before visits in a row, as a file in trash sees them."""
 UNDONE = st.sampled_from([(0.0, WITNESS), (0.0, WITNESS, STAGE, STAGE), (0.0, 22 * HOUR)])
 """The same, within a day."""
 

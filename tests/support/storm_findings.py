@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _STAGE = 601.0
 _DAY = 25 * 3600.0
 _ROUND = (_DAY, _STAGE, _STAGE, _DAY, _STAGE)
-"""Between visits: enough for everything that can be condemned."""
+"""Between visits: enough for everything that can go to trash."""
 
 _ROUNDS = 6
 

@@ -150,7 +150,7 @@ class Worker:
         for reason in report.refused:
             self._journal.note("refused", reason)
         self._journal.count("visits")
-        for what in ("condemned_packs", "superseded", "freed_files", "restored", "fenced", "swept"):
+        for what in ("trashed_packs", "superseded", "freed_files", "restored", "fenced", "swept"):
             self._journal.count(what, getattr(report, what))
         self._journal.count("rewritten", bool(report.rewritten_bytes))
 

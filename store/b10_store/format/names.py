@@ -89,7 +89,7 @@ _RANDOM = re.compile(r"[0-9a-f]{16}(?:-[a-z0-9-]{1,32})?")
 # Each name that a store gives to a file, beside those of packs and manifests; a file that becomes a
 # pack is named by its bytes in the end.
 _WRITTEN = frozenset(
-    {FORMAT_FILE, "new", "probe", "visited", "nobody", "condemned", "witnessed", "fenced"}
+    {FORMAT_FILE, "new", "probe", "visited", "nobody", "filled", "witnessed", "fenced"}
 )
 _FORMAT = re.compile(r"b10-transfer store, format ([0-9]{1,9}), check ([0-9a-f]{16})\n?")
 

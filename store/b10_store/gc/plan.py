@@ -65,7 +65,7 @@ class GcPlan:
         )
 
 
-def choose_departures(found: References, policy: GcPolicy, now: float) -> GcPlan:
+def plan_gc(found: References, policy: GcPolicy, now: float) -> GcPlan:
     """Decide which manifests may be removed.
 
     Args:

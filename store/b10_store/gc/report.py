@@ -16,8 +16,8 @@ class GcReport:
     Attributes:
         refused: why nothing was moved to trash or deleted, one line each.
         unwritten: why packs that are at least half unused could not be repacked, one line each.
-        condemned_packs: packs that no manifest references; moved to trash.
-        condemned_bytes: their size.
+        trashed_packs: packs that no manifest references; moved to trash.
+        trashed_bytes: their size.
         superseded: manifests whose entries others carry on; moved to trash.
         expired: addresses whose every manifest was moved to trash.
         freed_files: packs and manifests that were deleted.
@@ -37,8 +37,8 @@ class GcReport:
 
     refused: list[str] = field(default_factory=list[str])
     unwritten: list[str] = field(default_factory=list[str])
-    condemned_packs: int = 0
-    condemned_bytes: int = 0
+    trashed_packs: int = 0
+    trashed_bytes: int = 0
     superseded: int = 0
     expired: tuple[Address, ...] = ()
     freed_files: int = 0

@@ -1,4 +1,4 @@
-"""The stages of a trash folder, from condemned to deleted; see `b10_store.gc.visit`."""
+"""The stages of a trash folder, from filled to deleted; see `b10_store.gc.visit`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Stages:
         """Advance a folder by one stage, if that is witness or fence."""
         # If it is gone, another visit has adopted it and goes on with it.
         with contextlib.suppress(FileNotFoundError):
-            if folder.stage is Stage.CONDEMNED:
+            if folder.stage is Stage.FILLED:
                 self._witness(folder)
             elif folder.stage is Stage.WITNESSED:
                 self._fence(folder, now)

@@ -1,4 +1,4 @@
-"""The folders in trash/, each between condemned and deleted."""
+"""The folders in trash/, each between filled and deleted."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Stage(enum.IntEnum):
 
     Attributes:
         FILLING: files are moved into it.
-        CONDEMNED: no more files are moved into it.
+        FILLED: no more files are moved into it.
         WITNESSED: the sessions that might rely on its files are written down.
         FENCED: none of these sessions exists any more.
     """
 
     FILLING = 0
-    CONDEMNED = 1
+    FILLED = 1
     WITNESSED = 2
     FENCED = 3
 
@@ -78,11 +78,11 @@ class TrashFolder:
         if self.stage is Stage.FILLING:
             return 0.0
         due = self.marks[self.stage] + STAGE_DISTANCE_SECONDS
-        if self.stage is Stage.CONDEMNED:
+        if self.stage is Stage.FILLED:
             due += STAGE_DISTANCE_SECONDS
         if self.stage is Stage.FENCED:
-            condemned = self.marks.get(Stage.CONDEMNED, self.marks[self.stage])
-            due = max(due, condemned + TRASH_SECONDS)
+            filled = self.marks.get(Stage.FILLED, self.marks[self.stage])
+            due = max(due, filled + TRASH_SECONDS)
         return due
 
     def is_due(self, now: float) -> bool:

@@ -3,7 +3,7 @@
 No run waits. Each visit advances every trash folder by at most one stage, and any host may make the
 next visit. The stages, each at least ten minutes after the one before (the second twenty):
 
-1. condemn: packs and manifests are renamed into a folder of this visit's own;
+1. fill: packs and manifests are renamed into a folder of this visit's own;
 2. witness: the sessions that exist now are written down. A session that is born later cannot have
    seen in packs/ what was moved, so it does not rely on it;
 3. fence: of these sessions, the silent ones are renamed to fenced/, so that they cannot publish any
@@ -13,7 +13,7 @@ next visit. The stages, each at least ten minutes after the one before (the seco
    deleted.
 
 A visit that dies leaves a folder with which the next visit goes on. The stages keep I1 and I6. A
-manifest that cannot be read ends the visit before it condemns or deletes, which keeps I7.
+manifest that cannot be read ends the visit before it moves or deletes anything, which keeps I7.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from b10_store.format.names import (
     parse_pack_name,
     parse_session_name,
 )
-from b10_store.gc.plan import choose_departures, choose_packs, referenced_packs
+from b10_store.gc.plan import choose_packs, plan_gc, referenced_packs
 from b10_store.gc.references import survey
 from b10_store.gc.repack import rewrite_packs
 from b10_store.gc.report import GcReport
@@ -74,14 +74,14 @@ def visit(
     seconds: float = float("inf"),
     rewrites: bool = True,
 ) -> GcReport:
-    """Advance every trash folder by one stage, and condemn what may be removed.
+    """Advance every trash folder by one stage, and move to trash what may go.
 
     Args:
         remote: the store.
         scratch: a local folder for databases while they are read.
         policy: what is kept.
         keys: of this host; see `Store`.
-        dry_run: change nothing; report what would be condemned.
+        dry_run: change nothing; report what would go to trash.
         seconds: stop after about this long; the next visit goes on.
         rewrites: repack packs that are at least half unused, which may take long.
 
@@ -118,12 +118,12 @@ class _Visit:
         return self._report.is_complete
 
     def ask(self) -> GcReport:
-        """Find out what would be condemned; without writing, only the local clock is available."""
+        """Find out what would go to trash; without writing, only the local clock is available."""
         now = time.time()
         found = self._survey(now)
         if self._is_sound(found):
-            departures = choose_departures(found, self._policy, now)
-            self._count(departures, self._unreferenced(found, departures, now))
+            plan = plan_gc(found, self._policy, now)
+            self._count(plan, self._unreferenced(found, plan, now))
         self._tell_waiting()
         return self._report
 
@@ -148,7 +148,8 @@ class _Visit:
         if self._is_sound(found):
             for folder in adopted:
                 self._stages.empty(folder, referenced_packs(found))
-            self._condemn(found, [item for item in folders if item.stage is Stage.FILLING], now)
+            filling = [folder for folder in folders if folder.stage is Stage.FILLING]
+            self._move_to_trash(found, filling, now)
             self._sweep(now)
             verify_some(self._remote, referenced_packs(found), self._report, now, self._has_time)
             # This comes last, because it may take long, and may fail when this host has too little
@@ -197,18 +198,18 @@ class _Visit:
                 with contextlib.suppress(OSError):
                     self._remote.delete(name)
 
-    # Condemn.
+    # Move to trash.
 
-    def _condemn(self, found: References, filling: list[TrashFolder], now: float) -> None:
-        departures = choose_departures(found, self._policy, now)
-        packs = self._unreferenced(found, departures, now)
+    def _move_to_trash(self, found: References, filling: list[TrashFolder], now: float) -> None:
+        plan = plan_gc(found, self._policy, now)
+        packs = self._unreferenced(found, plan, now)
         own = TrashFolder(str(new_snapshot_id(now)), frozenset(), {})
         # The order matters if this visit dies: a manifest goes before its packs, and only after its
         # packs that another visit had moved to trash are back.
-        held_back = self._put_back_packs(found, departures)
+        held_back = self._put_back_packs(found, plan)
         gone = {
             name
-            for name in departures.names
+            for name in plan.names
             if name not in held_back
             and self._moves(name.manifest_path, f"{own.path}/{name}.manifest")
         }
@@ -225,22 +226,22 @@ class _Visit:
             if self._moves(f"{item.path}/{file}", f"{own.path}/{file}")
         ]
         if gone or moved or taken:
-            self._stages.mark(own, Stage.CONDEMNED)
+            self._stages.mark(own, Stage.FILLED)
         for folder in filling:
             self._remove_empty(folder)
-        self._count(departures.only(gone), moved)
+        self._count(plan.only(gone), moved)
 
-    def _put_back_packs(self, found: References, departures: GcPlan) -> frozenset[SnapshotName]:
+    def _put_back_packs(self, found: References, plan: GcPlan) -> frozenset[SnapshotName]:
         """Put back packs in trash that are referenced by manifests which will be removed.
 
         A session that nobody witnessed for the pack's folder may have read such a manifest, and
         carry on its entries. While the manifest is listed, the pack is not deleted; and when it is
-        condemned again, that session is witnessed.
+        moved to trash again, that session is witnessed.
 
         Returns:
             The manifests that must stay, because a pack of theirs could not be put back.
         """
-        if not departures.names:
+        if not plan.names:
             return frozenset()
         in_trash = {
             pack: f"{folder.path}/{item}"
@@ -249,9 +250,9 @@ class _Visit:
             if (pack := parse_pack_name(item)) is not None
         }
         needed = {item.name: in_trash.keys() & item.packs.keys() for item in found.referrers}
-        wanted = {pack for name in departures.names for pack in needed[name]}
+        wanted = {pack for name in plan.names for pack in needed[name]}
         away = {pack for pack in sorted(wanted) if not self._stages.put_back(in_trash[pack], pack)}
-        return frozenset(name for name in departures.names if needed[name] & away)
+        return frozenset(name for name in plan.names if needed[name] & away)
 
     def _moves(self, source: str, target: str) -> bool:
         """Move a file, if there is time and it still exists; return whether it was moved."""
@@ -263,11 +264,9 @@ class _Visit:
             return False
         return True
 
-    def _unreferenced(
-        self, found: References, departures: GcPlan, now: float
-    ) -> dict[PackId, FileStat]:
+    def _unreferenced(self, found: References, plan: GcPlan, now: float) -> dict[PackId, FileStat]:
         """Return the packs that may be removed, with their sizes."""
-        referenced = referenced_packs(found, departures.names)
+        referenced = referenced_packs(found, plan.names)
         known: dict[PackId, FileStat] = {}
         for name in self._remote.list(PACKS):
             pack = parse_pack_name(name)
@@ -278,14 +277,14 @@ class _Visit:
                     known[pack] = self._remote.stat(f"{PACKS}/{name}")
         return {pack: known[pack] for pack in choose_packs(known, now)}
 
-    def _count(self, departures: GcPlan, packs: dict[PackId, FileStat]) -> None:
-        self._report.superseded = len(departures.superseded)
-        self._report.expired = departures.addresses
-        self._report.condemned_packs = len(packs)
-        self._report.condemned_bytes = sum(known.size for known in packs.values())
+    def _count(self, plan: GcPlan, packs: dict[PackId, FileStat]) -> None:
+        self._report.superseded = len(plan.superseded)
+        self._report.expired = plan.addresses
+        self._report.trashed_packs = len(packs)
+        self._report.trashed_bytes = sum(known.size for known in packs.values())
 
     def _rewrite(self, found: References) -> None:
-        """Move the used blobs of half-dead packs into new ones; a later visit condemns the old."""
+        """Move the used blobs of half-dead packs into new ones; a later visit trashes the old."""
         for address, referrers in found.by_address().items():
             packs = found.half_dead.intersection(pack for item in referrers for pack in item.packs)
             if not packs or not self._may_go_on():
@@ -348,8 +347,8 @@ class _Visit:
     def _tell_waiting(self) -> None:
         waiting = [item for item in read_trash(self._remote, self._may_go_on) if item.files]
         self._report.waiting_files = sum(len(folder.files) for folder in waiting)
-        condemned = [folder.marks.get(Stage.CONDEMNED) for folder in waiting]
-        times = [time_ + TRASH_SECONDS for time_ in condemned if time_ is not None]
+        filled = [folder.marks.get(Stage.FILLED) for folder in waiting]
+        times = [time_ + TRASH_SECONDS for time_ in filled if time_ is not None]
         self._report.free_at = max(times, default=None)
 
 

@@ -31,16 +31,16 @@ def test_a_pack_that_nothing_references_goes_through_every_stage(both: GcWorld) 
     pack = put_pack(world)
     kept = world.files() | {pack: None}
     del kept[pack]
-    assert world.visits(23 * HOUR)[0].condemned_packs == 0
-    (condemned,) = world.visits(2 * HOUR)
-    assert (condemned.condemned_packs, condemned.condemned_bytes) == (1, 4)
-    assert (condemned.waiting_files, condemned.freed_files) == (1, 0)
-    assert condemned.free_at is not None
-    assert condemned.free_at - world.remote.now() == pytest.approx(DAY, abs=MINUTE)
-    assert world.stages() == [Stage.CONDEMNED]
+    assert world.visits(23 * HOUR)[0].trashed_packs == 0
+    (filled,) = world.visits(2 * HOUR)
+    assert (filled.trashed_packs, filled.trashed_bytes) == (1, 4)
+    assert (filled.waiting_files, filled.freed_files) == (1, 0)
+    assert filled.free_at is not None
+    assert filled.free_at - world.remote.now() == pytest.approx(DAY, abs=MINUTE)
+    assert world.stages() == [Stage.FILLED]
     (early,) = world.visits(19 * MINUTE)
     assert early.waiting_files == 1
-    assert world.stages() == [Stage.CONDEMNED]
+    assert world.stages() == [Stage.FILLED]
     world.visits(2 * MINUTE)
     assert world.stages() == [Stage.WITNESSED]
     world.visits(STAGE)
@@ -63,7 +63,7 @@ def test_a_visit_takes_a_folder_only_one_stage_further(world: GcWorld) -> None:
     for _ in range(4):
         world.visits(40 * DAY)
         stages.append(world.stages())
-    assert stages == [[Stage.CONDEMNED], [Stage.WITNESSED], [Stage.FENCED], []]
+    assert stages == [[Stage.FILLED], [Stage.WITNESSED], [Stage.FENCED], []]
 
 
 def test_a_visit_to_a_store_in_order_changes_nothing(both: GcWorld) -> None:
@@ -99,7 +99,7 @@ def test_an_address_that_nobody_loads_expires_with_its_packs(both: GcWorld) -> N
     old, kept = expired_beside_kept(world)
     (report,) = world.visits(0, policy=MONTH)
     assert report.expired == (OTHER,)
-    assert report.condemned_packs == 1
+    assert report.trashed_packs == 1
     assert world.loaded(old) == {}
     assert world.loaded(kept) == NEW
     reports = world.to_the_end(MONTH)
@@ -169,7 +169,7 @@ def test_a_folder_that_another_visit_took_over_is_left_to_it(world: GcWorld) -> 
 
 
 def overtake(world: GcWorld, *, pauses: tuple[float, ...]) -> tuple[EngineHost, SaveOutcome]:
-    """A save that relies on a pack which visits condemn, with pauses, before it publishes."""
+    """A save that relies on a pack which visits move to trash, with pauses, before it publishes."""
     old, _ = expired_beside_kept(world)
     saver = world.hosts.new(
         during_publish(world.remote, lambda: world.visits(*pauses, policy=MONTH)), address=OTHER

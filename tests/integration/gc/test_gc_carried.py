@@ -26,12 +26,12 @@ def test_a_saver_that_nobody_witnessed_loses_no_entry_that_it_carries_on(tmp_pat
     hosts.new(address=KEPT).write(NEW).save()
     (pack,) = {entry.location.pack for entry in hosts.new().stored().entries.values()}
 
-    # The pack is condemned with its manifest, which expired; a witnessed saver had read both.
-    def condemn() -> None:
+    # The pack goes to trash with its manifest, which expired; a witnessed saver had read both.
+    def move_to_trash() -> None:
         world.visit(MONTH)
         assert pack in world.trashed_packs()
 
-    first = hosts.new(remote=during_publish(world.remote, condemn))
+    first = hosts.new(remote=during_publish(world.remote, move_to_trash))
     assert first.write({**OLD, "a/new.py": b"new"}).save().published is not None
     world.visits(WITNESS, STAGE)
 

@@ -41,8 +41,8 @@ def test_odd_files_are_left_alone(both: GcWorld) -> None:
         world.remote.create(folder, file, [b"mine"])
     put_pack(world)
     world.visits(25 * HOUR)
-    (condemned,) = [item for item in read_trash(world.remote) if item.files]
-    world.remote.create(condemned.path, "notes.txt", [b"mine"])
+    (filled,) = [item for item in read_trash(world.remote) if item.files]
+    world.remote.create(filled.path, "notes.txt", [b"mine"])
     reports = world.to_the_end()
     assert sum(report.freed_files for report in reports) == 1
     after = world.names()
@@ -69,7 +69,7 @@ def test_leftovers_of_dead_processes_are_swept_when_they_are_a_day_old(both: GcW
         f"sessions/probe{mark}",
         f"sessions/probe{mark}-2-lost",
         f"trash/visited{mark}",
-        f"{TRASHED}/condemned{mark}",
+        f"{TRASHED}/filled{mark}",
         f"fenced/{manifest(1).name}.session",
     }
     for name in leftovers:
@@ -126,7 +126,7 @@ def test_another_host_goes_on_with_what_a_dead_visit_left(both: GcWorld, stages:
     pack = put_pack(world)
     name = pack.rpartition("/")[2]
     world.remote.rename(pack, f"{TRASHED}/{name}")
-    for mark, content in [("condemned", b""), ("witnessed", b"[]"), ("fenced", b"")][:stages]:
+    for mark, content in [("filled", b""), ("witnessed", b"[]"), ("fenced", b"")][:stages]:
         world.remote.create(TRASHED, mark, [content])
     reports = world.to_the_end()
     assert sum(report.freed_files for report in reports) == 1
@@ -194,8 +194,8 @@ def test_a_clock_that_goes_back_only_delays(both: GcWorld) -> None:
     old, kept = expired_beside_kept(world)
     world.visits(0, policy=MONTH)
     (report,) = world.visits(-3 * DAY, policy=MONTH)
-    assert report.freed_files == report.condemned_packs == 0
-    assert world.stages() == [Stage.CONDEMNED]
+    assert report.freed_files == report.trashed_packs == 0
+    assert world.stages() == [Stage.FILLED]
     world.advance(3 * DAY)
     assert sum(report.freed_files for report in world.to_the_end(MONTH)) == 2
     assert world.loaded(old) == {}

@@ -41,7 +41,7 @@ def test_nothing_is_deleted_when_a_manifest_cannot_be_read(both: GcWorld) -> Non
     for report in world.visits(0, 25 * HOUR, 25 * HOUR):
         (reason,) = report.refused
         assert damaged.name.manifest_path in reason
-        assert (report.freed_files, report.condemned_packs, report.superseded) == (0, 0, 0)
+        assert (report.freed_files, report.trashed_packs, report.superseded) == (0, 0, 0)
         assert report.waiting_files == 2
     assert_all_is_kept(world, before)
     assert world.loaded(kept) == NEW | OLD
@@ -111,11 +111,11 @@ def test_a_dry_run_tells_all_and_changes_nothing(
     assert counting.changes == []
     assert world.files() == before
     assert told.refused == []
-    assert told.condemned_packs == 1
+    assert told.trashed_packs == 1
     assert told.superseded == len(OLD)
     assert (told.waiting_files, told.freed_files) == (2, 0)
     done = world.visit(MONTH)
-    assert (done.condemned_packs, done.condemned_bytes) == (1, told.condemned_bytes)
+    assert (done.trashed_packs, done.trashed_bytes) == (1, told.trashed_bytes)
     assert (done.superseded, done.expired) == (told.superseded, told.expired)
 
 
@@ -126,7 +126,7 @@ def test_a_visit_without_time_does_no_harm_and_says_so(both: GcWorld, seconds: f
     before = world.files()
     report = world.visit(MONTH, seconds=seconds)
     assert not report.is_complete
-    assert report.freed_files == report.condemned_packs == report.superseded == 0
+    assert report.freed_files == report.trashed_packs == report.superseded == 0
     assert_all_is_kept(world, before)
     assert world.loaded(kept) == NEW | OLD
     assert sum(report.freed_files for report in world.to_the_end(MONTH)) >= 3
@@ -147,7 +147,7 @@ def test_a_visit_whose_time_runs_out_anywhere_is_gone_on_with(
         report = world.visit(MONTH, seconds=1)
         monkeypatch.undo()
         # What it tells is what it did, not what it would have done.
-        assert report.condemned_packs == len(packs - world.names("packs"))
+        assert report.trashed_packs == len(packs - world.names("packs"))
         assert report.superseded == len(manifests - world.names("manifests"))
         assert world.loaded(kept) == NEW | OLD
         assert report.is_complete == (clock.asked <= allowed + 1)

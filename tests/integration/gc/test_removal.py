@@ -177,17 +177,17 @@ def after(world: GcWorld, stage: str) -> None:
     """Let a collection get so far with what was removed."""
     pauses = {
         "at once": (),
-        "condemned": (25 * HOUR,),
+        "filled": (25 * HOUR,),
         "witnessed": (25 * HOUR, WITNESS),
         "fenced": (25 * HOUR, WITNESS, STAGE),
         "a day later": (25 * HOUR, WITNESS, STAGE, 20 * HOUR),
     }
     reports = world.visits(*pauses[stage])
-    stages = [Stage.CONDEMNED, Stage.WITNESSED, Stage.FENCED, Stage.FENCED]
+    stages = [Stage.FILLED, Stage.WITNESSED, Stage.FENCED, Stage.FENCED]
     assert not reports or max(world.stages()) is stages[len(reports) - 1]
 
 
-@pytest.mark.parametrize("stage", ["at once", "condemned", "witnessed", "fenced", "a day later"])
+@pytest.mark.parametrize("stage", ["at once", "filled", "witnessed", "fenced", "a day later"])
 def test_an_undo_within_a_day_brings_everything_back(
     world: GcWorld, hosts: dict[Address, EngineHost], stage: str
 ) -> None:
@@ -208,14 +208,14 @@ def test_an_undo_within_a_day_brings_everything_back(
     assert undo(world, ADDRESS) == Restored()
 
 
-def test_an_undo_brings_condemned_packs_back_and_counts_them(
+def test_an_undo_brings_packs_back_from_trash_and_counts_them(
     world: GcWorld, hosts: dict[Address, EngineHost]
 ) -> None:
     expected = {pack for host in hosts.values() for pack in host.stored().packs}
     for address in hosts:
         remove(world, address)
     world.hosts.new(address=Address("9" * 32)).write({"own.py": b"own"}).save()
-    after(world, "condemned")
+    after(world, "filled")
     assert world.trashed_packs() == expected
     assert sum(undo(world, address).packs for address in hosts) == len(expected)
     assert expected <= world.packs()

@@ -29,8 +29,8 @@ DAY = 86400.0
 GC_TYPES: dict[str, tuple[type, ...]] = {
     "refused": (list,),
     "unwritten": (list,),
-    "condemned_packs": (int,),
-    "condemned_bytes": (int,),
+    "trashed_packs": (int,),
+    "trashed_bytes": (int,),
     "superseded": (int,),
     "expired": (list,),
     "freed_files": (int,),
@@ -87,7 +87,7 @@ def leave_unreferenced(site: Site) -> Path:
 # gc
 
 
-def test_gc_prints_what_it_condemned_and_when_that_may_be_freed(
+def test_gc_prints_what_it_moved_to_trash_and_when_that_may_be_freed(
     site: Site, host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert host.store == site.store
@@ -128,7 +128,7 @@ def test_a_dry_run_tells_and_changes_nothing(
     leave_unreferenced(site)
     before = snapshot(host.store)
     out = ran(arguments, capsys)
-    assert ("to trash: 1 pack" in out) or json.loads(out)["condemned_packs"] == 1
+    assert ("to trash: 1 pack" in out) or json.loads(out)["trashed_packs"] == 1
     assert snapshot(host.store) == before
 
 
@@ -139,7 +139,7 @@ def test_gc_as_json_has_all_its_names(
     assert checked(ran("gc --json", capsys), GC_TYPES)["free_at"] is None
     leave_unreferenced(site)
     found = checked(ran("gc --json", capsys), GC_TYPES)
-    assert found["condemned_packs"] == 1
+    assert found["trashed_packs"] == 1
     assert found["free_at"] == pytest.approx(time.time() + DAY, abs=600)
 
 

@@ -1,4 +1,4 @@
-"""What a garbage collection condemns."""
+"""What a garbage collection moves to trash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b10_store.gc.plan import GcPolicy, choose_departures, choose_packs, referenced_packs
+from b10_store.gc.plan import GcPolicy, choose_packs, plan_gc, referenced_packs
 from b10_store.gc.references import References
 from b10_store.remote.protocol import FileStat
 from tests.support.referrers import DAY, HOUR, NOW, address, named, referrer, surveyed
@@ -26,11 +26,11 @@ KEEP_ALL = GcPolicy(max_age_seconds=0)
 
 
 def superseded(*referrers: Reference, now: float = NOW) -> tuple[SnapshotName, ...]:
-    return choose_departures(surveyed(*referrers), KEEP_ALL, now).superseded
+    return plan_gc(surveyed(*referrers), KEEP_ALL, now).superseded
 
 
 def expired(policy: GcPolicy, *referrers: Reference) -> tuple[Address, ...]:
-    return choose_departures(surveyed(*referrers), policy, NOW).addresses
+    return plan_gc(surveyed(*referrers), policy, NOW).addresses
 
 
 # Superseded.
@@ -168,7 +168,7 @@ def test_an_address_expires_when_nobody_loaded_it_for_long(days: float, goes: bo
 
 def test_an_address_whose_newest_manifest_alone_was_loaded_stays_whole() -> None:
     old, new = named(5000), named(4000)
-    found = choose_departures(
+    found = plan_gc(
         surveyed(
             referrer(old, loaded_days_ago=200),
             referrer(new, loaded_days_ago=3),
@@ -181,7 +181,7 @@ def test_an_address_whose_newest_manifest_alone_was_loaded_stays_whole() -> None
 
 def test_every_manifest_of_an_expired_address_goes_superseded_ones_first() -> None:
     old, middle, young = named(5000), named(4000), named(3000)
-    found = choose_departures(
+    found = plan_gc(
         surveyed(
             referrer(young, loaded_days_ago=50),
             referrer(middle, supersedes=[old], loaded_days_ago=60),
@@ -294,19 +294,17 @@ def test_what_no_key_signed_neither_stays_nor_drives_out_what_one_did() -> None:
     beside = referrer(named(400, at=address(1)), packs={3: 900})
     planted = [sized(2, {2: 900}, 0), beside, sized(3, {1: 100}, 0)]
     found = References((own, *(replace(item, is_trusted=False) for item in planted)), has_keys=True)
-    departures = choose_departures(found, limit(100), NOW)
-    assert set(departures.expired) == {planted[0].name, beside.name}
-    assert departures.addresses == (address(2),)
-    assert choose_departures(replace(found, has_keys=False), limit(100), NOW).addresses[
-        0
-    ] == address(1)
+    plan = plan_gc(found, limit(100), NOW)
+    assert set(plan.expired) == {planted[0].name, beside.name}
+    assert plan.addresses == (address(2),)
+    assert plan_gc(replace(found, has_keys=False), limit(100), NOW).addresses[0] == address(1)
 
 
 # Packs.
 
 
 def plan(found: References, policy: GcPolicy = KEEP_ALL) -> GcPlan:
-    return choose_departures(found, policy, NOW)
+    return plan_gc(found, policy, NOW)
 
 
 def test_a_pack_is_referenced_by_whatever_manifest_stays_trusted_or_not() -> None:

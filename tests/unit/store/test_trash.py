@@ -29,30 +29,30 @@ def folder(marks: Mapping[Stage, float]) -> TrashFolder:
 
 def test_the_last_mark_is_the_stage_in_whatever_order_they_were_made() -> None:
     assert folder({}).stage is Stage.FILLING
-    assert folder({Stage.CONDEMNED: 5}).stage is Stage.CONDEMNED
-    assert folder({Stage.WITNESSED: 1, Stage.CONDEMNED: 5}).stage is Stage.WITNESSED
+    assert folder({Stage.FILLED: 5}).stage is Stage.FILLED
+    assert folder({Stage.WITNESSED: 1, Stage.FILLED: 5}).stage is Stage.WITNESSED
     assert folder({Stage.FENCED: 0}).stage is Stage.FENCED
 
 
-@pytest.mark.parametrize(("stage", "minutes"), [(Stage.CONDEMNED, 20), (Stage.WITNESSED, 10)])
+@pytest.mark.parametrize(("stage", "minutes"), [(Stage.FILLED, 20), (Stage.WITNESSED, 10)])
 def test_witness_and_fence_are_some_minutes_after_the_stage_before(
     stage: Stage, minutes: float
 ) -> None:
-    marked = folder({Stage.CONDEMNED: NOW - DAY, stage: NOW})
+    marked = folder({Stage.FILLED: NOW - DAY, stage: NOW})
     assert not marked.is_due(NOW)
     assert not marked.is_due(NOW + (minutes - 0.01) * MINUTE)
     assert marked.is_due(NOW + minutes * MINUTE)
     assert marked.due_at() == NOW + minutes * MINUTE
 
 
-def test_a_fenced_folder_is_ripe_a_day_after_it_was_condemned() -> None:
-    marked = folder({Stage.CONDEMNED: NOW, Stage.FENCED: NOW + 20 * MINUTE})
+def test_a_fenced_folder_is_due_a_day_after_it_was_filled() -> None:
+    marked = folder({Stage.FILLED: NOW, Stage.FENCED: NOW + 20 * MINUTE})
     assert not marked.is_due(NOW + 23.99 * 60 * MINUTE)
     assert marked.is_due(NOW + DAY)
 
 
 def test_a_folder_that_was_fenced_late_still_waits_ten_minutes() -> None:
-    marked = folder({Stage.CONDEMNED: NOW, Stage.FENCED: NOW + DAY})
+    marked = folder({Stage.FILLED: NOW, Stage.FENCED: NOW + DAY})
     assert not marked.is_due(NOW + DAY + 9.99 * MINUTE)
     assert marked.is_due(NOW + DAY + 10 * MINUTE)
 
@@ -63,9 +63,9 @@ def test_a_fenced_folder_without_its_first_mark_waits_a_day_from_the_last() -> N
     assert marked.is_due(NOW + DAY)
 
 
-@pytest.mark.parametrize("stage", [Stage.CONDEMNED, Stage.WITNESSED, Stage.FENCED])
+@pytest.mark.parametrize("stage", [Stage.FILLED, Stage.WITNESSED, Stage.FENCED])
 def test_nothing_is_ripe_when_the_clock_went_back(stage: Stage) -> None:
-    marked = folder({Stage.CONDEMNED: NOW, stage: NOW})
+    marked = folder({Stage.FILLED: NOW, stage: NOW})
     assert not marked.is_due(NOW - 300 * DAY)
 
 
@@ -79,13 +79,13 @@ def test_trash_is_read_with_its_marks_and_without_what_is_not_ours() -> None:
     remote.create("trash", "visited", [])
     remote.create("trash/b", PACK, [b"pack"])
     clock.seconds += 5
-    remote.create("trash/a", "condemned", [])
+    remote.create("trash/a", "filled", [])
     clock.seconds += 7
     remote.create("trash/a", "witnessed", [b"[]"])
     for name in (
         PACK,
         MANIFEST,
-        "condemned.tmp-0123456789abcdef",
+        "filled.tmp-0123456789abcdef",
         "notes.txt",
         "x.pack",
         "filling",
@@ -96,8 +96,8 @@ def test_trash_is_read_with_its_marks_and_without_what_is_not_ours() -> None:
     assert first == TrashFolder(
         "a",
         frozenset({PACK, MANIFEST}),
-        {Stage.CONDEMNED: clock.started + 5, Stage.WITNESSED: clock.started + 12},
-        frozenset({"condemned.tmp-0123456789abcdef"}),
+        {Stage.FILLED: clock.started + 5, Stage.WITNESSED: clock.started + 12},
+        frozenset({"filled.tmp-0123456789abcdef"}),
     )
     assert first.path == "trash/a"
     assert second == TrashFolder("b", frozenset({PACK}), {})
@@ -111,7 +111,7 @@ def test_a_store_without_trash_has_no_folders() -> None:
 def test_a_folder_that_another_visit_takes_away_meanwhile_is_left_to_it(effect: str) -> None:
     remote = MemoryRemote(SleepingClock().time)
     for name in ("a", "b"):
-        remote.create(f"trash/{name}", "condemned", [])
+        remote.create(f"trash/{name}", "filled", [])
         remote.create(f"trash/{name}", PACK, [])
 
     class Adopted(WrappedRemote):

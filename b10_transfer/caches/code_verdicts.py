@@ -69,15 +69,15 @@ def judge_files(found: Iterable[FoundFile], environment: Environment) -> dict[st
     made_for: dict[str, frozenset[int]] = {}
     asked: set[int] = set()
     for item in found:
-        if _LIBRARY.fullmatch(item.path):
+        if is_library(item.path):
             verdicts[item.path] = _judge_library(_read(item), environment)
-        elif _GRAPH.fullmatch(item.path):
+        elif _holds_graphs(item.path.rpartition("/")[0]):
             code = _read(item)
             own = requested_width(code)
             if own is not None:
                 asked.add(own)
             verdicts[item.path] = _judge_graph(code, own, width)
-        elif _SOURCE.fullmatch(item.path):
+        elif item.path.endswith((".py", ".cpp")) and _SOURCE.fullmatch(item.path):
             made_for[item.path] = widths_in(_read(item))
     for path, widths in made_for.items():
         # A source does not record the requested width; the graphs beside it do.

@@ -158,7 +158,7 @@ def _form_of(kind: RootKind, path: str) -> Form | None:
     form = _BY_SUFFIX.get(suffix)
     if form is None or is_group(name):  # a group is checked with its files
         return None
-    if form.is_known_by_hash and not _HASHED.fullmatch(path) and _is_open(kind, path):
+    if form.is_known_by_hash and _is_open(kind, path) and not _HASHED.fullmatch(path):
         return _OBJECT if _OBJECTS.fullmatch(path) else None
     return form
 

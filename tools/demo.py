@@ -174,7 +174,7 @@ def _table(comparisons: tuple[Comparison, ...]) -> Table:
         "warm, seconds": [f"{each.warm_seconds:.2f}" for each in comparisons],
         "load, seconds": [f"{each.loaded.wall_seconds:.2f}" for each in comparisons],
         "artifacts loaded": [f"{each.loaded.loaded}" for each in comparisons],
-        "artifacts compiled anew": [f"{each.recompiled}" for each in comparisons],
+        "artifacts compiled again": [f"{each.recompiled}" for each in comparisons],
         "largest difference of the outputs": [
             f"{each.largest_difference:g}" for each in comparisons
         ],
@@ -197,11 +197,11 @@ def _demonstrate(folder: Path) -> int:
     if all(comparison.succeeded for comparison in comparisons):
         console.print("[green]The warm replicas compiled nothing and computed the same.[/]")
         return 0
-    console.print("[red]A warm replica compiled artifacts anew, or computed something else.[/]")
+    console.print("[red]A warm replica compiled artifacts again, or computed something else.[/]")
     for comparison in comparisons:
         for call in comparison.warm:
             for path in call.made:
-                console.print(f"  compiled anew: {path}", markup=False)
+                console.print(f"  compiled again: {path}", markup=False)
     return 1
 
 

@@ -2,7 +2,7 @@
 
 Makes a tiny Llama with random weights, serves it twice under `b10-transfer run --`, each time in an
 empty home with an empty temporary folder, and prints what both starts took, what was loaded and
-compiled anew, and whether the answers are equal. Ends with 1 when the second start was not warm.
+compiled again, and whether the answers are equal. Ends with 1 when the second start was not warm.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Loaded:
         digests: by path: the digest that this host and the store last had in common.
         distrusted: (digest, pack) that could not be read, or failed verification, twice.
         broken: by path: the digest of stored bytes that were not placed because they, or a part of
-            their bundle, are not whole.
+            their bundle, are broken.
     """
 
     finished_ns: int = 0

@@ -63,8 +63,8 @@ class LocalScan(NamedTuple):
             changed unseen.
         harmful: a line about each group of files that compute wrong numbers here, or end the
             process.
-        broken: root, path and digest of artifacts that are not whole, or of a bundle of which one
-            is not: here, or as a load got them from the store.
+        broken: root, path and digest of artifacts that are broken, or in a bundle with a broken
+            one: here, or as a load got them from the store.
     """
 
     artifacts: list[Scanned]
@@ -227,7 +227,7 @@ def _without_older_profiles(
 def _without_torn_bundles(
     scanned: list[Scanned], files: list[LocalFile], broken: Sequence[Broken]
 ) -> tuple[list[Scanned], list[Scanned]]:
-    """Split off the bundles with a file that is not whole, or changed while it was read."""
+    """Split off the bundles with a file that is broken, or changed while it was read."""
     if len(scanned) == len(files):
         return scanned, []
     # Without its list of graphs the rest of a bundle is ignored, which does no harm.

@@ -158,7 +158,7 @@ def part_strange(
         targets: everything that belongs on this host.
 
     Returns:
-        Those that may be placed; and those of which a part of the bundle is here with other bytes.
+        Those that may be placed, and those whose bundle is partly here with other bytes.
     """
     missing = {
         id(item) for item in wanted if item.unite is None or not os.path.lexists(item.location)

@@ -1,4 +1,4 @@
-"""I1, I2: a visit that writes a half-dead pack anew, stopped before each of its effects in turn."""
+"""I1, I2: a visit that repacks a half-dead pack, stopped before each of its effects in turn."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_every_fault_of_any_effect_is_told_truly_and_breaks_nothing(
     assert sweep(world, operation, fault, lasting=lasting) == []
 
 
-def test_a_visit_tells_of_a_pack_that_it_could_not_read_to_write_it_anew(
+def test_a_visit_tells_of_a_pack_that_it_could_not_read_to_repack_it(
     world: UpkeepWorld,
 ) -> None:
     REWRITE.prepare(world)

@@ -149,7 +149,7 @@ def test_hosts_that_compiled_independently_agree_on_all_but_their_native_code(
     assert (native(first), native(second)) == (native(OURS), native(THEIRS))
 
 
-def test_a_library_that_is_made_anew_takes_the_place_of_its_own_kind_only(
+def test_a_library_that_is_made_again_takes_the_place_of_its_own_kind_only(
     ours: Kind, theirs: Kind
 ) -> None:
     ours.saver(OURS)

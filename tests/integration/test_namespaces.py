@@ -205,7 +205,7 @@ def test_what_others_refer_to_outlives_the_manifest_that_brought_it(site: Site) 
     host_of(site, "second", tree).save(B10_CACHE_NAMESPACE="second")
     manifest.unlink()
     assert loaded(site, "second") == tree
-    # And what its own host compiles anew goes to itself alone.
+    # And what its own host compiles again goes to itself alone.
     host = site.host("loader of second")
     host.load(B10_CACHE_NAMESPACE="second")
     path = next(iter(tree))

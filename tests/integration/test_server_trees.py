@@ -202,7 +202,7 @@ def test_what_only_deep_gemm_compiled_lies_where_its_version_looks(site: Site) -
     }
 
 
-def test_a_kernel_of_which_deep_gemm_notes_the_use_was_not_compiled_anew(site: Site) -> None:
+def test_a_kernel_of_which_deep_gemm_notes_the_use_was_not_compiled_again(site: Site) -> None:
     sglang_saver(site).save()
     loader = sglang_host(site.host("loader"))
     loader.load()

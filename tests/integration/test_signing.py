@@ -112,7 +112,7 @@ def test_beside_what_others_saved_only_what_was_signed_is_loaded(
 
 
 @pytest.mark.parametrize("key", [None, STRANGE_KEY])
-def test_the_first_save_with_a_key_publishes_everything_anew_and_says_what_it_refused(
+def test_the_first_save_with_a_key_publishes_everything_again_and_says_what_it_refused(
     fleet: Fleet, key: str | None
 ) -> None:
     fleet.save(GOOD, key)

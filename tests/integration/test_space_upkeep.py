@@ -51,7 +51,7 @@ def loaded(site: Site, name: str, **changes: str | None) -> dict[str, bytes]:
 
 
 def half_dead(site: Site) -> tuple[Host, dict[str, bytes]]:
-    """A store in which a visit writes a pack of some MB anew; and what it holds."""
+    """A store in which a visit repacks some MB, and its content."""
     saver = site.host("saver", LARGE)
     with clock_behind(3 * HOUR):
         saver.save()
@@ -88,7 +88,7 @@ def test_a_collection_frees_a_full_store(site: Site, room: int) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 4096, 65536, MIB, 2 * MIB])
-def test_a_pack_is_not_written_anew_where_there_is_no_room(site: Site, room: int) -> None:
+def test_a_pack_is_not_repacked_where_there_is_no_room(site: Site, room: int) -> None:
     with tmpfs(site.store, size=16 * MIB):
         saver, expected = half_dead(site)
         packs = site.files("packs")

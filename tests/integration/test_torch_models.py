@@ -1,7 +1,7 @@
 """Real models in the ways that torch can compile them: cold in one place, warm in another.
 
 Each replica is a process of its own. The cold one compiles and saves. The control is a second
-process in the same place that neither loads nor saves: what it makes anew, and what it costs, is
+process in the same place that neither loads nor saves: what it makes again, and what it costs, is
 torch's own doing. The warm one has another cache root, HOME, user and an empty TMPDIR.
 """
 

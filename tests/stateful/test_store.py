@@ -15,7 +15,7 @@ from tests.support.stateful_stalls import StallMachine
 STEPS = 35
 """In one example, at most."""
 SEEDS = 5
-"""Of the long run: each begins anew, as what one draws later depends on what it drew before."""
+"""Of the long run: each begins again, as what one draws later depends on what it drew before."""
 
 
 class FolderMachine(StallMachine):

@@ -22,7 +22,7 @@ _SECONDS = 300
 
 
 class DatabaseReader:
-    """A process that reads one database after the other; started anew when one was its last."""
+    """A process that reads one database after the other; started again when one was its last."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None

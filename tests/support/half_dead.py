@@ -54,5 +54,5 @@ def forgetting_changes() -> Generator[None]:
 
 
 def collect(settings: Settings) -> None:
-    """One visit of the garbage collection, which writes half-dead packs anew."""
+    """One visit of the garbage collection, which repacks half-dead packs."""
     upkeep.collect(settings)

@@ -161,7 +161,7 @@ class Steps(RuleBasedStateMachine):
         if flying.local is None or flying.host is None:
             return
         (outcome,) = flying.outcome
-        # A file that was compiled anew meanwhile is left for the next save.
+        # A file that was compiled again meanwhile is left for the next save.
         excused = flying.was_harmed or flying.is_excused or flying.was_changed
         if not excused and (outcome.published is not None or not flying.was_removed):
             self.model.acknowledged(self.model.view, flying.local)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _TIME_LIMIT_SECONDS = 300.0
 
 _FASTER = {
-    # With one kernel, a precompiled header costs more than it saves, for each instruction set anew.
+    # With one kernel, a precompiled header for each instruction set costs more than it saves.
     "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0",
     # torch believes what the CPU says of itself: its trial compilations take as long as the kernel.
     "TORCHINDUCTOR_VEC_ISA_OK": "1",

@@ -141,7 +141,7 @@ def test_it_is_told_again_by_a_save_that_finds_nothing_new(
     assert HINT in warning(caplog)
 
 
-def test_a_replica_that_made_what_it_had_loaded_anew_is_told_so_too(
+def test_a_replica_that_made_what_it_had_loaded_again_is_told_so_too(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.host("saver", TREE).save()

@@ -57,7 +57,7 @@ def test_the_newest_kernel_counts_and_without_any_nothing_is_proven() -> None:
     assert newest_kernel_ns([]) == 0
 
 
-def test_a_kernel_that_a_load_brought_proves_nothing_until_it_is_made_anew() -> None:
+def test_a_kernel_that_a_load_brought_proves_nothing_until_it_is_made_again() -> None:
     assert newest_kernel_ns([(found(KERNEL, 7), loaded_at(8, KERNEL))]) == 0
     assert newest_kernel_ns([(found(KERNEL, 9), loaded_at(8, KERNEL))]) == 9
     assert newest_kernel_ns([(found(KERNEL, 7), loaded_at(8, "another"))]) == 7

@@ -54,7 +54,7 @@ class FolderRemote:
     # It stands above `list`, because below that method no annotation can name the type.
     def _scan(self, folder: str) -> list[str]:
         with self._named(folder):
-            return _scan(self._folders.open_anew(folder))
+            return _scan(self._folders.open_again(folder))
 
     def list(self, folder: str) -> list[str]:
         """See `Remote.list`."""

@@ -72,7 +72,7 @@ class HeldFolders:
                 kept[folder] = found
         return found
 
-    def open_anew(self, folder: str) -> HeldFolder:
+    def open_again(self, folder: str) -> HeldFolder:
         """Open a folder for this caller only: two scans of one would share their position.
 
         All others are reopened, too, at their next use.

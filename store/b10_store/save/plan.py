@@ -113,8 +113,8 @@ def plan_save(stored: MergedView, local: Sequence[Scanned], inputs: PlanInputs) 
     the start was cold on purpose, or the local bytes hold all that the stored ones do. An artifact
     that is replaced again and again is replaced ever more rarely, once a day in the end. - An
     artifact that was loaded and that nothing uses is not added again after the store dropped it. -
-    An artifact whose stored bytes cannot be read is uploaded again. One whose bytes are not whole
-    is no longer carried on, whether or not something takes its place.
+    An artifact whose stored bytes cannot be read is uploaded again. One whose bytes are broken is
+    no longer carried on, whether or not something replaces it.
     """
     groups = GroupPolicy(stored, local, inputs)
     additions: list[Addition] = []

@@ -143,7 +143,7 @@ def test_a_load_makes_no_visit(site: Site) -> None:
     assert not visited(site).exists()
 
 
-def test_it_writes_no_packs_anew(site: Site) -> None:
+def test_it_repacks_nothing(site: Site) -> None:
     tree = model(0)
     saver = site.host("saver", tree)
     with clock_behind(3 * 3600):

@@ -130,7 +130,7 @@ def test_a_store_above_its_size_loses_what_was_loaded_longest_ago(world: GcWorld
     assert world.loaded(kept) == NEW
 
 
-def test_an_expired_address_can_be_saved_anew_at_any_stage(world: GcWorld) -> None:
+def test_an_expired_address_can_be_saved_again_at_any_stage(world: GcWorld) -> None:
     for visits in range(5):
         world.advance(31 * DAY)
         world.hosts.new().write(NEW | {"again": str(visits).encode()}).save()

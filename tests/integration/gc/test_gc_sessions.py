@@ -70,7 +70,7 @@ def test_a_session_that_began_after_the_witness_is_not_fenced(world: GcWorld) ->
     token.close()
 
 
-def test_a_witness_that_is_damaged_is_written_anew_and_forgets_nobody(world: GcWorld) -> None:
+def test_a_witness_that_is_damaged_is_written_again_and_forgets_nobody(world: GcWorld) -> None:
     for content in (b"", b'["half', b"{}", b"5", b"\xff\xfe", b"[" * 100_000):
         old, _ = expired_beside_kept(world)
         assert old.heads().manifests

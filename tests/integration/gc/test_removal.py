@@ -142,7 +142,7 @@ def test_a_removal_goes_on_after_a_passing_error_and_counts_what_went(
     assert world.loaded(hosts[ADDRESS]) == {}
 
 
-def test_a_host_that_saves_after_a_removal_starts_anew(
+def test_a_host_that_saves_after_a_removal_starts_again(
     world: GcWorld, hosts: dict[Address, EngineHost]
 ) -> None:
     remove(world, ADDRESS)

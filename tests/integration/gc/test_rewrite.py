@@ -1,4 +1,4 @@
-"""Packs of which most is unused are written anew, while loads and saves go on."""
+"""Packs that are mostly unused are repacked, while loads and saves go on."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def collapse(world: GcWorld) -> None:
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["small", "of several frames"])
-def test_a_half_dead_pack_is_written_anew_and_goes_later(both: GcWorld, large: bool) -> None:
+def test_a_half_dead_pack_is_repacked_and_goes_later(both: GcWorld, large: bool) -> None:
     world = both
     tree = large_model(0) if large else model(0)
     host, now, old = half_dead(world, tree, NAMES[:5] if large else HALF)
@@ -171,7 +171,7 @@ def test_a_pack_that_cannot_be_read_at_all_changes_nothing(world: GcWorld) -> No
     assert world.loaded(host) == now
 
 
-def test_nothing_is_written_anew_where_a_manifest_cannot_be_read(world: GcWorld) -> None:
+def test_nothing_is_repacked_where_a_manifest_cannot_be_read(world: GcWorld) -> None:
     _, _, old = half_dead(world, model(0), HALF)
     collapse(world)
     damage(world.remote, manifest(5))
@@ -181,7 +181,7 @@ def test_nothing_is_written_anew_where_a_manifest_cannot_be_read(world: GcWorld)
     assert world.files() == before
 
 
-def test_a_signed_manifest_is_written_anew_only_with_its_key(world: GcWorld) -> None:
+def test_a_signed_manifest_is_repacked_only_with_its_key(world: GcWorld) -> None:
     host, now, old = half_dead(world, model(0), HALF, KEY)
     assert world.visit(keys=(KEY,)).superseded == 1
     assert world.visit().rewritten_bytes == 0

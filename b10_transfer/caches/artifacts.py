@@ -210,7 +210,7 @@ def _kept_time(root: CacheRoot, item: FoundFile) -> int | None:
 
 
 def _is_united(root: CacheRoot, item: FoundFile, name: str) -> bool:
-    # Their names have no dots, which is found out sooner than that they do not match.
+    # Their names have no dots, and looking for a dot is faster than matching.
     return (
         "." not in name
         and root.kind.timings.fullmatch(item.path) is not None
@@ -236,7 +236,7 @@ def placing_order(path: str) -> int:
 
 @lru_cache(FOLDERS_KNOWN)
 def _folder_order(folder: str) -> int:
-    """Return when the files of a folder are put in place, where their names do not say it."""
+    """Return the rank in which a folder's files are placed, unless their names decide."""
     file = f"{folder}/name" if folder else "name"
     match = _FOLDERS.fullmatch(file)
     if match is not None and match.lastgroup is not None:

@@ -20,9 +20,9 @@ class Counts(NamedTuple):
     """Counts of the artifacts that belong here.
 
     Attributes:
-        already_here: those that were here.
-        wanted: those that were missing, in cache roots that can be used.
-        unusable: those that were missing, in cache roots that cannot be written.
+        already_here: the artifacts that were here.
+        wanted: the missing artifacts in cache roots that can be used.
+        unusable: the missing artifacts in cache roots that cannot be written.
     """
 
     already_here: int

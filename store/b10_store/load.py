@@ -190,7 +190,7 @@ class _PackReader:
                 if not left:
                     break
             if left:
-                # gc puts back what is referenced; and a client's "no such file" may be a stale one.
+                # gc puts referenced packs back, and a client's "no such file" may be stale.
                 left, fetched = self._try(pack_path(pack), frames, left)
                 damaged |= fetched.damaged
         remaining = {item.digest for item in left}

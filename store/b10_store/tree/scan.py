@@ -312,7 +312,7 @@ def layout_order(path: str) -> tuple[str, str, str]:
 def _hash_some(
     files: Sequence[LocalFile], ahead: FramesAhead | None, number: int, places: Sequence[int]
 ) -> list[_Result]:
-    """Hash the files at some places, and make frame `number` of those that are expected."""
+    """Hash the files at some indices, and make frame `number` from the expected ones."""
     results: list[_Result] = []
     blobs: list[tuple[Digest, bytes]] = []
     takes = None if ahead is None or ahead.is_full else ahead.expects

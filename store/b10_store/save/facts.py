@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from b10_store.digest import Digest
     from b10_store.format.names import PackId
 
-HOUR_MS = 3_600_000
+_HOUR_MS = 3_600_000
+_MOST_HOURS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,16 @@ class PlanInputs:
         identity = entry.identity
         return bool(self.broken) and (identity.root, identity.path, entry.digest) in self.broken
 
-    def is_younger(self, entry: Entry, age_ms: int) -> bool:
-        """Return whether the entry was saved less than `age_ms` ago; never for 0.
+    def is_too_young(self, entry: Entry, changes: int) -> bool:
+        """Return whether the entry is too young to give way to what a compiler made since.
 
-        This host's clock may be behind the store's.
+        Args:
+            entry: what is stored.
+            changes: how often it changed beyond what is free; less than 0: it gives way at once. It
+                must be an hour old at first, then two, four, and so on up to a day.
         """
-        return bool(age_ms) and self.now_ms is not None and self.now_ms - entry.saved_ms < age_ms
+        if changes < 0 or self.now_ms is None:
+            return False
+        hours = min(1 << min(changes, _MOST_HOURS), _MOST_HOURS)
+        # This host's clock may be behind the store's: then the entry is young.
+        return self.now_ms - entry.saved_ms < hours * _HOUR_MS

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store.format.manifest import GENERATION_LIMIT, Entry, Identity, Location
-from b10_store.save.facts import HOUR_MS, PlanInputs
 from b10_store.save.variants import GroupPolicy, limit_groups
 
 if TYPE_CHECKING:
@@ -20,13 +19,12 @@ if TYPE_CHECKING:
     from b10_store.format.manifest import Pack
     from b10_store.format.names import PackId
     from b10_store.manifests.merge import MergedView
+    from b10_store.save.facts import PlanInputs
     from b10_store.tree.scan import Scanned
 
 _REPLACED_FREELY = 4
 """How often an artifact is superseded without delay. Otherwise an artifact that a compiler rewrites
 at each start would be uploaded each time, and help nobody."""
-
-_LONGEST_DELAY_MS = 24 * HOUR_MS
 
 SMALL_PACK_SIZE = 4 << 20
 """Packs below this size, in bytes, are worth combining."""
@@ -143,15 +141,7 @@ def _stays(present: Entry, candidate: Scanned, inputs: PlanInputs) -> bool:
     if inputs.cold or candidate.is_united:
         return False
     was_loaded = inputs.loaded.get(candidate.identity) == present.digest
-    return not was_loaded or inputs.is_younger(present, _replacing_delay_ms(present))
-
-
-def _replacing_delay_ms(present: Entry) -> int:
-    """Return how old an entry must be before a compiler's new bytes replace it."""
-    times_too_many = present.generation - _REPLACED_FREELY
-    if times_too_many < 0:
-        return 0
-    return min(HOUR_MS << min(times_too_many, 8), _LONGEST_DELAY_MS)
+    return not was_loaded or inputs.is_too_young(present, present.generation - _REPLACED_FREELY)
 
 
 def _located(

@@ -194,7 +194,10 @@ def test_a_home_that_cannot_be_written_is_named_and_the_rest_is_loaded(
         assert report.unavailable == 4
         (line,) = report.problems
         assert f"the cache root {home}/.triton/cache cannot be written by this user" in line
-        assert f"made in {home} (Read-only file system): set TRITON_CACHE_DIR to a folder" in line
+        assert (
+            f"made in {home} (Read-only file system): set TRITON_CACHE_DIR to a writable folder"
+            in line
+        )
         again = host.load(PATH=ordinary, HOME=str(home), TRITON_CACHE_DIR=None)
         assert (again.status, again.already_here) == (Status.SKIPPED, len(TREE))
         assert (again.unavailable, again.problems) == (4, (line,))

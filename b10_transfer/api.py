@@ -256,7 +256,6 @@ def _fill_info(info: dict[str, Any], context: Context) -> None:
 
 
 def _fill_listing(listing: dict[str, Any], context: Context) -> None:
-    from b10_store import snapshot_milliseconds
 
     if not context.settings.enabled:
         listing["error"] = _OFF
@@ -271,7 +270,7 @@ def _fill_listing(listing: dict[str, Any], context: Context) -> None:
             "is_current_environment": (
                 header.name.address.environment_key == context.environment.key
             ),
-            "created_time": snapshot_milliseconds(header.name.snapshot) / 1000,
+            "created_time": header.name.begun_at,
             "artifacts": header.summary.artifacts,
             "environment": dict(header.lineage.environment),
         }

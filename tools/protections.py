@@ -423,7 +423,7 @@ PROTECTIONS = (
     _simple(
         "a session is not waited for beyond its first minute, whatever it shows",
         _STORE + "save/session.py",
-        " if age(_begun(name), now) <= WAIT_LIMIT_SECONDS]",
+        " if age(name.begun_at, now) <= WAIT_LIMIT_SECONDS]",
         "]",
         "tests/unit/store/session/test_session.py",
     ),

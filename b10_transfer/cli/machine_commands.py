@@ -113,17 +113,11 @@ def _fields_as_json(fields: Iterable[Field]) -> list[dict[str, str]]:
 def _header_as_json(header: Header) -> dict[str, Any]:
     return {
         "filename": header.name.manifest_path,
-        "saved_at": _saved_at(header),
+        "saved_at": header.name.begun_at,
         "artifacts": header.summary.artifacts,
         "raw_bytes": header.summary.raw_bytes,
         "stored_bytes": header.summary.stored_bytes,
     }
-
-
-def _saved_at(header: Header) -> float:
-    from b10_store import snapshot_milliseconds
-
-    return snapshot_milliseconds(header.name.snapshot) / 1000
 
 
 def _print_info(
@@ -177,7 +171,7 @@ def _stored_text(header: Header | None) -> str:
     summary = header.summary
     return (
         f"{summary.artifacts} artifacts, {size_text(summary.stored_bytes)} compressed, saved "
-        f"{ago_text(_saved_at(header), time.time())}"
+        f"{ago_text(header.name.begun_at, time.time())}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from b10_store import Seal, snapshot_milliseconds
+from b10_store import Seal
 from b10_transfer.doctor.findings import note, problem
 from b10_transfer.doctor.loaded_use import LoadedUse
 from b10_transfer.keys import KEY_FILE
@@ -208,17 +208,13 @@ def _near(near: Nearest) -> dict[str, object]:
     return {
         "key": near.key,
         "namespaces": [header.name.address.namespace for header in near.headers],
-        "saved_at": _saved_at(near.headers[0]),
+        "saved_at": near.headers[0].name.begun_at,
         "differences": _rows(near.differences),
     }
 
 
 def _rows(differences: Iterable[Difference]) -> list[dict[str, str | None]]:
     return [{"name": item.name, "here": item.here, "there": item.there} for item in differences]
-
-
-def _saved_at(header: Header) -> float:
-    return snapshot_milliseconds(header.name.snapshot) / 1000
 
 
 def _manifests(items: Sequence[StoredManifest]) -> str:

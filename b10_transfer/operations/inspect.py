@@ -138,7 +138,7 @@ def show_stored(settings: Settings, address: Address, current: Address | None) -
         heads=tuple(
             ShownHead(
                 head.name.manifest_path,
-                int(head.name.snapshot[:13]) / 1000,
+                head.name.begun_at,
                 head.signed,
                 len(head.entries),
                 head.lineage,

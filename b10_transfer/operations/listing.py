@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b10_store import TOUCH_INTERVAL_SECONDS, snapshot_milliseconds, stored_bytes
+from b10_store import TOUCH_INTERVAL_SECONDS, stored_bytes
 from b10_transfer.caches.artifacts import artifact_kind
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Head:
     @property
     def saved_at(self) -> float:
         """When its save began, in seconds since the epoch, by the store's clock."""
-        return snapshot_milliseconds(self.header.name.snapshot) / 1000
+        return self.header.name.begun_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,11 @@ class SnapshotName(NamedTuple):
         return f"{self.address}~{self.snapshot}"
 
     @property
+    def begun_at(self) -> float:
+        """When its save began, in seconds since the epoch, by the store's clock."""
+        return snapshot_milliseconds(self.snapshot) / 1000
+
+    @property
     def session_path(self) -> str:
         """The token's name in the store."""
         return f"{SESSIONS}/{self}.session"

@@ -17,7 +17,6 @@ from b10_store.format.names import (
     age,
     new_snapshot_id,
     parse_session_name,
-    snapshot_milliseconds,
 )
 from b10_store.remote.folder_names import SESSIONS
 from b10_store.remote.patient import is_passing
@@ -190,7 +189,7 @@ class Session:
         if not earlier:
             return set()
         now = self._remote.now()
-        recent = [name for name in earlier if age(_begun(name), now) <= WAIT_LIMIT_SECONDS]
+        recent = [name for name in earlier if age(name.begun_at, now) <= WAIT_LIMIT_SECONDS]
         recent.sort(key=lambda name: (name.address != self.name.address, name.snapshot))
         return {name for name in recent[:most] if self._lives(name, now)}
 
@@ -230,10 +229,6 @@ class Session:
         self._over.set()
         if self._heartbeat.is_alive():
             self._heartbeat.join()
-
-
-def _begun(name: SnapshotName) -> float:
-    return snapshot_milliseconds(name.snapshot) / 1000
 
 
 def open_session(remote: Remote, address: Address, after: SnapshotId | None = None) -> Session:

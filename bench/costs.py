@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from unittest import mock
@@ -23,6 +24,7 @@ from tests.support.counted_stores import MeasuringRemote
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_SAVERS = 50
 _LOOKING = frozenset({"list", "stat", "now"})
 
 
@@ -61,6 +63,15 @@ class Bed:
     def save(self, root: Path, namespace: str = "") -> Cost:
         """Save a cache root."""
         return self._counted(lambda: save(self._settings(root, namespace), wait=False))
+
+    def save_at_once(self, roots: Sequence[Path]) -> Cost:
+        """Save cache roots, a replica each, all at the same time."""
+
+        def save_all() -> None:
+            with ThreadPoolExecutor(len(roots)) as pool:
+                list(pool.map(lambda root: save(self._settings(root)), roots))
+
+        return self._counted(save_all)
 
     def add_heads(self, count: int) -> None:
         """Add manifests of savers that knew nothing of each other: heads that a load unites."""
@@ -122,7 +133,7 @@ def main(arguments: Sequence[str]) -> int:
     for files in sizes:
         with tempfile.TemporaryDirectory(prefix="b10-bench-") as folder:
             _of_size(Bed(Path(folder), trees.grown_tree(files)), files)
-    for show in (_of_heads, _of_neighbours):
+    for show in (_of_heads, _of_neighbours, _of_savers_at_once):
         with tempfile.TemporaryDirectory(prefix="b10-bench-") as folder:
             show(Bed(Path(folder), trees.grown_tree(sizes[0])))
     return 0
@@ -161,6 +172,13 @@ def _of_neighbours(bed: Bed) -> None:
         root.mkdir()
         trees.add_to_tree(root, 10 * trees.FILES_PER_UNIT, 50 + others)
         _show("save of 10 MB that nobody has", bed.save(root, f"new-{others}"))
+
+
+def _of_savers_at_once(bed: Bed) -> None:
+    twins = [bed.folder / f"twin-{number}" for number in range(_SAVERS)]
+    for twin in twins:
+        shutil.copytree(bed.tree, twin)
+    _show(f"{_SAVERS} save the same at once, in all", bed.save_at_once(twins))
 
 
 def _show(name: str, cost: Cost) -> None:

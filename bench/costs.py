@@ -69,7 +69,7 @@ class Bed:
 
         def save_all() -> None:
             with ThreadPoolExecutor(len(roots)) as pool:
-                list(pool.map(lambda root: save(self._settings(root)), roots))
+                list(pool.map(save, map(self._settings, roots)))
 
         return self._counted(save_all)
 

@@ -15,7 +15,6 @@ import pickletools
 import re
 import struct
 import sys
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from b10_store import JUDGED_LIMIT, UNITED_LIMIT
@@ -24,7 +23,7 @@ from b10_transfer.foreign_json import parse_json, parse_object
 from b10_transfer.python_source import parse_python
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from b10_transfer.caches.kinds import RootKind
 
@@ -53,34 +52,25 @@ _OBJECTS = re.compile(r"(?:.*/)?(?:[A-Z2-7]{52}/[^/]+\.json|[^/]+\.autotune\.jso
 _PAIRS = ((b"(", b")"), (b"[", b"]"), (b"{", b"}"))
 
 
-class _Language(NamedTuple):
-    """The brackets and quotes that must be closed in the sources of a language.
-
-    Attributes:
-        marks: the brackets, and what opens a string or a comment.
-        ends: the rest of a string or a comment, by what opens it.
+# What is quoted: a string or a comment as a whole, or, in a group, the rest of a source in which it
+# is never closed. Each alternative begins with a character of its own: `re` looks for those alone,
+# several times as fast as for alternatives that do not.
+_PYTHON_QUOTED = re.compile(
+    rb"""(?xs)
+    " (?: ""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"{3}
+        | (?!"")[^"\\\n]*(?:\\.[^"\\\n]*)*["\n] | (.*) )
+    | ' (?: ''[^'\\]*(?:(?:\\.|'(?!''))[^'\\]*)*'{3}
+        | (?!'')[^'\\\n]*(?:\\.[^'\\\n]*)*['\n] | (.*) )
+    | \#[^\n]*
     """
-
-    marks: re.Pattern[bytes]
-    ends: Mapping[bytes, re.Pattern[bytes]]
-
-
-_QUOTED = {
-    b'"': re.compile(rb'(?s)(?:\\.|[^"\\\n])*["\n]'),
-    b"'": re.compile(rb"(?s)(?:\\.|[^'\\\n])*['\n]"),
-}
-_PYTHON = _Language(
-    re.compile(rb"\"{3}|\'{3}|[\"'#()\[\]{}]"),
-    {
-        **_QUOTED,
-        b'"""': re.compile(rb'(?s)(?:\\.|[^\\])*?"{3}'),
-        b"'''": re.compile(rb"(?s)(?:\\.|[^\\])*?'{3}"),
-        b"#": re.compile(rb"[^\n]*"),
-    },
 )
-_CPP = _Language(
-    re.compile(rb"""//|/\*|R"[^()\\\s]{0,16}\(|(?<![0-9a-fA-F])'|["()\[\]{}]"""),
-    {**_QUOTED, b"//": re.compile(rb"[^\n]*"), b"/*": re.compile(rb"(?s).*?\*/")},
+_CPP_QUOTED = re.compile(
+    rb"""(?xs)
+    / (?: /[^\n]* | \* (?: [^*]*\*+(?:[^/*][^*]*\*+)*/ | (.*) ) )
+    | R" (?: (?P<word>[^()\\\s]{0,16})\(.*?\)(?P=word)" | ([^()\\\s]{0,16}\(.*) )
+    | " (?: [^"\\\n]*(?:\\.[^"\\\n]*)*["\n] | (.*) )
+    | ' (?: (?<=[0-9a-fA-F]') | [^'\\\n]*(?:\\.[^'\\\n]*)*['\n] | (.*) )  # or between digits
+    """
 )
 
 
@@ -237,7 +227,7 @@ def _is_python(path: str, data: bytes, size: int) -> bool:
     stem = path.rpartition("/")[2].removesuffix(".py")
     if len(data) == size and _HASHED.fullmatch(path) and "c" + _sha256(data.strip()) == stem:
         return True
-    return _is_text(path, data, size) and (len(data) < size or _is_closed(data, _PYTHON))
+    return _is_text(path, data, size) and (len(data) < size or _is_closed(data, _PYTHON_QUOTED))
 
 
 def _is_cpp(path: str, data: bytes, size: int) -> bool:
@@ -248,7 +238,7 @@ def _is_cpp(path: str, data: bytes, size: int) -> bool:
         return True
     last = data.rstrip().rpartition(b"\n")[2].lstrip()
     is_end = last.endswith((b"}", b";")) or last.startswith((b"#endif", b"//"))
-    return is_end and _is_closed(data, _CPP)
+    return is_end and _is_closed(data, _CPP_QUOTED)
 
 
 def _is_text(path: str, data: bytes, size: int) -> bool:
@@ -256,30 +246,17 @@ def _is_text(path: str, data: bytes, size: int) -> bool:
     return b"\0" not in data and bool(size or not _HASHED.fullmatch(path))
 
 
-def _is_closed(code: bytes, language: _Language) -> bool:
-    """Return whether every string, comment and bracket of a source is closed, in one pass."""
-    opened: Counter[bytes] = Counter()
-    position = 0
-    while (mark := language.marks.search(code, position)) is not None:
-        text, position = mark.group(), mark.end()
-        if text in b"()[]{}":
-            opened[text] += 1
-            continue
-        position = _end_of(text, code, position, language)
-        if position < 0:
-            return False
-    return all(opened[left] == opened[right] for left, right in _PAIRS)
+def _is_closed(code: bytes, quoted: re.Pattern[bytes]) -> bool:
+    """Return whether every string, comment and bracket of a source is closed."""
+    is_open = False
 
+    def blank(match: re.Match[bytes]) -> bytes:
+        nonlocal is_open
+        is_open |= match.lastindex is not None and match.lastgroup != "word"
+        return b" "
 
-def _end_of(opener: bytes, code: bytes, position: int, language: _Language) -> int:
-    """Return where a string or comment ends that was opened before `position`; -1: nowhere."""
-    form = language.ends.get(opener)
-    if form is None:  # a raw string of C++, which ends with the word that it began with
-        end = b")" + opener[2:-1] + b'"'
-        at = code.find(end, position)
-        return at + len(end) if at >= 0 else -1
-    rest = form.match(code, position)
-    return rest.end() if rest is not None else -1
+    rest = quoted.sub(blank, code)
+    return not is_open and all(rest.count(left) == rest.count(right) for left, right in _PAIRS)
 
 
 def _is_json(path: str, data: bytes, size: int) -> bool:

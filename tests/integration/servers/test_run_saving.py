@@ -194,9 +194,10 @@ def test_a_command_of_which_nothing_is_found_is_told_where_that_was_looked_for(
 ) -> None:
     host = site.host("other", {})
     variables = host.variables(B10_CACHE_LOAD="0")
-    done = run_to_the_end(["true"], variables)
-    assert f"nothing was found in the cache folders (Inductor's is {host.root})" in (
-        done.stderr.decode()
+    told = f"nothing was found in the cache folders (Inductor's is {host.root})"
+    # The last save has two seconds to begin, which a busy machine may not give it.
+    assert any(
+        told in run_to_the_end(["true"], variables).stderr.decode() for _attempt in range(10)
     )
 
 

@@ -10,7 +10,7 @@ from bench import sticks
 from bench.rounds import OURS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bench.report import Result
 
@@ -78,7 +78,7 @@ def as_svg(results: Sequence[Result], place: str, machine: str) -> str:
     ]
     for index, (title, operation) in enumerate(_PANELS.items()):
         lines += _panel(chosen, title, operation, index * _WIDTH)
-    lines += _legend(_HEIGHT + 18)
+    lines += _legend({row.who for result in chosen for row in result.rows}, _HEIGHT + 18)
     lines.append(f'<text class="small" x="{_LEFT}" y="{_HEIGHT + 50}">{escape(machine)}</text>')
     return "\n".join([*lines, "</svg>", ""])
 
@@ -132,9 +132,11 @@ def _curve(curve: Mapping[int, float], across: _Scale, up: _Scale, index: int) -
         yield f'<circle class="s{index}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
 
 
-def _legend(top: int) -> Iterator[str]:
+def _legend(measured: Collection[str], top: int) -> Iterator[str]:
     x = _LEFT
-    for index, label in enumerate(_SERIES.values()):
+    for index, (who, label) in enumerate(_SERIES.items()):
+        if who not in measured:
+            continue
         yield f'<path class="s{index}" d="M{x} {top} h18"/>'
         yield f'<text x="{x + 24}" y="{top + 4}">{escape(label)}</text>'
         x += 44 + 7 * len(label)

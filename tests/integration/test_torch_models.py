@@ -42,10 +42,10 @@ class Case:
 
 CASES = {
     "training a convolutional network": Case("ways", (Question("convolutions", 8, "training"),)),
-    "freezing": Case("more ways", (Question("deep-convolutions", 16, "freezing"),)),
+    "freezing": Case("more_ways", (Question("deep-convolutions", 16, "freezing"),)),
     "max-autotune": Case("ways", (Question("products", 32, "max-autotune"),)),
     "dynamic shapes": Case(
-        "more ways",
+        "more_ways",
         (Question("deep-perceptron", 16, "dynamic"), Question("deep-perceptron", 24, "dynamic")),
     ),
     "a perceptron": Case("plain", (Question("deep-perceptron", 16),)),

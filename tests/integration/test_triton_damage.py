@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.torch,
-    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="Triton is published for Linux only"),
 ]
 

@@ -42,7 +42,6 @@ def instruction_set(capability: str) -> str:
 
 pytestmark = [
     pytest.mark.torch,
-    pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch"),
     pytest.mark.skipif(
         instruction_set(WIDE).split(" ")[0] != WIDE or instruction_set(NARROW) != NARROW,

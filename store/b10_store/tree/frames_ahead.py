@@ -100,7 +100,8 @@ class FramesAhead:
         """Take the frames in which every blob is wanted; no digest is in two of them.
 
         Returns:
-            The digests in them, and the frames, read one by one. Then nothing is kept any more.
+            The digests in them, and the frames, read one by one. A save that is fenced takes them
+            once more.
         """
         taken = [
             kept
@@ -112,14 +113,13 @@ class FramesAhead:
     def _read(self, taken: list[_Kept]) -> Iterator[StoredFrame]:
         if self._file is None:
             return
-        with self._opened:
-            for kept in taken:
-                self._file.seek(kept.start)
-                stored = self._file.read(kept.length)
-                # Nothing looks at the blobs again before they are published.
-                if digest_of(stored) != kept.digest:
-                    raise OSError(f"the work folder {self._scratch} gives back other bytes")
-                yield StoredFrame(stored, kept.raw_size, kept.pieces)
+        for kept in taken:
+            self._file.seek(kept.start)
+            stored = self._file.read(kept.length)
+            # Nothing looks at the blobs again before they are published.
+            if digest_of(stored) != kept.digest:
+                raise OSError(f"the work folder {self._scratch} gives back other bytes")
+            yield StoredFrame(stored, kept.raw_size, kept.pieces)
 
     def _keep(self, number: int, stored: bytes, size: int, pieces: tuple[Piece, ...]) -> None:
         with self._lock:

@@ -66,6 +66,16 @@ def test_small_files_come_into_frames_while_they_are_hashed(host: EngineHost) ->
     assert digests == {digest_of(data) for data in SMALL.values()}
 
 
+def test_a_save_that_is_fenced_takes_its_frames_once_more(host: EngineHost) -> None:
+    with FramesAhead(anything, str(host.scratch)) as ahead:
+        wanted = {item.digest for item in scan_ahead(host, ahead)}
+        _, broken_off = ahead.take(wanted)
+        next(iter(broken_off))
+        first, again = (blobs_in(ahead.take(wanted)[1]) for _ in range(2))
+    assert first == again
+    assert first
+
+
 def test_what_is_not_expected_is_hashed_alone(host: EngineHost) -> None:
     ahead = FramesAhead(lambda identity: identity.path == "ab/two.py", str(host.scratch))
     scanned = scan_ahead(host, ahead)

@@ -39,6 +39,7 @@ _ATTEMPTS = 5
 _CONTROLS = 5
 
 _EXPECTED_REFUSALS = (
+    "manifests: the time was too short to read them all",
     "there is no store here",
     "there is no manifest",
     "manifests: there was no time to read them all",
